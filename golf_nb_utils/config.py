@@ -1,0 +1,257 @@
+"""Every number that a run depends on: the six areas, the model sizes and the validated settings of each notebook.
+
+The parameters of a notebook are the fields of its config, by the same names. A parameter that is None takes the
+preset of the model size: the class defaults are those of the GPT-2 sizes, TINY_PRESET holds what differs for `tiny`.
+"""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Area:
+    """One scored area of the swing: the app's key, the words for a golfer, the knowledge folder."""
+
+    key: str
+    label: str
+    folder: str
+
+
+AREAS = {
+    area.key: area
+    for area in (
+        Area("setup_quality", "setup", "setup"),
+        Area("tempo_rhythm", "tempo and rhythm", "tempo_rhythm"),
+        Area("weight_shift", "weight shift", "weight_shift"),
+        Area("body_rotation", "body rotation", "body_rotation"),
+        Area("followthrough", "follow-through", "followthrough"),
+        Area("balance", "balance", "balance"),
+    )
+}
+# The app's full score vector, in its order; impact_quality and consistency are scores, never the area of an answer.
+ALL_SCORES = (
+    "setup_quality", "tempo_rhythm", "weight_shift", "body_rotation",
+    "impact_quality", "followthrough", "balance", "consistency",
+)  # fmt: skip
+CLUBS = {
+    "driver": "driver", "3-wood": "wood", "5-wood": "wood", "hybrid": "wood",
+    "5-iron": "iron", "6-iron": "iron", "7-iron": "iron", "8-iron": "iron", "9-iron": "iron",
+    "pitching wedge": "wedge", "sand wedge": "wedge",
+}  # fmt: skip
+CLUB_FAMILIES = ("driver", "wood", "iron", "wedge")
+LEVELS = ("beginner", "intermediate", "advanced")
+HANDEDNESS = ("right", "left")
+
+
+class ConfigError(ValueError):
+    """A setting is missing, unknown, of the wrong type or out of range."""
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """The shape of a GPT-2, under the names of OpenAI's hparams.json."""
+
+    n_vocab: int = 50257
+    n_ctx: int = 1024
+    n_embd: int = 768
+    n_head: int = 12
+    n_layer: int = 12
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"GPTConfig.{field.name} must be a positive integer, found {value!r}.")
+        if self.n_embd % self.n_head:
+            raise ConfigError(f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head}).")
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters with the tied head counted once."""
+        per_layer = 12 * self.n_embd**2 + 13 * self.n_embd
+        return (self.n_vocab + self.n_ctx) * self.n_embd + self.n_layer * per_layer + 2 * self.n_embd
+
+
+GPT_CONFIGS = {
+    "tiny": GPTConfig(n_vocab=2048, n_ctx=1024, n_embd=256, n_head=4, n_layer=4),
+    "124M": GPTConfig(),
+    "355M": GPTConfig(n_embd=1024, n_head=16, n_layer=24),
+    "774M": GPTConfig(n_embd=1280, n_head=20, n_layer=36),
+    "1558M": GPTConfig(n_embd=1600, n_head=25, n_layer=48),
+}
+
+
+def resolve_model_size(model_size: str, has_gpu: bool) -> str:
+    """Turn `auto` into `124M` with a GPU and `tiny` without; return any other known size as it is.
+
+    Raises:
+        ConfigError: the size is unknown.
+    """
+    if model_size == "auto":
+        return "124M" if has_gpu else "tiny"
+    if model_size not in GPT_CONFIGS:
+        raise ConfigError(f"unknown model_size {model_size!r}; expected one of auto, {', '.join(GPT_CONFIGS)}.")
+    return model_size
+
+
+class _Settings:
+    """What the configs of the notebooks share: presets, types, and the refusal of unknown names."""
+
+    @classmethod
+    def for_size(cls, model_size: str, **parameters):
+        """Build the config of a resolved size from a notebook's parameters; None takes the size's preset.
+
+        Strings are read as papermill passes them (`"false"`, `"1e-4"`).
+
+        Raises:
+            ConfigError: a name is unknown, a value has the wrong type or is out of range.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        values = dict(TINY_PRESET.get(cls.__name__, {})) if model_size == "tiny" else {}
+        for name, value in parameters.items():
+            if name not in fields:
+                raise ConfigError(f"{cls.__name__} has no parameter {name!r}{nearest(name, fields)}.")
+            if value is not None:
+                values[name] = _typed(cls.__name__, fields[name], value)
+        return cls(model_size=model_size, **values)
+
+    def _require(self, name: str, condition: bool, expected: str) -> None:
+        if not condition:
+            raise ConfigError(f"{type(self).__name__}.{name} must be {expected}, found {getattr(self, name)!r}.")
+
+
+def nearest(name: str, known) -> str:
+    """Return `; did you mean ...?` for the known name closest to `name`, or an empty string."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _typed(owner: str, field: dataclasses.Field, value):
+    wanted = field.type if isinstance(field.type, type) else type(field.default)
+    error = ConfigError(f"{owner}.{field.name} must be of type {wanted.__name__}, found {value!r}.")
+    if wanted is bool:
+        if isinstance(value, str) and value.lower() in ("true", "false"):
+            return value.lower() == "true"
+        if not isinstance(value, bool):
+            raise error
+        return value
+    if wanted is str:
+        if not isinstance(value, str):
+            # papermill reads `-p model_size 124` as a number.
+            raise error
+        return value
+    if isinstance(value, bool):
+        raise error
+    try:
+        number = wanted(value)
+    except (TypeError, ValueError):
+        raise error from None
+    if not math.isfinite(number) or (isinstance(value, float) and number != value):
+        raise error
+    return number
+
+
+@dataclass(frozen=True)
+class DataConfig(_Settings):
+    """Notebook 01: what records are made."""
+
+    model_size: str = "124M"
+    n_examples: int = 400
+    """Records over all three splits."""
+    val_fraction: float = 0.10
+    test_fraction: float = 0.05
+    seed: int = 123
+    output_root: str = ""
+    """Folder that holds experimental/; empty means the host's own (see environment.output_root)."""
+
+    def __post_init__(self):
+        self._require("n_examples", self.n_examples >= 20, "at least 20, so that each split holds a record")
+        self._require("val_fraction", 0 < self.val_fraction < 0.5, "between 0 and 0.5")
+        self._require("test_fraction", 0 < self.test_fraction < 0.5, "between 0 and 0.5")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig(_Settings):
+    """Notebook 02: which GPT-2 is made or downloaded."""
+
+    model_size: str = "124M"
+    backup_url: str = "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2"
+    """Used when the official host fails."""
+    seed: int = 123
+    """Draws tiny's random weights; the GPT-2 sizes have none to draw."""
+    output_root: str = ""
+
+
+@dataclass(frozen=True)
+class TrainConfig(_Settings):
+    """Notebook 03: how the model is fine-tuned."""
+
+    model_size: str = "124M"
+    epochs: int = 2
+    batch_size: int = 8
+    """Records per GPU and step."""
+    learning_rate: float = 5e-5
+    final_learning_rate_fraction: float = 1.0
+    """The rate falls linearly to this share of learning_rate by the last step; 1 keeps it fixed."""
+    warmup_steps: int = 0
+    weight_decay: float = 0.1
+    beta2: float = 0.999
+    """AdamW's second beta; the first is 0.9."""
+    max_grad_norm: float = 0.0
+    """Gradients are clipped to this norm; 0 means no clipping."""
+    mixed_precision: bool = True
+    loss_on: str = "all"
+    """`all` positions, or the `response` alone."""
+    context_length: int = 1024
+    eval_freq: int = 10
+    """Steps between two measurements of train and validation loss."""
+    eval_batches: int = 5
+    """Batches averaged in each such measurement."""
+    seed: int = 123
+    output_root: str = ""
+
+    def __post_init__(self):
+        for name in ("epochs", "batch_size", "eval_freq", "eval_batches", "context_length"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        self._require("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
+        self._require("final_learning_rate_fraction", 0 <= self.final_learning_rate_fraction <= 1, "between 0 and 1")
+        self._require("beta2", 0 < self.beta2 < 1, "between 0 and 1")
+        for name in ("warmup_steps", "weight_decay", "max_grad_norm"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("loss_on", self.loss_on in ("all", "response"), "'all' or 'response'")
+
+
+@dataclass(frozen=True)
+class SampleConfig(_Settings):
+    """Notebook 04: how the model answers."""
+
+    model_size: str = "124M"
+    max_new_tokens: int = 400
+    temperature: float = 0.7
+    """0 is greedy; the evaluation is always greedy, so that it can be repeated."""
+    top_k: int = 50
+    batch_size: int = 16
+    """Prompts answered at once."""
+    n_shown: int = 3
+    """Test records shown side by side."""
+    seed: int = 123
+    output_root: str = ""
+
+    def __post_init__(self):
+        for name in ("max_new_tokens", "batch_size", "n_shown"):
+            self._require(name, getattr(self, name) >= 1, "at least 1")
+        for name in ("temperature", "top_k"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+
+
+# `tiny` starts from random weights, so it needs more records, steps of its own size and a schedule.
+TINY_PRESET = {
+    "DataConfig": {"n_examples": 4000},
+    "TrainConfig": {
+        "epochs": 1, "batch_size": 16, "learning_rate": 2e-3, "final_learning_rate_fraction": 0.05,
+        "beta2": 0.95, "max_grad_norm": 1.0, "eval_freq": 25,
+    },
+    "SampleConfig": {"batch_size": 50},
+}  # fmt: skip
