@@ -1,0 +1,143 @@
+"""What the notebooks hand to each other: where it lies, written whole or not at all, with a manifest written last."""
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from golf_nb_utils import environment
+
+MANIFEST = "manifest.json"
+
+
+class MissingArtifactError(FileNotFoundError):
+    """A notebook needs what an earlier one has not made yet."""
+
+
+class ArtifactMismatchError(ValueError):
+    """A file is not the one its manifest or sidecar describes."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every path of the series under one output root."""
+
+    root: Path
+
+    @property
+    def experimental(self) -> Path:
+        return self.root / "experimental"
+
+    @property
+    def data(self) -> Path:
+        return self.experimental / "golf_feedback_finetuning"
+
+    @property
+    def models(self) -> Path:
+        return self.experimental / "golf_feedback_models"
+
+    def checkpoint(self, model_size: str) -> Path:
+        return self.experimental / "gpt2_models" / model_size
+
+    def weights(self, model_size: str) -> Path:
+        return self.models / f"gpt2-{model_size}-golf-feedback.pth"
+
+    def interrupted_weights(self, model_size: str) -> Path:
+        return self.models / "checkpoints" / f"gpt2-{model_size}-interrupted.pth"
+
+    def loss_plot(self, model_size: str) -> Path:
+        return self.models / f"loss_plot_{model_size}.pdf"
+
+    def training_log(self) -> Path:
+        return self.models / "training_log.jsonl"
+
+    def evaluation(self, model_size: str) -> Path:
+        return self.experimental / "golf_feedback_evaluation" / model_size
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` as UTF-8 so that a reader sees the old file or the whole new one, never a part."""
+    return write_with(path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n"))
+
+
+def write_json(path: Path, value) -> Path:
+    """Write `value` as indented JSON, atomically."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_with(path: Path, write) -> Path:
+    """Call `write(temporary_path)` and rename the result to `path` once it is on the disk.
+
+    Raises:
+        Whatever `write` raises; `path` then is as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; the result gets what the umask allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, made_by: str, files: list[Path], **facts) -> Path:
+    """Write manifest.json last: its presence says that every file it lists is complete."""
+    listed = {file.relative_to(folder).as_posix(): {"bytes": file.stat().st_size, "sha256": sha256_file(file)} for file in files}
+    return write_json(folder / MANIFEST, {"made_by": made_by, **facts, "files": listed})
+
+
+def read_manifest(folder: Path, verify: bool = True) -> dict:
+    """Read manifest.json and compare the files beside it with it.
+
+    Raises:
+        MissingArtifactError: there is no manifest.
+        ArtifactMismatchError: a listed file is missing or differs.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise MissingArtifactError(f"{path} does not exist.")
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for name, expected in manifest["files"].items() if verify else ():
+        file = folder / name
+        if not file.is_file():
+            raise ArtifactMismatchError(f"{file} is listed in {MANIFEST} but does not exist; run {manifest['made_by']} again.")
+        found = sha256_file(file)
+        if found != expected["sha256"]:
+            raise ArtifactMismatchError(
+                f"{file} differs from {MANIFEST} (sha256 {expected['sha256'][:12]}... expected, {found[:12]}... found); run {manifest['made_by']} again."
+            )
+    return manifest
+
+
+def find_folder(folder: Path, root: Path, made_by: str) -> Path:
+    """Return the folder with a manifest that an earlier notebook made: under the root, or attached as an input.
+
+    Kaggle mounts attached outputs several folders deep, in two layouts, so the inputs are searched for the path's end.
+
+    Raises:
+        MissingArtifactError: it is nowhere; the message names the notebook to run.
+    """
+    if (folder / MANIFEST).is_file():
+        return folder
+    ending = folder.relative_to(root).as_posix()
+    for attached in environment.input_roots():
+        for manifest in sorted(attached.rglob(f"{ending}/{MANIFEST}")):
+            return manifest.parent
+    raise MissingArtifactError(f"{folder} holds no {MANIFEST}: run notebook {made_by} first, or attach its output.")

@@ -1,0 +1,106 @@
+"""Records as token ids: prompt and answer encoded separately, padded per batch, batches of rows of like length."""
+
+import random
+from collections.abc import Iterator
+
+import tiktoken
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from golf_nb_utils.examples import RecordError
+from golf_nb_utils.prompts import format_input
+
+IGNORED = -100
+
+
+class InstructionDataset(Dataset):
+    """Token ids of records: the prompt, the answer, one end-of-text.
+
+    A record longer than `context_length` is dropped and counted in `n_dropped`; an answer is never cut.
+    Item i is (token ids, number of prompt tokens).
+
+    Raises:
+        RecordError: no record fits.
+    """
+
+    def __init__(self, records: list[dict], tokenizer: tiktoken.Encoding, context_length: int):
+        self.examples: list[tuple[list[int], int]] = []
+        for record in records:
+            prompt = tokenizer.encode(format_input(record))
+            ids = [*prompt, *tokenizer.encode(record["output"]), tokenizer.eot_token]
+            # The last token is only ever a target, so context_length + 1 tokens fit.
+            if len(ids) <= context_length + 1:
+                self.examples.append((ids, len(prompt)))
+        self.n_dropped = len(records) - len(self.examples)
+        if not self.examples:
+            raise RecordError(f"none of {len(records)} records fits into {context_length} tokens; raise context_length or shorten the inputs.")
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __getitem__(self, index: int) -> tuple[list[int], int]:
+        return self.examples[index]
+
+    @property
+    def lengths(self) -> list[int]:
+        return [len(ids) for ids, _ in self.examples]
+
+
+def collate(batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all") -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (input ids, targets), both int64 of shape (batch, longest - 1), targets one position ahead.
+
+    Inputs are padded on their end with `pad_id`, targets with -100, so that the one end-of-text of each record stays a
+    target. `loss_on="response"` sets the targets within the prompt to -100 as well.
+    """
+    longest = max(len(ids) for ids, _ in batch)
+    inputs = torch.full((len(batch), longest - 1), pad_id)
+    targets = torch.full((len(batch), longest - 1), IGNORED)
+    for row, (ids, n_prompt) in enumerate(batch):
+        tokens = torch.tensor(ids)
+        inputs[row, : len(ids) - 1] = tokens[:-1]
+        targets[row, : len(ids) - 1] = tokens[1:]
+        if loss_on == "response":
+            targets[row, : n_prompt - 1] = IGNORED
+    return inputs, targets
+
+
+class LengthBucketSampler(Sampler):
+    """Batches of rows of like length, so that little is padded; which rows meet, and the order of batches, come from the seed."""
+
+    POOL = 20  # batches sorted together: small enough to stay random, large enough to pad little
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int):
+        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = random.Random(f"{self.seed}/{self.epoch}")
+        self.epoch += 1
+        order = list(range(len(self.lengths)))
+        rng.shuffle(order)
+        batches = []
+        for start in range(0, len(order), self.POOL * self.batch_size):
+            pool = sorted(order[start : start + self.POOL * self.batch_size], key=self.lengths.__getitem__)
+            batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
+        rng.shuffle(batches)
+        return iter(batches)
+
+
+def make_loader(dataset: InstructionDataset, batch_size: int, pad_id: int, loss_on: str, seed: int) -> DataLoader:
+    """Return a loader of collated, length-bucketed batches; each pass over it has another order, drawn from the seed."""
+    sampler = LengthBucketSampler(dataset.lengths, batch_size, seed)
+    return DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=lambda batch: collate(batch, pad_id, loss_on), pin_memory=torch.cuda.is_available()
+    )
+
+
+def padding_share(loader: DataLoader) -> float:
+    """Return the share of positions in one pass that are padding."""
+    sampler = loader.batch_sampler
+    lengths = sampler.lengths
+    batches = [[lengths[i] for i in batch] for batch in LengthBucketSampler(lengths, sampler.batch_size, sampler.seed)]
+    padded = sum(max(batch) * len(batch) for batch in batches)
+    return 1 - sum(lengths) / padded

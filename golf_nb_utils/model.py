@@ -1,0 +1,144 @@
+"""GPT-2 as OpenAI published it: pre-norm blocks, tanh GELU, tied head; SDPA attention and a key-value cache.
+
+Parameter names are OpenAI's and Hugging Face's (wte, wpe, h.N.attn.c_attn, ...); weights are stored as nn.Linear
+stores them, [out, in], so the converter transposes.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from golf_nb_utils.config import GPTConfig
+
+
+class KVCache:
+    """Keys and values of the positions seen so far, allocated once: one (batch, heads, positions, head size) pair a layer."""
+
+    def __init__(self, config: GPTConfig, batch_size: int, n_positions: int, device: torch.device, dtype: torch.dtype):
+        shape = (config.n_layer, 2, batch_size, config.n_head, n_positions, config.n_embd // config.n_head)
+        self.tensor = torch.zeros(shape, device=device, dtype=dtype)
+
+    def write(self, layer: int, positions: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Store keys and values, (batch, heads, n, head size), of the `positions`, (batch, n)."""
+        rows = torch.arange(key.shape[0], device=key.device)[:, None]
+        self.tensor[layer, 0][rows, :, positions] = key.transpose(1, 2)
+        self.tensor[layer, 1][rows, :, positions] = value.transpose(1, 2)
+
+    def read(self, layer: int, n_positions: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values of the first `n_positions` positions."""
+        return self.tensor[layer, 0, :, :, :n_positions], self.tensor[layer, 1, :, :, :n_positions]
+
+    def keep_rows(self, rows: torch.Tensor) -> None:
+        """Drop every batch row but `rows`, in place of the sequences that have ended."""
+        self.tensor = self.tensor[:, :, rows]
+
+
+class Attention(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.n_head = config.n_head
+        self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = nn.Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None, positions: torch.Tensor | None, mask: torch.Tensor | None):
+        batch, length, width = x.shape
+        query, key, value = (
+            part.view(batch, length, self.n_head, width // self.n_head).transpose(1, 2) for part in self.c_attn(x).split(width, dim=2)
+        )
+        if cache is not None:
+            cache.write(layer, positions, key, value)
+        if mask is not None:
+            key, value = cache.read(layer, mask.shape[-1])
+        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        return self.c_proj(y.transpose(1, 2).reshape(batch, length, width))
+
+
+class MLP(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
+
+
+class Block(nn.Module):
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=1e-5)
+        self.mlp = MLP(config)
+
+    def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None, positions: torch.Tensor | None, mask: torch.Tensor | None):
+        x = x + self.attn(self.ln_1(x), layer, cache, positions, mask)
+        return x + self.mlp(self.ln_2(x))
+
+
+class GPTModel(nn.Module):
+    """GPT-2 of the shape `config`; the head is the token embedding itself (tied, as OpenAI has it)."""
+
+    def __init__(self, config: GPTConfig):
+        super().__init__()
+        self.config = config
+        self.wte = nn.Embedding(config.n_vocab, config.n_embd)
+        self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
+
+    def hidden(self, input_ids: torch.Tensor, cache: KVCache | None = None, positions: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the final hidden states, (batch, length, n_embd), of token ids, (batch, length).
+
+        Without `positions` a whole sequence is read from position 0 on, causally; rows may be padded on their end,
+        since nothing before a pad sees it. With `positions`, (batch, 1), one further token a row is read: it attends
+        to the cache up to its own position.
+
+        Raises:
+            ValueError: the sequence is longer than n_ctx.
+        """
+        length = input_ids.shape[1]
+        mask = None
+        if positions is None:
+            if length > self.config.n_ctx:
+                raise ValueError(f"{length} tokens exceed the context of {self.config.n_ctx}; shorten the text.")
+            positions = torch.arange(length, device=input_ids.device).expand(input_ids.shape)
+        else:
+            seen = torch.arange(int(positions.max()) + 1, device=input_ids.device)
+            mask = (seen <= positions)[:, None, None, :]
+        x = self.wte(input_ids) + self.wpe(positions)
+        for layer, block in enumerate(self.h):
+            x = block(x, layer, cache, positions, mask)
+        return self.ln_f(x)
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the logits, (..., n_vocab), of hidden states, (..., n_embd)."""
+        return F.linear(hidden, self.wte.weight)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Return the logits, (batch, length, n_vocab), of token ids, (batch, length)."""
+        return self.head(self.hidden(input_ids))
+
+    def loss_sum(self, input_ids: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (sum of the cross-entropies, number of labelled positions), both of shape (1,).
+
+        `targets`, (batch, length), is -100 where nothing is to be learnt; only the other rows pass the head, whose
+        n_vocab columns are the largest tensor of all. A sum and a count, and not a mean, so that the replicas of
+        DataParallel can be added: a mean of means weighs their tokens wrongly.
+        """
+        labelled = targets != -100
+        logits = self.head(self.hidden(input_ids)[labelled])
+        loss = F.cross_entropy(logits.float(), targets[labelled], reduction="sum")
+        return loss.view(1), labelled.sum().view(1)
+
+
+def init_weights(model: GPTModel, seed: int) -> None:
+    """Draw the weights as GPT-2's were: normal, 0.02, and the projections into the residual stream smaller by sqrt(2 n_layer)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() == 1:
+            torch.nn.init.constant_(parameter, 1.0 if "ln_" in name and name.endswith("weight") else 0.0)
+        else:
+            scale = (2 * model.config.n_layer) ** -0.5 if "c_proj" in name else 1.0
+            with torch.no_grad():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02 * scale)
