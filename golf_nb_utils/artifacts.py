@@ -7,8 +7,6 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from golf_nb_utils import environment
-
 MANIFEST = "manifest.json"
 
 
@@ -126,10 +124,11 @@ def read_manifest(folder: Path, verify: bool = True) -> dict:
     return manifest
 
 
-def find_folder(folder: Path, root: Path, made_by: str) -> Path:
+def find_folder(folder: Path, root: Path, made_by: str, inputs: list[Path] = ()) -> Path:
     """Return the folder with a manifest that an earlier notebook made: under the root, or attached as an input.
 
-    Kaggle mounts attached outputs several folders deep, in two layouts, so the inputs are searched for the path's end.
+    `inputs` are the folders of attached outputs; Kaggle mounts these several levels deep, in two layouts, so they are
+    searched for the path's end.
 
     Raises:
         MissingArtifactError: it is nowhere; the message names the notebook to run.
@@ -137,7 +136,7 @@ def find_folder(folder: Path, root: Path, made_by: str) -> Path:
     if (folder / MANIFEST).is_file():
         return folder
     ending = folder.relative_to(root).as_posix()
-    for attached in environment.input_roots():
+    for attached in inputs:
         for manifest in sorted(attached.rglob(f"{ending}/{MANIFEST}")):
             return manifest.parent
     raise MissingArtifactError(f"{folder} holds no {MANIFEST}: run notebook {made_by} first, or attach its output.")

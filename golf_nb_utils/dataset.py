@@ -7,10 +7,13 @@ import tiktoken
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from golf_nb_utils.examples import RecordError
 from golf_nb_utils.prompts import format_input
 
 IGNORED = -100
+
+
+class DatasetError(ValueError):
+    """No record is left to train on."""
 
 
 class InstructionDataset(Dataset):
@@ -20,7 +23,7 @@ class InstructionDataset(Dataset):
     Item i is (token ids, number of prompt tokens).
 
     Raises:
-        RecordError: no record fits.
+        DatasetError: no record fits.
     """
 
     def __init__(self, records: list[dict], tokenizer: tiktoken.Encoding, context_length: int):
@@ -33,7 +36,7 @@ class InstructionDataset(Dataset):
                 self.examples.append((ids, len(prompt)))
         self.n_dropped = len(records) - len(self.examples)
         if not self.examples:
-            raise RecordError(f"none of {len(records)} records fits into {context_length} tokens; raise context_length or shorten the inputs.")
+            raise DatasetError(f"none of {len(records)} records fits into {context_length} tokens; raise context_length or shorten the inputs.")
 
     def __len__(self) -> int:
         return len(self.examples)

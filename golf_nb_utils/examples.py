@@ -13,7 +13,7 @@ from pathlib import Path
 from golf_nb_utils.artifacts import MissingArtifactError
 from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, HANDEDNESS, DataConfig
 from golf_nb_utils.knowledge import Drill, Fault, Item, KnowledgeBase, Topic
-from golf_nb_utils.prompts import format_feedback
+from golf_nb_utils.prompts import INSTRUCTION, format_feedback, make_entry
 
 SPLITS = ("train", "val", "test")
 
@@ -22,7 +22,7 @@ SEVERITY_EDGES = {"none": 0.05, "slight": 0.15, "clear": 0.30, "large": 1.01}
 SEVERITY_WORDS = {"slight": "a little below", "clear": "clearly below", "large": "far below"}
 
 INSTRUCTIONS = (
-    "Give the golfer feedback on this part of the swing.",
+    INSTRUCTION,
     "Turn the scores of this swing into coaching for the golfer.",
     "You are a golf coach. Explain the score and say what to do next.",
     "Write swing feedback for the area below.",
@@ -167,22 +167,14 @@ def _render(knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: 
     what_to_do = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
     what_to_do += [f"Swing thought: {pick(topic.cues)[0]}", f"Safety: {pick(topic.safety)[0]}"]
 
-    given = {
-        "Area": topic.area,
-        "Current Score": f"{current / 100:.2f}",
-        "Target Score": f"{target / 100:.2f}",
-        "Gap": f"{max(0, target - current) / 100:.2f}",
-        "Club": club,
-        "Level": group.level,
-        "Handedness": handedness,
-    }
-    if shown["observation"]:
-        given["Observation"] = fault.name
-    if shown["scores"]:
-        given["All Scores"] = ", ".join(f"{name} {score:.2f}" for name, score in scores.items())
+    entry = make_entry(
+        topic.area, current / 100, target / 100, club, group.level, handedness,
+        observation=fault.name if shown["observation"] else None,
+        all_scores=scores if shown["scores"] else None,
+        instruction=rng.choice(INSTRUCTIONS),
+    )  # fmt: skip
     return {
-        "instruction": rng.choice(INSTRUCTIONS),
-        "input": "\n".join(f"{name}: {value}" for name, value in given.items()),
+        **entry,
         "output": format_feedback(" ".join(should), " ".join(is_happening), "\n".join(what_to_do)),
         "meta": {
             "area": topic.area, "topic": topic.id, "fault": group.fault, "drill": drill.id,

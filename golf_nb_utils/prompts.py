@@ -13,7 +13,9 @@ SECTIONS = {
     "what_is_happening": "WHAT IS HAPPENING (Current Issue):",
     "what_to_do": "WHAT TO DO (Actionable Steps):",
 }
-END_OF_TEXT = "<|endoftext|>"
+
+
+INSTRUCTION = "Give the golfer feedback on this part of the swing."
 
 
 class FeedbackFormatError(ValueError):
@@ -23,6 +25,42 @@ class FeedbackFormatError(ValueError):
 def format_input(entry: dict) -> str:
     """Return the prompt of a record (its `instruction` and `input`), response header included."""
     return TEMPLATE.format(instruction=entry["instruction"], input=entry["input"])
+
+
+def make_entry(
+    area: str,
+    current_score: float,
+    target_score: float,
+    club: str | None = None,
+    level: str | None = None,
+    handedness: str = "right",
+    observation: str | None = None,
+    all_scores: dict[str, float] | None = None,
+    instruction: str = INSTRUCTION,
+) -> dict[str, str]:
+    """Return the `instruction` and `input` of a request; lines whose value is None are left out.
+
+    `area` is the app's key, scores are 0..1 and printed with two decimals.
+
+    Raises:
+        ValueError: a score lies outside 0..1.
+    """
+    for name, score in {"current_score": current_score, "target_score": target_score, **(all_scores or {})}.items():
+        if not 0 <= score <= 1:
+            raise ValueError(f"{name} must be a score of 0 to 1, found {score!r}; divide a percentage by 100.")
+    current, target = round(current_score, 2), round(target_score, 2)
+    lines = {
+        "Area": area,
+        "Current Score": f"{current:.2f}",
+        "Target Score": f"{target:.2f}",
+        "Gap": f"{max(0.0, target - current):.2f}",
+        "Club": club,
+        "Level": level,
+        "Handedness": handedness,
+        "Observation": observation,
+        "All Scores": ", ".join(f"{name} {score:.2f}" for name, score in all_scores.items()) if all_scores else None,
+    }
+    return {"instruction": instruction, "input": "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)}
 
 
 def format_example(entry: dict) -> str:
@@ -59,4 +97,4 @@ def parse_feedback(text: str) -> dict[str, str]:
 
 def template_hash() -> str:
     """Return the SHA-256 of the template and the headings; a model only serves the template it was trained on."""
-    return hashlib.sha256("\n".join((TEMPLATE, *SECTIONS.values(), END_OF_TEXT)).encode()).hexdigest()
+    return hashlib.sha256("\n".join((TEMPLATE, *SECTIONS.values())).encode()).hexdigest()

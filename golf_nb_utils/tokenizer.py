@@ -13,8 +13,8 @@ import torch
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
 from golf_nb_utils.artifacts import MissingArtifactError, sha256_file, write_text
-from golf_nb_utils.prompts import END_OF_TEXT
 
+END_OF_TEXT = "<|endoftext|>"
 # GPT-2's own pre-tokenization (openai/gpt-2, src/encoder.py).
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 

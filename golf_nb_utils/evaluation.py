@@ -1,0 +1,147 @@
+"""Judge answers by rules that need no model: structure, area, scores; perplexity; and the report."""
+
+import base64
+import html
+import io
+import json
+import math
+import re
+from pathlib import Path
+
+import tiktoken
+import torch
+from matplotlib.figure import Figure
+
+from golf_nb_utils.artifacts import write_text
+from golf_nb_utils.config import AREAS
+from golf_nb_utils.dataset import InstructionDataset, collate
+from golf_nb_utils.examples import percent
+from golf_nb_utils.model import GPTModel
+from golf_nb_utils.prompts import FeedbackFormatError, parse_feedback
+
+CHECKS = {
+    "headings": "all three headed parts, in order",
+    "area": "names the right area first",
+    "current_score": "states the current score as given",
+    "target_score": "states the target score as given",
+}
+
+
+def check_answer(answer: str, record: dict) -> dict[str, bool]:
+    """Judge one answer by the rules of CHECKS, against the record's own area and scores.
+
+    The current score is the first percentage of WHAT IS HAPPENING. The target is the second one there, and any
+    percentage of WHAT SHOULD HAPPEN has to be the target as well. Without the three headed parts every check fails.
+    """
+    try:
+        parts = parse_feedback(answer)
+    except FeedbackFormatError:
+        return dict.fromkeys(CHECKS, False)
+    meta = record["meta"]
+    happening = parts["what_is_happening"]
+    stated = _percentages(happening)
+    ideal = _percentages(parts["what_should_happen"])
+    target = percent(meta["target_score"])
+    return {
+        "headings": True,
+        "area": _first_area(happening) == meta["area"],
+        "current_score": stated[:1] == [percent(meta["current_score"])],
+        "target_score": stated[1:2] == [target] and all(value == target for value in ideal),
+    }
+
+
+def _percentages(text: str) -> list[str]:
+    return re.findall(r"\d+(?:\.\d+)?%", text)
+
+
+def _first_area(text: str) -> str | None:
+    found = {key: text.lower().find(area.label) for key, area in AREAS.items()}
+    named = {key: place for key, place in found.items() if place >= 0}
+    return min(named, key=named.get) if named else None
+
+
+def summarise(answers: list[str], records: list[dict]) -> dict[str, float]:
+    """Return the share of answers, 0..1, that pass each check."""
+    verdicts = [check_answer(answer, record) for answer, record in zip(answers, records, strict=True)]
+    return {name: sum(verdict[name] for verdict in verdicts) / len(verdicts) for name in CHECKS}
+
+
+def response_perplexity(
+    model: GPTModel, tokenizer: tiktoken.Encoding, records: list[dict], device: torch.device, batch_size: int = 16
+) -> float:
+    """Return exp(mean cross-entropy) over the tokens of the reference answers, given their prompts."""
+    dataset = InstructionDataset(records, tokenizer, model.config.n_ctx)
+    examples = sorted(dataset, key=lambda example: len(example[0]))
+    total, count = 0.0, 0
+    for start in range(0, len(examples), batch_size):
+        input_ids, targets = collate(examples[start : start + batch_size], tokenizer.eot_token, "response")
+        with torch.inference_mode():
+            loss, n_tokens = model.loss_sum(input_ids.to(device), targets.to(device))
+        total, count = total + loss.item(), count + int(n_tokens)
+    return math.exp(total / count)
+
+
+def write_predictions(path: Path, records: list[dict], answers: dict[str, list[str]]) -> Path:
+    """Write one JSON line a record: its input, the reference, and each system's answer with its verdicts."""
+    lines = []
+    for index, record in enumerate(records):
+        systems = {name: {"answer": texts[index], "checks": check_answer(texts[index], record)} for name, texts in answers.items()}
+        lines.append(json.dumps({"input": record["input"], "reference": record["output"], "systems": systems}, ensure_ascii=False))
+    return write_text(path, "\n".join(lines) + "\n")
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1d2b24; }}
+table {{ border-collapse: collapse; margin: 1rem 0; }} th, td {{ border: 1px solid #cdd8d1; padding: .35rem .7rem; text-align: left; }}
+td.number {{ text-align: right; font-variant-numeric: tabular-nums; }} img {{ max-width: 100%; }}
+.answers {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }}
+.answers div {{ border: 1px solid #cdd8d1; border-radius: .4rem; padding: .7rem; overflow-wrap: anywhere; }}
+pre {{ white-space: pre-wrap; font: inherit; margin: 0; }} .fail {{ color: #a12; }}
+</style></head><body>
+<h1>{title}</h1><p>{summary}</p>
+<table><tr><th>check</th>{systems}</tr>{rows}</table>
+{figures}
+<h2>Answers side by side</h2>{answers}
+</body></html>
+"""
+
+
+def write_report(path: Path, title: str, summary: str, metrics: dict[str, dict[str, float]], figures: dict[str, Figure], shown: list[dict]) -> Path:
+    """Write one self-contained HTML page.
+
+    `metrics` is {system: {check: share, "perplexity": value}}; `shown` holds {"record": record, "answers": {system: text}}.
+    """
+
+    def cell(name: str, values: dict[str, float]) -> str:
+        return f"{values[name]:,.1f}" if name == "perplexity" else f"{values[name]:.0%}"
+
+    labels = {**CHECKS, "perplexity": "response perplexity (lower is better)"}
+    rows = "".join(
+        f"<tr><td>{html.escape(label)}</td>" + "".join(f'<td class="number">{cell(name, values)}</td>' for values in metrics.values()) + "</tr>"
+        for name, label in labels.items()
+    )
+    images = "".join(f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{_png(figure)}">' for name, figure in figures.items())
+    return write_text(
+        path,
+        _PAGE.format(
+            title=html.escape(title), summary=html.escape(summary), systems="".join(f"<th>{html.escape(name)}</th>" for name in metrics),
+            rows=rows, figures=images, answers="".join(_answers_html(entry) for entry in shown),
+        ),
+    )  # fmt: skip
+
+
+def _answers_html(entry: dict) -> str:
+    columns = [f"<div><h4>input</h4><pre>{html.escape(entry['record']['input'])}</pre></div>"]
+    for name, text in {**entry["answers"], "reference": entry["record"]["output"]}.items():
+        failed = [check for check, passed in check_answer(text, entry["record"]).items() if not passed]
+        verdict = f'<p class="fail">fails: {", ".join(failed)}</p>' if failed else ""
+        columns.append(f"<div><h4>{html.escape(name)}</h4>{verdict}<pre>{html.escape(text)}</pre></div>")
+    return f'<div class="answers">{"".join(columns)}</div><hr>'
+
+
+def _png(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
+    return base64.b64encode(buffer.getvalue()).decode()

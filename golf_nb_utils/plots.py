@@ -1,0 +1,113 @@
+"""The figures of the notebooks; each function returns a matplotlib Figure and draws nothing by itself."""
+
+from collections import Counter
+
+from IPython.display import display
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from golf_nb_utils.config import AREAS
+from golf_nb_utils.evaluation import CHECKS
+from golf_nb_utils.examples import SEVERITY_EDGES
+from golf_nb_utils.training import History
+
+GREEN, GOLD, GREY = "#2f6f4e", "#d9a441", "#8a949b"
+SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": "#b4532a"}
+
+
+def _figure(width: float, height: float, n_axes: int = 1):
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(1, n_axes, squeeze=False)[0]
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def plot_records(records: list[dict]) -> Figure:
+    """Return stacked bars of the records per area and severity, and the scores against their targets."""
+    figure, (bars, cloud) = _figure(11, 3.8, 2)
+    counts = Counter((record["meta"]["area"], record["meta"]["severity"]) for record in records)
+    labels = [area.label for area in AREAS.values()]
+    bottom = [0] * len(AREAS)
+    for severity in SEVERITY_EDGES:
+        heights = [counts[area, severity] for area in AREAS]
+        bars.barh(labels, heights, left=bottom, color=SEVERITY_COLOURS[severity], label=severity)
+        bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
+    bars.invert_yaxis()
+    bars.set(xlabel="records", title="Every area is covered alike")
+    bars.legend(title="gap to target", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    for severity in SEVERITY_EDGES:
+        chosen = [record["meta"] for record in records if record["meta"]["severity"] == severity][:400]
+        current, target = [meta["current_score"] for meta in chosen], [meta["target_score"] for meta in chosen]
+        cloud.scatter(current, target, s=12, color=SEVERITY_COLOURS[severity])
+    cloud.set(xlabel="current score", ylabel="target score", title="Scores and targets spread over the whole range")
+    return figure
+
+
+def plot_token_lengths(lengths: dict[str, list[int]], context_length: int) -> Figure:
+    """Return a histogram of tokens per record for each split, with the longest and the context marked."""
+    figure, (axis,) = _figure(8, 3.2)
+    longest = max(max(values) for values in lengths.values())
+    axis.hist(list(lengths.values()), bins=30, stacked=True, label=list(lengths), color=[GREEN, GOLD, GREY][: len(lengths)])
+    axis.axvline(longest, color="#333333", linestyle=":", label=f"longest: {longest}")
+    axis.set(xlabel="tokens per record, end-of-text included", ylabel="records", title=f"All records fit into {context_length:,} tokens")
+    axis.legend(frameon=False)
+    return figure
+
+
+def plot_parameters(counts: dict[str, int]) -> Figure:
+    """Return one bar per part of the model with its number of parameters."""
+    figure, (axis,) = _figure(8, 2.6)
+    bars = axis.barh(list(counts), list(counts.values()), color=GREEN)
+    axis.bar_label(bars, [f"{count:,}" for count in counts.values()], padding=4)
+    axis.invert_yaxis()
+    axis.margins(x=0.2)
+    axis.set(xlabel="parameters", title=f"Where the {sum(counts.values()):,} parameters are")
+    return figure
+
+
+def plot_losses(history: History) -> Figure:
+    """Return train and validation loss over the steps, with the tokens seen on the upper axis."""
+    figure, (axis,) = _figure(8, 3.8)
+    axis.plot(history.steps, history.train_loss, color=GREEN, label="train")
+    axis.plot(history.steps, history.val_loss, color=GOLD, linestyle="--", label="validation")
+    axis.set(xlabel="optimizer steps", ylabel="cross-entropy per token", ylim=(0, None))
+    axis.legend(frameon=False)
+    if history.steps:
+        tokens_per_step = history.tokens[-1] / history.steps[-1]
+        upper = axis.secondary_xaxis("top", functions=(lambda step: step * tokens_per_step / 1e6, lambda seen: seen * 1e6 / tokens_per_step))
+        upper.set_xlabel("million tokens seen")
+    return figure
+
+
+class LiveLossPlot:
+    """A loss plot that redraws itself in its cell: pass it to `train` as `on_evaluation`.
+
+    It replaces one display by its id, which is no Output widget, so that a headless run cannot hang on it.
+    """
+
+    def __init__(self):
+        self.handle = None
+
+    def __call__(self, history: History) -> None:
+        figure = plot_losses(history)
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+
+
+def plot_checks(metrics: dict[str, dict[str, float]]) -> Figure:
+    """Return the share of answers that pass each check, one group of bars per check, one bar per system."""
+    figure, (axis,) = _figure(8, 3.4)
+    height = 0.8 / len(metrics)
+    for index, (name, values) in enumerate(metrics.items()):
+        places = [row + index * height for row in range(len(CHECKS))]
+        bars = axis.barh(places, [values[check] for check in CHECKS], height, label=name, color=(GREY, GREEN, GOLD)[index % 3])
+        axis.bar_label(bars, [f"{values[check]:.0%}" for check in CHECKS], padding=3)
+    axis.set_yticks([row + 0.4 - height / 2 for row in range(len(CHECKS))], list(CHECKS.values()))
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 1.1), xlabel="share of test answers")
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
