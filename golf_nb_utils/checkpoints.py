@@ -6,6 +6,7 @@ TensorFlow is imported only inside the two functions that read and write its fil
 import dataclasses
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,15 @@ from golf_nb_utils.prompts import template_hash
 from golf_nb_utils.tokenizer import learn_bpe, tokenizer_hash
 
 PREFIX = "model.ckpt"
-TF_CHECKPOINT_FILES = ("checkpoint", "encoder.json", "hparams.json", f"{PREFIX}.data-00000-of-00001", f"{PREFIX}.index", f"{PREFIX}.meta", "vocab.bpe")
+TF_CHECKPOINT_FILES = (
+    "checkpoint",
+    "encoder.json",
+    "hparams.json",
+    f"{PREFIX}.data-00000-of-00001",
+    f"{PREFIX}.index",
+    f"{PREFIX}.meta",
+    "vocab.bpe",
+)
 
 # TensorFlow name -> (PyTorch name, is a matrix). TensorFlow keeps matrices as [1, in, out], nn.Linear as [out, in].
 _OUTER = {"wte": ("wte.weight", False), "wpe": ("wpe.weight", False), "ln_f/g": ("ln_f.weight", False), "ln_f/b": ("ln_f.bias", False)}
@@ -71,9 +80,18 @@ def _tensorflow():
     """Import TensorFlow quietly and without GPUs: it takes all memory of those that it sees."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    import tensorflow as tf
+    # Its C++ side writes notices about missing GPU drivers straight to file descriptor 2, before any log level holds.
+    sys.stderr.flush()
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        import tensorflow as tf
 
-    tf.config.set_visible_devices([], "GPU")
+        tf.config.set_visible_devices([], "GPU")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
     return tf
 
 
@@ -94,7 +112,9 @@ def read_tf_checkpoint(folder: str | Path) -> dict[str, np.ndarray]:
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     except (tf.errors.OpError, IndexError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise CheckpointError(f"TensorFlow cannot read {folder / PREFIX}: {reason}. Delete the folder and run notebook 02 again.") from error
+        raise CheckpointError(
+            f"TensorFlow cannot read {folder / PREFIX}: {reason}. Delete the folder and run notebook 02 again."
+        ) from error
 
 
 def state_dict_from_tf(tensors: dict[str, np.ndarray], config: GPTConfig) -> dict[str, torch.Tensor]:
@@ -128,6 +148,40 @@ def state_dict_to_tf(state: dict[str, torch.Tensor], config: GPTConfig) -> dict[
         name: state[target].numpy().T[None].copy() if is_matrix else state[target].numpy()
         for name, (target, is_matrix) in name_table(config.n_layer).items()
     }
+
+
+def numpy_logits(tensors: dict[str, np.ndarray], config: GPTConfig, token_ids: list[int]) -> np.ndarray:
+    """Compute the logits, (n_tokens, n_vocab), of one sequence with NumPy from TensorFlow's own tensors.
+
+    It shares no code with GPTModel and keeps OpenAI's layout (x @ w + b), so that a transposed, swapped or unread
+    tensor of the conversion shows as a difference. After openai/gpt-2, src/model.py: pre-norm, tanh GELU
+    (Hendrycks & Gimpel 2016), epsilon 1e-5.
+    """
+    t = {name.removeprefix("model/"): array.astype(np.float64).squeeze() for name, array in tensors.items()}
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * t[f"{name}/g"] + t[f"{name}/b"]
+
+    def dense(x, name):
+        return x @ t[f"{name}/w"] + t[f"{name}/b"]
+
+    n, size = len(token_ids), config.n_embd // config.n_head
+    x = t["wte"][token_ids] + t["wpe"][:n]
+    later = np.triu(np.ones((n, n), dtype=bool), k=1)
+    for layer in range(config.n_layer):
+        q, k, v = np.split(dense(norm(x, f"h{layer}/ln_1"), f"h{layer}/attn/c_attn"), 3, axis=-1)
+        heads = []
+        for head in range(config.n_head):
+            part = slice(head * size, (head + 1) * size)
+            scores = np.where(later, -np.inf, q[:, part] @ k[:, part].T / np.sqrt(size))
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            heads.append(weights / weights.sum(-1, keepdims=True) @ v[:, part])
+        x = x + dense(np.concatenate(heads, axis=-1), f"h{layer}/attn/c_proj")
+        inner = dense(norm(x, f"h{layer}/ln_2"), f"h{layer}/mlp/c_fc")
+        inner = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
+        x = x + dense(inner, f"h{layer}/mlp/c_proj")
+    return norm(x, "ln_f") @ t["wte"].T
 
 
 def write_tf_checkpoint(folder: str | Path, tensors: dict[str, np.ndarray], config: GPTConfig) -> None:

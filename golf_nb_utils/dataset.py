@@ -36,7 +36,9 @@ class InstructionDataset(Dataset):
                 self.examples.append((ids, len(prompt)))
         self.n_dropped = len(records) - len(self.examples)
         if not self.examples:
-            raise DatasetError(f"none of {len(records)} records fits into {context_length} tokens; raise context_length or shorten the inputs.")
+            raise DatasetError(
+                f"none of {len(records)} records fits into {context_length} tokens; raise context_length or shorten the inputs."
+            )
 
     def __len__(self) -> int:
         return len(self.examples)

@@ -63,7 +63,9 @@ def knowledge_folder() -> Path:
     for root in input_roots():
         for found in sorted(root.rglob("knowledge/golf_instruction/sources.yaml")):
             return found.parent
-    raise FileNotFoundError(f"no knowledge/golf_instruction in {REPOSITORY_ROOT} or among the attached inputs; clone the repository or attach its dataset.")
+    raise FileNotFoundError(
+        f"no knowledge/golf_instruction in {REPOSITORY_ROOT} or among the attached inputs; clone the repository or attach its dataset."
+    )
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,9 @@ def require_disk(folder: Path, n_bytes: int, purpose: str) -> None:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     free = shutil.disk_usage(existing).free
     if free < n_bytes:
-        raise OSError(f"{purpose} needs {n_bytes / 1e6:,.0f} MB in {folder}, {free / 1e6:,.0f} MB are free; make room or set output_root to another disk.")
+        raise OSError(
+            f"{purpose} needs {n_bytes / 1e6:,.0f} MB in {folder}, {free / 1e6:,.0f} MB are free; make room or set output_root to another disk."
+        )
 
 
 def environment_report(devices: Devices, root: Path) -> str:

@@ -108,7 +108,9 @@ pre {{ white-space: pre-wrap; font: inherit; margin: 0; }} .fail {{ color: #a12;
 """
 
 
-def write_report(path: Path, title: str, summary: str, metrics: dict[str, dict[str, float]], figures: dict[str, Figure], shown: list[dict]) -> Path:
+def write_report(
+    path: Path, title: str, summary: str, metrics: dict[str, dict[str, float]], figures: dict[str, Figure], shown: list[dict]
+) -> Path:
     """Write one self-contained HTML page.
 
     `metrics` is {system: {check: share, "perplexity": value}}; `shown` holds {"record": record, "answers": {system: text}}.
@@ -119,10 +121,15 @@ def write_report(path: Path, title: str, summary: str, metrics: dict[str, dict[s
 
     labels = {**CHECKS, "perplexity": "response perplexity (lower is better)"}
     rows = "".join(
-        f"<tr><td>{html.escape(label)}</td>" + "".join(f'<td class="number">{cell(name, values)}</td>' for values in metrics.values()) + "</tr>"
+        f"<tr><td>{html.escape(label)}</td>"
+        + "".join(f'<td class="number">{cell(name, values)}</td>' for values in metrics.values())
+        + "</tr>"
         for name, label in labels.items()
     )
-    images = "".join(f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{_png(figure)}">' for name, figure in figures.items())
+    images = "".join(
+        f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{_png(figure)}">'
+        for name, figure in figures.items()
+    )
     return write_text(
         path,
         _PAGE.format(

@@ -4,13 +4,15 @@ Records are drawn split by split from disjoint groups (fault, severity, club fam
 of the test set is ever trained on. Record number i of a split depends on the seed and i alone.
 """
 
+import dataclasses
 import json
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from golf_nb_utils.artifacts import MissingArtifactError
+from golf_nb_utils.artifacts import MissingArtifactError, write_json, write_manifest
 from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, HANDEDNESS, DataConfig
 from golf_nb_utils.knowledge import Drill, Fault, Item, KnowledgeBase, Topic
 from golf_nb_utils.prompts import INSTRUCTION, format_feedback, make_entry
@@ -93,6 +95,30 @@ def generate_records(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, 
     return {split: list(_records(knowledge, groups[split], size, f"{config.seed}/{split}")) for split, size in split_sizes(config).items()}
 
 
+def vocabulary_records(knowledge: KnowledgeBase) -> list[dict]:
+    """Return the records whose language the vocabulary of `tiny` is learnt from: always the same ones."""
+    return generate_records(knowledge, DataConfig(n_examples=2000))["train"]
+
+
+def write_records(folder: Path, records: dict[str, list[dict]], config: DataConfig) -> list[Path]:
+    """Write golf_feedback_{split}.json, dataset_report.json and, last, manifest.json; return the paths."""
+    files = [write_json(records_path(folder, split), rows) for split, rows in records.items()]
+    everything = [record["meta"] for rows in records.values() for record in rows]
+    report = {"records": {split: len(rows) for split, rows in records.items()}}
+    report |= {
+        field: dict(sorted(Counter(meta[field] for meta in everything).items()))
+        for field in ("area", "fault", "severity", "club", "level", "handedness")
+    }
+    files.append(write_json(folder / "dataset_report.json", report))
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "output_root"}
+    return [*files, write_manifest(folder, "notebook 01", files, config=settings)]
+
+
+def records_path(folder: Path, split: str) -> Path:
+    """Return the path of a split's JSON file in the data folder."""
+    return folder / f"golf_feedback_{split}.json"
+
+
 def _split_groups(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, list[Group]]:
     """Deal the groups of every fault out to the splits, so that each split has each fault, and no group is in two."""
     shares = {"test": config.test_fraction, "val": config.val_fraction}
@@ -119,7 +145,13 @@ def _records(knowledge: KnowledgeBase, groups: list[Group], n_records: int, seed
     topics = {topic.id: topic for topic in knowledge.topics}
     drills = {fault_id: knowledge.drills_for(fault_id) for fault_id in faults}
     # Of equal chances: the six areas first, then a fault of the area; a twelfth of the records has no fault to show.
-    by_area = {area: ([g for g in groups if topics[g.topic].area == area and g.fault], [g for g in groups if topics[g.topic].area == area and not g.fault]) for area in AREAS}
+    by_area = {
+        area: (
+            [g for g in groups if topics[g.topic].area == area and g.fault],
+            [g for g in groups if topics[g.topic].area == area and not g.fault],
+        )
+        for area in AREAS
+    }
     for index in range(n_records):
         rng = random.Random(f"{seed}/{index}")
         area = list(AREAS)[index % len(AREAS)]
@@ -128,7 +160,9 @@ def _records(knowledge: KnowledgeBase, groups: list[Group], n_records: int, seed
         yield _render(knowledge, group, faults.get(group.fault), topics[group.topic], drills.get(group.fault), rng)
 
 
-def _render(knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: Topic, drills: tuple[Drill, ...] | None, rng: random.Random) -> dict:
+def _render(
+    knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: Topic, drills: tuple[Drill, ...] | None, rng: random.Random
+) -> dict:
     target = rng.randint(65, 95)
     low, high = {"none": (-(99 - target), 4), "slight": (5, 14), "clear": (15, 29), "large": (30, 60)}[group.severity]
     if group.severity == "none":
@@ -137,7 +171,7 @@ def _render(knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: 
     club = rng.choice([name for name, family in CLUBS.items() if family == group.club_family])
     handedness = rng.choices(HANDEDNESS, (0.8, 0.2))[0]
     scores = {name: rng.randint(20, 99) / 100 for name in ALL_SCORES} | {topic.area: current / 100}
-    shown = {"scores": rng.random() < 0.4, "observation": fault is not None and rng.random() < 0.9}
+    shown = {"scores": rng.random() < 0.25, "observation": fault is not None and rng.random() < 0.9}
     used: list[str] = []
 
     def pick(items: tuple[Item, ...], count: int = 1, keep_order: bool = False) -> list[str]:
@@ -148,7 +182,12 @@ def _render(knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: 
         used.extend(item.id for item in chosen)
         return [_mirror(item.text, handedness) for item in chosen]
 
-    words = {"label": AREAS[topic.area].label, "current": percent(current / 100), "target": percent(target / 100), "words": SEVERITY_WORDS.get(group.severity, "")}
+    words = {
+        "label": AREAS[topic.area].label,
+        "current": percent(current / 100),
+        "target": percent(target / 100),
+        "words": SEVERITY_WORDS.get(group.severity, ""),
+    }
     should = [*pick(topic.ideal, 2), rng.choice(TARGET_SENTENCES).format(**words)]
     if fault is None:
         is_happening = [rng.choice(KEEP_SENTENCES).format(**words), rng.choice(KEEP_ADVICE)]
@@ -156,7 +195,12 @@ def _render(knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: 
         steps: list[str] = ["Keep your present routine for this part of the swing."]
         check = []
     else:
-        is_happening = [rng.choice(SCORE_SENTENCES).format(**words), *pick(fault.observation), *pick(fault.cause), *pick(fault.effect if rng.random() < 0.7 else fault.feel)]
+        is_happening = [
+            rng.choice(SCORE_SENTENCES).format(**words),
+            *pick(fault.observation),
+            *pick(fault.cause),
+            *pick(fault.effect if rng.random() < 0.7 else fault.feel),
+        ]
         candidates = [drill for drill in drills if group.club_family in drill.clubs and group.level in drill.levels]
         steps = pick(fault.steps, 2, keep_order=True)
         check = [f"Check: {text}" for text in pick(fault.check)]
@@ -165,7 +209,10 @@ def _render(knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: 
     drill_text = " ".join(_mirror(step.text, handedness) for step in drill.steps)
     lines = [*steps, f'Drill "{drill.name}" with {drill.equipment}: {drill_text} Dose: {drill.dose}.', *check]
     what_to_do = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
-    what_to_do += [f"Swing thought: {pick(topic.cues)[0]}", f"Safety: {pick(topic.safety)[0]}"]
+    what_to_do.append(f"Swing thought: {pick(topic.cues)[0]}")
+    if group.severity == "large":
+        # Who is about to change much gets the safety note; a small refinement does not need one.
+        what_to_do.append(f"Safety: {pick(topic.safety)[0]}")
 
     entry = make_entry(
         topic.area, current / 100, target / 100, club, group.level, handedness,

@@ -9,7 +9,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import frontmatter
 import yaml
 
 from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS
@@ -103,6 +102,14 @@ class Topic:
     cues: tuple[Item, ...]
     safety: tuple[Item, ...]
 
+    def sentences(self) -> dict[str, str]:
+        """Return {item id: text} of every item in the topic, and {drill id: name and steps} of its drills."""
+        items = [*self.ideal, *self.cues, *self.safety]
+        for fault in self.faults:
+            items += [item for part in FAULT_PARTS for item in getattr(fault, part.lower())]
+        drills = {drill.id: f"{drill.name}: {' '.join(step.text for step in drill.steps)} Dose: {drill.dose}." for drill in self.drills}
+        return {item.id: item.text for item in items} | drills
+
 
 @dataclass(frozen=True)
 class KnowledgeBase:
@@ -120,8 +127,12 @@ class KnowledgeBase:
     def drills_for(self, fault_id: str) -> tuple[Drill, ...]:
         return tuple(drill for drill in self.drills if fault_id in drill.fixes)
 
-    def topic(self, topic_id: str) -> Topic:
-        return next(topic for topic in self.topics if topic.id == topic_id)
+    def fault(self, fault_id: str) -> Fault:
+        return next(fault for fault in self.faults if fault.id == fault_id)
+
+    def sentences(self) -> dict[str, str]:
+        """Return {item id: text} over all topics."""
+        return {item_id: text for topic in self.topics for item_id, text in topic.sentences().items()}
 
 
 def load_knowledge(folder: str | Path) -> KnowledgeBase:
@@ -192,17 +203,25 @@ class _TopicReader:
                 faults.append(self.build_fault(name, line, parts))
             elif kind == "Drill":
                 drills.append(self.build_drill(name, line, parts))
-        plain = {name: self.items(name.lower(), parts.get(None, []))
-                 for (kind, name, _), parts in sections.items() if kind == "Section"}
+        plain = {name: self.items(name.lower(), parts.get(None, [])) for (kind, name, _), parts in sections.items() if kind == "Section"}
         for name in ("Ideal", "Cues", "Safety"):
             if not plain.get(name):
                 raise self.fail(len(self.lines), f"the section `## {name}` is missing or empty.")
         if not faults or not drills:
             raise self.fail(len(self.lines), "a topic needs at least one `## Fault ID: name` and one `## Drill ID: name`.")
         return Topic(
-            id=meta["id"], area=meta["area"], title=meta["title"], phase=meta["phase"],
-            clubs=tuple(meta["clubs"]), levels=tuple(meta["levels"]), path=self.path,
-            ideal=plain["Ideal"], faults=tuple(faults), drills=tuple(drills), cues=plain["Cues"], safety=plain["Safety"],
+            id=meta["id"],
+            area=meta["area"],
+            title=meta["title"],
+            phase=meta["phase"],
+            clubs=tuple(meta["clubs"]),
+            levels=tuple(meta["levels"]),
+            path=self.path,
+            ideal=plain["Ideal"],
+            faults=tuple(faults),
+            drills=tuple(drills),
+            cues=plain["Cues"],
+            safety=plain["Safety"],
         )
 
     def read_front_matter(self) -> tuple[dict, int]:
@@ -210,7 +229,7 @@ class _TopicReader:
             raise self.fail(1, "no front matter; a topic file begins with `---`, its fields, and `---`.")
         end = next(number for number, line in enumerate(self.lines[1:], 2) if line.strip() == "---")
         try:
-            meta = frontmatter.loads("\n".join(self.lines)).metadata
+            meta = yaml.safe_load("\n".join(self.lines[1 : end - 1])) or {}
         except yaml.YAMLError as error:
             raise self.fail(_yaml_line(error, offset=1), f"the front matter is not valid YAML ({error}).") from error
         line_of = {line.split(":")[0]: number for number, line in enumerate(self.lines[:end], 1)}
@@ -226,7 +245,9 @@ class _TopicReader:
                 raise self.fail(line_of[field], f"unknown {field} {unknown[0]!r}; expected one of {', '.join(allowed)}.")
         folder = AREAS[meta["area"]].folder
         if self.path.parent.name != folder:
-            raise self.fail(line_of["area"], f"area {meta['area']} belongs into the folder {folder}/, the file is in {self.path.parent.name}/.")
+            raise self.fail(
+                line_of["area"], f"area {meta['area']} belongs into the folder {folder}/, the file is in {self.path.parent.name}/."
+            )
         if meta["id"] != self.path.stem:
             raise self.fail(line_of["id"], f"id {meta['id']!r} differs from the file's name {self.path.stem!r}.")
         return meta, end
@@ -284,14 +305,19 @@ class _TopicReader:
             raise self.fail(line, f"an item is a whole sentence that ends with a full stop, found: {text!r}.")
         bare = re.sub("|".join(map(re.escape, PLACEHOLDERS)), "", text)
         if re.search(r"\b(left|right)\b", bare, re.IGNORECASE):
-            raise self.fail(line, "`left` and `right` change with the golfer: write lead/trail for the body, {left}/{right} for the ball's flight.")
+            raise self.fail(
+                line, "`left` and `right` change with the golfer: write lead/trail for the body, {left}/{right} for the ball's flight."
+            )
         if re.search(r"[{}]", bare):
             raise self.fail(line, f"unknown placeholder; expected {' or '.join(PLACEHOLDERS)}.")
         if not sources and re.search(r"\.(ideal|effect)\.\d+$", item_id):
             raise self.fail(line, "an ideal and an effect each cite a source, as in `[OKUDA10]`; [CONVENTION] where there is none.")
         grades = {self.sources[source].grade for source in sources}
         if re.search(r"\d", bare) and not grades & GRADES_THAT_MAY_CARRY_A_FIGURE:
-            raise self.fail(line, "a figure needs a source graded " + ", ".join(sorted(GRADES_THAT_MAY_CARRY_A_FIGURE)) + f"; cited: {sources or 'none'}.")
+            raise self.fail(
+                line,
+                "a figure needs a source graded " + ", ".join(sorted(GRADES_THAT_MAY_CARRY_A_FIGURE)) + f"; cited: {sources or 'none'}.",
+            )
         return Item(item_id, text, tuple(sources), clubs, levels)
 
     def build_fault(self, heading: str, line: int, parts: dict) -> Fault:
@@ -300,8 +326,15 @@ class _TopicReader:
             if not parts.get(part):
                 raise self.fail(line, f"fault {fault_id} has no `### {part}`.")
         fields = {part.lower(): self.items(f"{fault_id}.{part.lower()}", parts[part]) for part in FAULT_PARTS}
-        return Fault(id=fault_id, name=name, area=self.meta["area"], topic=self.meta["id"],
-                     clubs=tuple(self.meta["clubs"]), levels=tuple(self.meta["levels"]), **fields)
+        return Fault(
+            id=fault_id,
+            name=name,
+            area=self.meta["area"],
+            topic=self.meta["id"],
+            clubs=tuple(self.meta["clubs"]),
+            levels=tuple(self.meta["levels"]),
+            **fields,
+        )
 
     def build_drill(self, heading: str, line: int, parts: dict) -> Drill:
         drill_id, name = heading.split(": ", 1)
@@ -328,11 +361,15 @@ class _TopicReader:
             return values
 
         return Drill(
-            id=drill_id, name=name, area=self.meta["area"], topic=self.meta["id"],
+            id=drill_id,
+            name=name,
+            area=self.meta["area"],
+            topic=self.meta["id"],
             fixes=tuple(value.strip() for value in fields["Fixes"][1].split(",")),
             clubs=listed("Clubs", CLUB_FAMILIES, tuple(self.meta["clubs"])),
             levels=listed("Levels", LEVELS, tuple(self.meta["levels"])),
-            equipment=fields["Equipment"][1], dose=fields["Dose"][1],
+            equipment=fields["Equipment"][1],
+            dose=fields["Dose"][1],
             sources=listed("Sources", self.sources, ()),
             steps=self.items(f"{drill_id}.steps", parts["Steps"]),
         )
@@ -347,19 +384,27 @@ def _check_across_files(folder: Path, topics: tuple[Topic, ...]) -> None:
         for topic in topics:
             for entry in getattr(topic, kind):
                 if counts[entry.id] > 1:
-                    raise KnowledgeError(f"{topic.path}:{_line_with(topic.path, entry.id)}: the id {entry.id} is used {counts[entry.id]} times.")
+                    raise KnowledgeError(
+                        f"{topic.path}:{_line_with(topic.path, entry.id)}: the id {entry.id} is used {counts[entry.id]} times."
+                    )
     faults = {fault.id: fault for topic in topics for fault in topic.faults}
     for topic in topics:
         for drill in topic.drills:
             known = [fault for fault in drill.fixes if fault in faults]
             if len(known) < len(drill.fixes) or not known:
                 unknown = ", ".join(sorted(set(drill.fixes) - set(known)))
-                raise KnowledgeError(f"{topic.path}:{_line_with(topic.path, f'Drill {drill.id}:')}: drill {drill.id} fixes {unknown}, which no file describes.")
+                raise KnowledgeError(
+                    f"{topic.path}:{_line_with(topic.path, f'Drill {drill.id}:')}: drill {drill.id} fixes {unknown}, which no file describes."
+                )
         for fault in topic.faults:
             for level in fault.levels:
                 for club in fault.clubs:
-                    if not any(fault.id in drill.fixes and club in drill.clubs and level in drill.levels for t in topics for drill in t.drills):
-                        raise KnowledgeError(f"{topic.path}:{_line_with(topic.path, f'Fault {fault.id}:')}: fault {fault.id} has no drill for a {level} with the {club}.")
+                    if not any(
+                        fault.id in drill.fixes and club in drill.clubs and level in drill.levels for t in topics for drill in t.drills
+                    ):
+                        raise KnowledgeError(
+                            f"{topic.path}:{_line_with(topic.path, f'Fault {fault.id}:')}: fault {fault.id} has no drill for a {level} with the {club}."
+                        )
 
 
 def _line_with(path: Path, text: str) -> int:

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from golf_nb_utils.config import AREAS
+from golf_nb_utils.environment import is_headless
 from golf_nb_utils.evaluation import CHECKS
 from golf_nb_utils.examples import SEVERITY_EDGES
 from golf_nb_utils.training import History
@@ -75,26 +76,35 @@ def plot_losses(history: History) -> Figure:
     axis.legend(frameon=False)
     if history.steps:
         tokens_per_step = history.tokens[-1] / history.steps[-1]
-        upper = axis.secondary_xaxis("top", functions=(lambda step: step * tokens_per_step / 1e6, lambda seen: seen * 1e6 / tokens_per_step))
+        upper = axis.secondary_xaxis(
+            "top", functions=(lambda step: step * tokens_per_step / 1e6, lambda seen: seen * 1e6 / tokens_per_step)
+        )
         upper.set_xlabel("million tokens seen")
     return figure
 
 
-class LiveLossPlot:
-    """A loss plot that redraws itself in its cell: pass it to `train` as `on_evaluation`.
+class LiveLosses:
+    """Shows the losses while they come in: pass it to `train` as `on_evaluation`.
 
-    It replaces one display by its id, which is no Output widget, so that a headless run cannot hang on it.
+    Where somebody watches, one plot redraws itself in its cell: by its display id, which is no Output widget and so
+    cannot hang a run. Headless, each evaluation is one line, which papermill streams.
     """
 
     def __init__(self):
         self.handle = None
 
     def __call__(self, history: History) -> None:
-        figure = plot_losses(history)
-        if self.handle is None:
-            self.handle = display(figure, display_id=True)
+        if is_headless():
+            left = f"{history.seconds_left // 60:.0f} min {history.seconds_left % 60:02.0f} s left"
+            losses = f"train {history.train_loss[-1]:.3f}  validation {history.val_loss[-1]:.3f}"
+            print(
+                f"step {history.steps[-1]:>5}/{history.n_planned}  {losses}  {history.tokens_per_second:>7,.0f} tokens/s  {left}",
+                flush=True,
+            )
+        elif self.handle is None:
+            self.handle = display(plot_losses(history), display_id=True)
         else:
-            self.handle.update(figure)
+            self.handle.update(plot_losses(history))
 
 
 def plot_checks(metrics: dict[str, dict[str, float]]) -> Figure:

@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from golf_nb_utils.environment import is_headless
 from golf_nb_utils.model import GPTModel, KVCache
 from golf_nb_utils.prompts import format_input
 from golf_nb_utils.tokenizer import token_ids_to_text
@@ -80,7 +81,9 @@ def stream_batch(
     device = model.wte.weight.device
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
     if int(lengths.min()) < 1 or int(lengths.max()) >= context_size:
-        raise ValueError(f"prompts have {int(lengths.min())} to {int(lengths.max())} tokens; expected 1 to {context_size - 1} (context_size - 1).")
+        raise ValueError(
+            f"prompts have {int(lengths.min())} to {int(lengths.max())} tokens; expected 1 to {context_size - 1} (context_size - 1)."
+        )
     generator = torch.Generator(device).manual_seed(seed) if seed is not None else None
 
     n_positions = min(int(lengths.max()) + max_new_tokens, context_size)
@@ -140,7 +143,7 @@ def answer(
     prompts = [torch.tensor(tokenizer.encode(format_input(record))) for record in records]
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     answers = [""] * len(prompts)
-    bar = tqdm(total=len(prompts), desc=description, unit="answer", disable=description is None)
+    bar = tqdm(total=len(prompts), desc=description, unit="answer", disable=description is None or is_headless())
     for start in range(0, len(order), batch_size):
         chosen = order[start : start + batch_size]
         rows = generate_batch(

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from golf_nb_utils.artifacts import write_text
 from golf_nb_utils.config import TrainConfig
-from golf_nb_utils.environment import Devices
+from golf_nb_utils.environment import Devices, is_headless
 from golf_nb_utils.model import GPTModel
 
 
@@ -38,9 +38,14 @@ class History:
     val_loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    n_planned: int = 0
     n_steps: int = 0
     n_skipped: int = 0
     """Steps that FP16 overflowed in and the loss scaler left out."""
+
+    @property
+    def seconds_left(self) -> float:
+        return self.seconds[-1] / self.steps[-1] * (self.n_planned - self.steps[-1]) if self.steps else 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -113,6 +118,24 @@ def make_optimizer(model: GPTModel, config: TrainConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, config.beta2), fused=True)
 
 
+def estimate_seconds(model: GPTModel, train_loader: DataLoader, config: TrainConfig, devices: Devices, n_timed: int = 4) -> float:
+    """Return the seconds that training will take, from a few timed steps that leave the weights as they are."""
+    module = wrap(model, devices)
+    seconds, n_tokens = 0.0, 0
+    for index, (input_ids, targets) in enumerate(islice(train_loader, n_timed + 1)):
+        started = time.perf_counter()
+        mean_loss(module, input_ids.to(devices.device), targets.to(devices.device)).backward()
+        if devices.device.type == "cuda":
+            torch.cuda.synchronize()
+        # The first step also allocates memory and picks kernels.
+        if index:
+            seconds += time.perf_counter() - started
+            n_tokens += input_ids.numel()
+    model.zero_grad(set_to_none=True)
+    n_total = config.epochs * sum(train_loader.dataset.lengths)
+    return seconds / n_tokens * n_total
+
+
 def train(
     model: GPTModel,
     train_loader: DataLoader,
@@ -135,8 +158,8 @@ def train(
     module = wrap(model, devices)
     optimizer = make_optimizer(model, config)
     scaler = torch.amp.GradScaler(devices.device.type, enabled=devices.needs_loss_scaling)
-    history = History()
     n_steps = config.epochs * len(train_loader)
+    history = History(n_planned=n_steps)
     n_tokens = 0
     training_seconds = 0.0
     log: list[str] = []
@@ -157,7 +180,7 @@ def train(
         model.train()
 
     model.train()
-    bar = tqdm(total=n_steps, desc="training", unit="step")
+    bar = tqdm(total=n_steps, desc="training", unit="step", disable=is_headless())
     try:
         for epoch in range(1, config.epochs + 1):
             for input_ids, targets in train_loader:
@@ -167,7 +190,9 @@ def train(
                     group["lr"] = rate
                 loss = mean_loss(module, input_ids.to(devices.device, non_blocking=True), targets.to(devices.device, non_blocking=True))
                 if not math.isfinite(loss.item()):
-                    raise TrainingDiverged(f"the loss became {loss.item()} in step {history.n_steps + 1}; lower learning_rate (now {config.learning_rate}).")
+                    raise TrainingDiverged(
+                        f"the loss became {loss.item()} in step {history.n_steps + 1}; lower learning_rate (now {config.learning_rate})."
+                    )
                 scaler.scale(loss).backward()
                 if config.max_grad_norm:
                     scaler.unscale_(optimizer)
@@ -189,7 +214,9 @@ def train(
             model.train()
     except KeyboardInterrupt:
         path = save_interrupted()
-        raise TrainingInterrupted(f"stopped by hand after {history.n_steps} of {n_steps} steps; the weights so far are in {path}.") from None
+        raise TrainingInterrupted(
+            f"stopped by hand after {history.n_steps} of {n_steps} steps; the weights so far are in {path}."
+        ) from None
     finally:
         bar.close()
         model.eval()

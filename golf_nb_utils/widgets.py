@@ -13,7 +13,9 @@ from golf_nb_utils.model import GPTModel
 from golf_nb_utils.prompts import make_entry
 from golf_nb_utils.sampling import answer
 
-_CARD = '<div style="max-width: 46rem; padding: 0.6rem 1rem; border-left: 4px solid #2f6f4e; white-space: pre-wrap; line-height: 1.45">{}</div>'
+_CARD = (
+    '<div style="max-width: 46rem; padding: 0.6rem 1rem; border-left: 4px solid #2f6f4e; white-space: pre-wrap; line-height: 1.45">{}</div>'
+)
 
 
 def feedback_panel(model: GPTModel, tokenizer: tiktoken.Encoding, knowledge: KnowledgeBase, config: SampleConfig):
@@ -25,7 +27,15 @@ def feedback_panel(model: GPTModel, tokenizer: tiktoken.Encoding, knowledge: Kno
     if controls is None:
         area = next(iter(AREAS))
         fault = _faults(knowledge, area)[0]
-        values = {"area": area, "current": 0.45, "target": 0.80, "club": "7-iron", "level": "beginner", "handedness": "right", "observation": fault}
+        values = {
+            "area": area,
+            "current": 0.45,
+            "target": 0.80,
+            "club": "7-iron",
+            "level": "beginner",
+            "handedness": "right",
+            "observation": fault,
+        }
         text = _feedback(model, tokenizer, config, values | {"temperature": config.temperature, "top_k": config.top_k})
         settings = " &middot; ".join(f"{name} <b>{html.escape(str(value))}</b>" for name, value in values.items())
         return HTML(f"<p>{settings}</p>{_CARD.format(html.escape(text))}")

@@ -1,0 +1,45 @@
+# make run    sets up and runs the four notebooks (MODEL_SIZE=124M EPOCHS=3 BATCH_SIZE=8 LR=5e-5 change the run)
+# make test   sets up and runs all tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: run test unit notebooks bench lint clean
+.DELETE_ON_ERROR:
+
+run: $(VENV)/run.stamp
+	$(BIN)/python -m golf_nb_utils run $(if $(MODEL_SIZE),--model-size $(MODEL_SIZE)) $(if $(EPOCHS),--epochs $(EPOCHS)) \
+		$(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(LR),--lr $(LR)) $(if $(OUTPUT_ROOT),--output-root $(OUTPUT_ROOT))
+
+test: unit
+	$(BIN)/python -m pytest tests/test_notebooks.py -q --durations=5
+
+unit: $(VENV)/test.stamp
+	$(BIN)/python -m pytest -q --ignore tests/test_notebooks.py --cov --cov-report=term --durations=5
+
+notebooks: $(VENV)/test.stamp
+	$(BIN)/python tests/execute_notebooks.py
+
+bench: $(VENV)/test.stamp
+	$(BIN)/python benchmarks/sampling.py
+
+lint: $(VENV)/test.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+# torch comes first and alone: constraints.txt holds its CPU-capable release, and nothing later may move it.
+$(VENV)/run.stamp: requirements.txt constraints.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -c constraints.txt torch
+	$(PIP) install -c constraints.txt -r requirements.txt
+	$(PIP) install --no-deps -e .
+	touch $@
+
+$(VENV)/test.stamp: requirements-dev.txt $(VENV)/run.stamp
+	$(PIP) install -c constraints.txt -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) experimental
