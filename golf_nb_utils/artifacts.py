@@ -119,7 +119,8 @@ def read_manifest(folder: Path, verify: bool = True) -> dict:
         found = sha256_file(file)
         if found != expected["sha256"]:
             raise ArtifactMismatchError(
-                f"{file} differs from {MANIFEST} (sha256 {expected['sha256'][:12]}... expected, {found[:12]}... found); run {manifest['made_by']} again."
+                f"{file} differs from {MANIFEST} (sha256 {expected['sha256'][:12]}... expected, {found[:12]}... found); "
+                f"run {manifest['made_by']} again."
             )
     return manifest
 

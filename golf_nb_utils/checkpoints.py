@@ -264,8 +264,8 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
     for name, value in found.items():
         if sidecar.get(name) != value:
             raise ArtifactMismatchError(
-                f"{path.name} does not belong to its surroundings: {name} is {value[:12]}..., its sidecar {sidecar_path.name} says {str(sidecar.get(name))[:12]}...; "
-                "run notebook 03 again."
+                f"{path.name} does not belong to its surroundings: {name} is {value[:12]}..., "
+                f"its sidecar {sidecar_path.name} says {str(sidecar.get(name))[:12]}...; run notebook 03 again."
             )
     model = GPTModel(GPTConfig(**sidecar["config"]))
     model.load_state_dict(torch.load(path, weights_only=True))

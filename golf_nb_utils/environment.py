@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
 import torch
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
@@ -118,9 +117,8 @@ def cpu_has_bf16() -> bool:
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch."""
+    """Seed Python and torch; nothing here draws from numpy."""
     random.seed(seed)
-    np.random.seed(seed)
     torch.manual_seed(seed)
 
 
@@ -145,7 +143,8 @@ def require_disk(folder: Path, n_bytes: int, purpose: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < n_bytes:
         raise OSError(
-            f"{purpose} needs {n_bytes / 1e6:,.0f} MB in {folder}, {free / 1e6:,.0f} MB are free; make room or set output_root to another disk."
+            f"{purpose} needs {n_bytes / 1e6:,.0f} MB in {folder}, {free / 1e6:,.0f} MB are free; "
+            "make room or set output_root to another disk."
         )
 
 

@@ -117,6 +117,8 @@ def write_report(
     """
 
     def cell(name: str, values: dict[str, float]) -> str:
+        if name not in values:
+            return "-"
         return f"{values[name]:,.1f}" if name == "perplexity" else f"{values[name]:.0%}"
 
     labels = {**CHECKS, "perplexity": "response perplexity (lower is better)"}

@@ -7,6 +7,7 @@ is broken raises a KnowledgeError that names the file and the line.
 import re
 from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import yaml
@@ -387,24 +388,20 @@ def _check_across_files(folder: Path, topics: tuple[Topic, ...]) -> None:
                     raise KnowledgeError(
                         f"{topic.path}:{_line_with(topic.path, entry.id)}: the id {entry.id} is used {counts[entry.id]} times."
                     )
-    faults = {fault.id: fault for topic in topics for fault in topic.faults}
+    faults = {fault.id for topic in topics for fault in topic.faults}
+    drills = [drill for topic in topics for drill in topic.drills]
     for topic in topics:
         for drill in topic.drills:
-            known = [fault for fault in drill.fixes if fault in faults]
-            if len(known) < len(drill.fixes) or not known:
-                unknown = ", ".join(sorted(set(drill.fixes) - set(known)))
-                raise KnowledgeError(
-                    f"{topic.path}:{_line_with(topic.path, f'Drill {drill.id}:')}: drill {drill.id} fixes {unknown}, which no file describes."
-                )
+            unknown = ", ".join(sorted(set(drill.fixes) - faults))
+            if unknown:
+                line = _line_with(topic.path, f"Drill {drill.id}:")
+                raise KnowledgeError(f"{topic.path}:{line}: drill {drill.id} fixes {unknown}, which no file describes.")
         for fault in topic.faults:
-            for level in fault.levels:
-                for club in fault.clubs:
-                    if not any(
-                        fault.id in drill.fixes and club in drill.clubs and level in drill.levels for t in topics for drill in t.drills
-                    ):
-                        raise KnowledgeError(
-                            f"{topic.path}:{_line_with(topic.path, f'Fault {fault.id}:')}: fault {fault.id} has no drill for a {level} with the {club}."
-                        )
+            repairing = [drill for drill in drills if fault.id in drill.fixes]
+            for club, level in product(fault.clubs, fault.levels):
+                if not any(club in drill.clubs and level in drill.levels for drill in repairing):
+                    line = _line_with(topic.path, f"Fault {fault.id}:")
+                    raise KnowledgeError(f"{topic.path}:{line}: fault {fault.id} has no drill for a {level} with the {club}.")
 
 
 def _line_with(path: Path, text: str) -> int:

@@ -131,7 +131,7 @@ def test_both_hosts_fail(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "page, fragment",
+    ("page", "fragment"),
     [
         (HTML, "a page of type text/html"),
         (Page(CONTENT["hparams.json"], type="Application/XML"), "a page of type Application/XML"),
@@ -250,7 +250,8 @@ def test_full_disk_fails_before_any_request(server, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9 - total + 1, total - 1))
     with pytest.raises(DownloadError, match=f"needs {total:,} bytes .* {total - 1:,} are free"):
         download_checkpoint("124M", tmp_path, server.urls, progress=False)
-    assert server.requests == [] and contents(tmp_path) == {}
+    assert server.requests == []
+    assert contents(tmp_path) == {}
     (tmp_path / "checkpoint").write_bytes(CONTENT["checkpoint"])  # what is there need not fit again
     download_checkpoint("124M", tmp_path, server.urls, progress=False)
     assert contents(tmp_path) == CONTENT
@@ -277,7 +278,7 @@ class TestTables:
     def small_and_fast(self):
         """Overrides the module's fixture: the tables stay real."""
 
-    @pytest.mark.parametrize("size, width, layers", [("124M", 768, 12), ("355M", 1024, 24), ("774M", 1280, 36), ("1558M", 1600, 48)])
+    @pytest.mark.parametrize(("size", "width", "layers"), [("124M", 768, 12), ("355M", 1024, 24), ("774M", 1280, 36), ("1558M", 1600, 48)])
     def test_data_file_is_four_bytes_per_parameter(self, size, width, layers):
         embeddings = 50257 * width + 1024 * width
         attention = (width * 3 * width + 3 * width) + (width * width + width)

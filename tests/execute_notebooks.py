@@ -1,0 +1,52 @@
+"""Execute the committed notebooks in place, in order and with their defaults, and keep in them only what a reader needs.
+
+`make notebooks` calls this. Ids, tags, counts and outputs stay; papermill's metadata goes, and the repository's own path.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHOWN_PATH = "~/golf-feedback-llm"
+
+
+def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Drop what differs between two runs or machines and tells a reader nothing."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags")
+        cell.metadata = {"tags": tags} if tags else {}
+        for output in cell.get("outputs", []):
+            if "text" in output:
+                output.text = output.text.replace(str(REPOSITORY), SHOWN_PATH)
+            for kind, value in output.get("data", {}).items():
+                if isinstance(value, str) and kind.startswith("text/"):
+                    output.data[kind] = value.replace(str(REPOSITORY), SHOWN_PATH)
+            output.get("metadata", {}).clear()
+    return notebook
+
+
+def main() -> int:
+    os.environ["GOLF_HEADLESS"] = "1"
+    folder = REPOSITORY / "experimental" / "runs" / "committed"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
+        print(f"=== {path.name}", flush=True)
+        papermill.execute_notebook(
+            path, folder / path.name, kernel_name="python3", cwd=str(path.parent), progress_bar=False, stdout_file=sys.stdout
+        )
+        notebook = normalise(nbformat.read(folder / path.name, as_version=4))
+        nbformat.validate(notebook)
+        nbformat.write(notebook, path)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""The series as its users run it: through the command line, through papermill, and as committed through nbval.
+
+The last part trains `tiny` with its defaults and takes minutes; `make test` runs it after the unit tests.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+
+# Imports aside, this is the snippet that the README promises.
+SNIPPET = """
+import json
+import torch
+from golf_nb_utils.config import GPT_CONFIGS
+from golf_nb_utils.model import GPTModel
+from golf_nb_utils.prompts import format_input
+from golf_nb_utils.sampling import generate
+from golf_nb_utils.tokenizer import load_tokenizer, text_to_token_ids, token_ids_to_text
+BASE_CONFIG = GPT_CONFIGS["tiny"]
+tokenizer = load_tokenizer("experimental/gpt2_models/tiny")
+entry = json.load(open("experimental/golf_feedback_finetuning/golf_feedback_test.json", encoding="utf-8"))[0]
+
+model = GPTModel(BASE_CONFIG)
+model.load_state_dict(torch.load("experimental/golf_feedback_models/gpt2-tiny-golf-feedback.pth"))
+model.eval()
+input_text = format_input(entry)
+encoded = text_to_token_ids(input_text, tokenizer)
+token_ids = generate(model, encoded, max_new_tokens=200, context_size=1024, temperature=0.7)
+response = token_ids_to_text(token_ids, tokenizer)
+print(response)
+"""
+
+
+def run(*command: str, root: Path, check: bool = True, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess:
+    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    environment |= {"GOLF_OUTPUT_ROOT": str(root), "GOLF_HEADLESS": "1"}
+    result = subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    assert not (check and result.returncode), f"{command} failed:\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+    return result
+
+
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """The series on few records and steps, by the command line."""
+    root = tmp_path_factory.mktemp("small")
+    options = ["--model-size", "tiny", "--epochs", "1", "--batch-size", "16", "--eval-freq", "5", "--output-root", str(root)]
+    extra = ["-p", "n_examples", "120", "-p", "max_new_tokens", "40", "-p", "learning_rate", "1e-3"]
+    return root, run("-m", "golf_nb_utils", "run", *options, *extra, root=root)
+
+
+def test_the_command_line_runs_the_series_and_writes_every_promised_file(small_run):
+    root, result = small_run
+    expected = {
+        "golf_feedback_finetuning": {
+            "golf_feedback_train.json", "golf_feedback_val.json", "golf_feedback_test.json", "manifest.json", "dataset_report.json",
+        },
+        "gpt2_models/tiny": {
+            "checkpoint", "encoder.json", "hparams.json", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.ckpt.meta",
+            "vocab.bpe", "manifest.json",
+        },
+        "golf_feedback_models": {
+            "gpt2-tiny-golf-feedback.pth", "gpt2-tiny-golf-feedback.json", "loss_plot_tiny.pdf", "training_log.jsonl", "manifest.json",
+        },
+        "golf_feedback_evaluation/tiny": {"metrics.json", "predictions.jsonl", "report.html", "manifest.json"},
+    }  # fmt: skip
+    for folder, names in expected.items():
+        assert {path.name for path in (root / "experimental" / folder).iterdir()} == names
+    executed = sorted(path.name for path in (root / "experimental" / "runs").glob("*/*.ipynb"))
+    assert executed == [path.name for path in NOTEBOOKS]
+    for name in ("gpt2-tiny-golf-feedback.pth", "report.html", "loss_plot_tiny.pdf"):
+        assert name in result.stdout.splitlines()[-4:][0] or any(name in line for line in result.stdout.splitlines()[-5:])
+
+
+def test_the_command_lines_parameters_reach_the_notebooks(small_run):
+    root, _ = small_run
+    sidecar = json.loads((root / "experimental/golf_feedback_models/gpt2-tiny-golf-feedback.json").read_text(encoding="utf-8"))
+    assert (sidecar["training"]["epochs"], sidecar["training"]["batch_size"], sidecar["training"]["learning_rate"]) == (1, 16, 1e-3)
+    records = json.loads((root / "experimental/golf_feedback_finetuning/golf_feedback_train.json").read_text(encoding="utf-8"))
+    assert len(records) == 102  # 120 less 10 % and 5 %
+
+
+def test_the_design_snippet_runs_as_it_stands(small_run):
+    root, _ = small_run
+    assert run("-c", SNIPPET, root=root, cwd=root).stdout.strip()
+
+
+def test_plain_papermill_runs_a_notebook_with_parameters(small_run, tmp_path):
+    root, _ = small_run
+    source, target = str(NOTEBOOKS[2]), str(tmp_path / "03.ipynb")
+    run("-m", "papermill", source, target, "-p", "epochs", "1", "-p", "mixed_precision", "False", "--no-progress-bar", root=root)
+    text = Path(target).read_text(encoding="utf-8")
+    assert "mixed_precision is off" in text
+
+
+def test_a_notebook_without_its_input_stops_the_run_with_name_cell_and_reason(tmp_path):
+    result = run("-m", "golf_nb_utils", "run", "3", "4", "--model-size", "tiny", "--output-root", str(tmp_path), root=tmp_path, check=False)
+    assert result.returncode == 1
+    assert "FAILED: 03_finetune_dataparallel_fp16.ipynb, cell " in result.stderr
+    assert "MissingArtifactError" in result.stderr
+    assert "run notebook 01 first" in result.stderr
+    assert "04_sample_and_evaluate" not in result.stdout
+
+
+@pytest.fixture(scope="module")
+def committed_run(tmp_path_factory):
+    """The committed notebooks with their defaults, compared by nbval where they are marked."""
+    root = tmp_path_factory.mktemp("committed")
+    options = ["--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider", "--override-ini", "addopts="]
+    return root, run("-m", "pytest", *options, *map(str, NOTEBOOKS), root=root, check=False)
+
+
+def test_the_committed_notebooks_run_and_their_marked_outputs_are_reproduced(committed_run):
+    _, result = committed_run
+    assert result.returncode == 0, result.stdout[-6000:]
+
+
+def test_tiny_serves(committed_run):
+    """The bar of a newcomer: from random weights to answers that state area and scores as the input has them."""
+    root, _ = committed_run
+    metrics = json.loads((root / "experimental/golf_feedback_evaluation/tiny/metrics.json").read_text(encoding="utf-8"))
+    tuned, base = metrics["systems"]["fine-tuned"], metrics["systems"]["base"]
+    assert tuned["headings"] == 1.0
+    assert tuned["area"] >= 0.98
+    assert tuned["current_score"] >= 0.95
+    assert tuned["target_score"] >= 0.95
+    assert base["headings"] == 0.0
+    assert tuned["perplexity"] < 4 < base["perplexity"]
