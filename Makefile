@@ -22,7 +22,7 @@ notebooks: $(VENV)/test.stamp
 	$(BIN)/python tests/execute_notebooks.py
 
 bench: $(VENV)/test.stamp
-	$(BIN)/python benchmarks/sampling.py
+	$(BIN)/python benchmarks/training.py
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .

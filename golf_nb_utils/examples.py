@@ -23,13 +23,14 @@ SPLITS = ("train", "val", "test")
 SEVERITY_EDGES = {"none": 0.05, "slight": 0.15, "clear": 0.30, "large": 1.01}
 SEVERITY_WORDS = {"slight": "a little below", "clear": "clearly below", "large": "far below"}
 
+# All of ten words: the scores then stand in nearly the same place of every prompt, which a small model learns sooner.
 INSTRUCTIONS = (
     INSTRUCTION,
-    "Turn the scores of this swing into coaching for the golfer.",
-    "You are a golf coach. Explain the score and say what to do next.",
-    "Write swing feedback for the area below.",
-    "Tell the golfer what should happen, what is happening and what to practise.",
-    "Coach this golfer on the area that was scored.",
+    "Turn this swing score into coaching that the golfer understands.",
+    "Explain this score and tell the golfer what to practise.",
+    "Coach the golfer on the one area that was scored.",
+    "Write swing feedback that helps the golfer in this area.",
+    "Help this golfer to improve the area that was scored.",
 )
 # In each of these the current score comes first and the target second; the evaluation relies on it.
 SCORE_SENTENCES = (
@@ -41,6 +42,10 @@ TARGET_SENTENCES = (
     "The target for your {label} is {target}.",
     "You are aiming for {target} in {label}.",
     "A {label} score of {target} is the goal.",
+)
+GOAL_SENTENCES = (
+    "Goal: take your {label} from {current} to {target}.",
+    "Goal: {label} up from {current} to {target}.",
 )
 KEEP_SENTENCES = (
     "Your {label} score is {current}, which meets the target of {target}.",
@@ -210,6 +215,8 @@ def _render(
     lines = [*steps, f'Drill "{drill.name}" with {drill.equipment}: {drill_text} Dose: {drill.dose}.', *check]
     what_to_do = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
     what_to_do.append(f"Swing thought: {pick(topic.cues)[0]}")
+    if fault is not None:
+        what_to_do.append(rng.choice(GOAL_SENTENCES).format(**words))
     if group.severity == "large":
         # Who is about to change much gets the safety note; a small refinement does not need one.
         what_to_do.append(f"Safety: {pick(topic.safety)[0]}")

@@ -1,0 +1,274 @@
+"""Where the code runs: hosts are faked by their variables, GPUs and disks by what torch and shutil would answer."""
+
+import random
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+import torch
+
+from golf_nb_utils import environment
+from golf_nb_utils.environment import (
+    cpu_has_bf16,
+    detect_devices,
+    environment_report,
+    host,
+    input_roots,
+    is_headless,
+    knowledge_folder,
+    output_root,
+    require_disk,
+    seed_everything,
+    versions,
+)
+
+VARIABLES = ("KAGGLE_KERNEL_RUN_TYPE", "COLAB_RELEASE_TAG", "GOLF_HEADLESS", "CI", "PYTEST_CURRENT_TEST", "GOLF_OUTPUT_ROOT")
+MEGABYTE = 10**6
+
+
+@pytest.fixture
+def surroundings(monkeypatch):
+    """A function that sets the given variables and clears all others that the module reads.
+
+    It is called inside the test, because pytest sets PYTEST_CURRENT_TEST anew after the fixtures have run.
+    """
+
+    def be(**variables):
+        for name in VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return be
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+
+@pytest.fixture
+def two_t4s(monkeypatch):
+    """What torch answers on Kaggle, is_bf16_supported's misleading yes included."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Tesla T4")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
+
+
+def fake_cpu(monkeypatch, **instructions):
+    capabilities = {"architecture": "x86_64", "avx2": True, "avx512_bf16": False, "amx_bf16": False} | instructions
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({}, "local"),
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, "kaggle"),
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Batch"}, "kaggle"),
+        ({"COLAB_RELEASE_TAG": "release-colab_20260801"}, "colab"),
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Batch", "COLAB_RELEASE_TAG": "release-colab_20260801"}, "kaggle"),
+    ],
+)
+def test_the_host_is_told_by_its_variables(surroundings, variables, expected):
+    surroundings(**variables)
+    assert host() == expected
+
+
+def test_a_mounted_kaggle_input_folder_alone_does_not_make_kaggle(surroundings, monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "KAGGLE_INPUT", tmp_path)
+    surroundings()
+    assert (host(), input_roots()) == ("local", [])
+    surroundings(COLAB_RELEASE_TAG="x")
+    assert (host(), input_roots()) == ("colab", [])
+    surroundings(KAGGLE_KERNEL_RUN_TYPE="Interactive")
+    assert input_roots() == [tmp_path]
+
+
+def test_kaggle_without_any_attached_input_has_no_input_folder(surroundings, monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "KAGGLE_INPUT", tmp_path / "absent")
+    surroundings(KAGGLE_KERNEL_RUN_TYPE="Batch")
+    assert input_roots() == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"GOLF_HEADLESS": "1"},
+        {"KAGGLE_KERNEL_RUN_TYPE": "Batch"},
+        {"CI": "true"},
+        {"PYTEST_CURRENT_TEST": "tests/test_notebooks.py::test_01 (call)"},
+    ],
+)
+def test_each_sign_of_an_unwatched_kernel_makes_it_headless(surroundings, variables):
+    surroundings(**variables)
+    assert is_headless()
+
+
+@pytest.mark.parametrize("variables", [{}, {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {"COLAB_RELEASE_TAG": "x"}])
+def test_somebody_at_a_notebook_is_not_headless(surroundings, variables):
+    surroundings(**variables)
+    assert not is_headless()
+
+
+def test_a_given_output_root_beats_the_variable_and_the_variable_beats_the_host(surroundings, tmp_path):
+    surroundings(GOLF_OUTPUT_ROOT=str(tmp_path / "variable"), KAGGLE_KERNEL_RUN_TYPE="Batch")
+    assert output_root(str(tmp_path / "given")) == tmp_path / "given"
+    assert output_root() == tmp_path / "variable"
+    surroundings(KAGGLE_KERNEL_RUN_TYPE="Batch")
+    assert output_root() == Path("/kaggle/working")
+
+
+def test_each_host_has_an_output_root_of_its_own(surroundings):
+    surroundings(COLAB_RELEASE_TAG="x")
+    assert output_root() == Path("/content")
+    surroundings()
+    assert output_root() == Path(__file__).resolve().parent.parent
+
+
+def test_a_relative_or_home_output_root_becomes_absolute(surroundings, monkeypatch, tmp_path):
+    surroundings(HOME=str(tmp_path), USERPROFILE=str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert output_root("~/golf") == tmp_path.resolve() / "golf"
+    assert output_root("here") == tmp_path.resolve() / "here"
+
+
+def test_the_knowledge_beside_the_package_is_taken_first_and_an_attached_one_next(surroundings, monkeypatch, tmp_path):
+    repository, attached = tmp_path / "repository", tmp_path / "input"
+    monkeypatch.setattr(environment, "REPOSITORY_ROOT", repository)
+    monkeypatch.setattr(environment, "KAGGLE_INPUT", attached)
+    deep = attached / "datasets" / "somebody" / "golf" / "knowledge" / "golf_instruction"
+    deep.mkdir(parents=True)
+    (deep / "sources.yaml").touch()
+    surroundings(KAGGLE_KERNEL_RUN_TYPE="Batch")
+    assert knowledge_folder() == deep
+    beside = repository / "knowledge" / "golf_instruction"
+    beside.mkdir(parents=True)
+    assert knowledge_folder() == beside
+
+
+def test_knowledge_that_is_nowhere_is_an_error_that_says_where_it_was_sought(surroundings, monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "REPOSITORY_ROOT", tmp_path)
+    surroundings()
+    with pytest.raises(FileNotFoundError, match="knowledge/golf_instruction") as caught:
+        knowledge_folder()
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_two_t4s_compute_in_fp16_with_loss_scaling(two_t4s):
+    devices = detect_devices()
+    assert (devices.device, devices.device_ids, devices.n_gpus) == (torch.device("cuda", 0), (0, 1), 2)
+    assert devices.names == ("Tesla T4", "Tesla T4")
+    assert devices.dtype is torch.float16
+    assert devices.needs_loss_scaling
+    assert "FP16" in devices.reason
+
+
+def test_a_gpu_without_mixed_precision_computes_in_fp32_and_says_why(two_t4s):
+    devices = detect_devices(mixed_precision=False)
+    assert (devices.dtype, devices.n_gpus) == (torch.float32, 2)
+    assert not devices.needs_loss_scaling
+    assert "mixed_precision" in devices.reason
+
+
+@pytest.mark.parametrize("instruction", ["avx512_bf16", "amx_bf16", "bf16"])
+def test_a_cpu_with_bfloat16_instructions_uses_them(no_gpu, monkeypatch, instruction):
+    fake_cpu(monkeypatch, **{instruction: True})
+    devices = detect_devices()
+    assert (devices.device, devices.device_ids, devices.n_gpus) == (torch.device("cpu"), (), 0)
+    assert devices.dtype is torch.bfloat16
+    assert not devices.needs_loss_scaling
+    assert detect_devices(mixed_precision=False).dtype is torch.float32
+
+
+def test_a_cpu_without_bfloat16_instructions_computes_in_fp32_and_says_why(no_gpu, monkeypatch):
+    fake_cpu(monkeypatch)
+    devices = detect_devices()
+    assert devices.dtype is torch.float32
+    assert not devices.needs_loss_scaling
+    assert "bfloat16" in devices.reason
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("fpu avx2 avx512_bf16", True), ("fpu amx_bf16 avx2", True), ("asimd bf16", True), ("fpu avx2 nobf16", False)]
+)
+def test_an_older_torch_has_the_processors_flags_read_instead(monkeypatch, tmp_path, flags, expected):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"flags\t\t: {flags}\n")
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(environment, "Path", lambda name: {"/proc/cpuinfo": cpuinfo}[name])
+    assert cpu_has_bf16() is expected
+
+
+def test_an_older_torch_on_a_machine_without_cpuinfo_means_no_bfloat16(monkeypatch, tmp_path):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    monkeypatch.setattr(environment, "Path", lambda name: tmp_path / "absent")
+    assert cpu_has_bf16() is False
+
+
+def test_the_same_seed_gives_the_same_draws_from_python_and_torch_and_another_seed_others():
+    def draws(seed):
+        seed_everything(seed)
+        return random.random(), float(torch.rand(1))
+
+    first = draws(123)
+    assert draws(123) == first
+    assert all(a != b for a, b in zip(draws(124), first, strict=True))
+
+
+def test_a_package_that_is_not_installed_has_a_dash_for_a_version():
+    found = versions(("pytest", "no-such-package-anywhere"))
+    assert found["pytest"] == pytest.__version__
+    assert found["no-such-package-anywhere"] == "-"
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """A function that sets the free bytes; its list says which folders were asked about."""
+    Usage = namedtuple("Usage", "total used free")
+    asked = []
+
+    def free(n_bytes):
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: asked.append(Path(folder)) or Usage(10**12, 0, n_bytes))
+        return asked
+
+    return free
+
+
+def test_too_small_a_disk_is_an_error_that_names_both_sizes_the_purpose_and_the_folder(disk, tmp_path):
+    disk(300 * MEGABYTE)
+    with pytest.raises(OSError, match="GPT-2 124M") as caught:
+        require_disk(tmp_path, 1500 * MEGABYTE, "GPT-2 124M")
+    assert "needs 1,500 MB" in str(caught.value)
+    assert "300 MB are free" in str(caught.value)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_disk_with_exactly_enough_space_will_do(disk, tmp_path):
+    disk(MEGABYTE)
+    require_disk(tmp_path, MEGABYTE, "a file")
+    with pytest.raises(OSError, match="a file"):
+        require_disk(tmp_path, MEGABYTE + 1, "a file")
+
+
+def test_the_space_for_a_folder_that_is_yet_to_be_made_is_that_of_its_nearest_parent(disk, tmp_path):
+    asked = disk(MEGABYTE)
+    require_disk(tmp_path / "to" / "be" / "made", 1, "a file")
+    assert asked == [tmp_path]
+
+
+def test_the_report_names_the_host_the_number_format_its_reason_and_the_folder(surroundings, disk, two_t4s, tmp_path):
+    surroundings(KAGGLE_KERNEL_RUN_TYPE="Batch")
+    disk(57 * 10**9)
+    devices = detect_devices()
+    lines = {line[:13].strip(): line[14:] for line in environment_report(devices, tmp_path / "not yet").splitlines()}
+    assert lines["host"].startswith("kaggle ")
+    assert "headless: True" in lines["host"]
+    assert lines["devices"] == "2 x Tesla T4"
+    assert lines["number format"] == f"float16 ({devices.reason})"
+    assert lines["output root"] == str(tmp_path / "not yet")
+    assert lines["free disk"] == "57 GB"
+    assert f"torch {torch.__version__.split('+')[0]}" in lines["versions"]

@@ -1,0 +1,130 @@
+"""The figures: they show the numbers they were given, and leave matplotlib's global state alone."""
+
+import io
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pytest
+
+from golf_nb_utils import plots
+from golf_nb_utils.training import History
+
+METRICS = {
+    "base": {"headings": 0.0, "area": 0.0, "current_score": 0.0, "target_score": 0.0, "perplexity": 2000.0},
+    "fine-tuned": {"headings": 1.0, "area": 0.9, "current_score": 0.8, "target_score": 0.75, "perplexity": 2.0},
+}
+
+
+def entry(area, severity, current, target):
+    return {"meta": {"area": area, "severity": severity, "current_score": current, "target_score": target}}
+
+
+RECORDS = [
+    entry("balance", "clear", 0.55, 0.8), entry("balance", "clear", 0.6, 0.8), entry("balance", "none", 0.9, 0.85),
+    entry("setup_quality", "large", 0.2, 0.7),
+]  # fmt: skip
+
+
+def history():
+    return History(
+        steps=[10, 20], tokens=[3000, 6000], train_loss=[2.5, 1.25], val_loss=[2.6, 1.5],
+        learning_rate=[1e-3, 1e-3], seconds=[40.0, 80.0], n_planned=50, n_steps=20,
+    )  # fmt: skip
+
+
+FIGURES = {
+    "records": lambda: plots.plot_records(RECORDS),
+    "token lengths": lambda: plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024),
+    "parameters": lambda: plots.plot_parameters({"embedding": 524_288, "attention": 100}),
+    "losses": lambda: plots.plot_losses(history()),
+    "losses before the first evaluation": lambda: plots.plot_losses(History()),
+    "checks": lambda: plots.plot_checks(METRICS),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_can_be_saved_and_leaves_no_trace_in_pyplot(name, monkeypatch):
+    monkeypatch.setattr(plt, "figure", lambda *args, **kwargs: pytest.fail("pyplot was asked for a figure"))
+    settings, backend = dict(matplotlib.rcParams), matplotlib.get_backend()
+    figure = FIGURES[name]()
+    for kind, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF")):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind)
+        assert buffer.getvalue().startswith(magic)
+    assert plt.get_fignums() == []
+    assert dict(matplotlib.rcParams) == settings
+    assert matplotlib.get_backend() == backend
+
+
+def test_the_records_are_counted_by_area_and_severity():
+    bars, cloud = plots.plot_records(RECORDS).axes
+    names = [label.get_text() for label in bars.get_yticklabels()]
+    assert names == ["setup", "tempo and rhythm", "weight shift", "body rotation", "follow-through", "balance"]
+    found = {
+        container.get_label(): {name: patch.get_width() for name, patch in zip(names, container, strict=True) if patch.get_width()}
+        for container in bars.containers
+    }
+    assert found == {"none": {"balance": 1}, "slight": {}, "clear": {"balance": 2}, "large": {"setup": 1}}
+    # Stacked, not drawn over each other: clear begins where none ends.
+    assert [patch.get_x() for patch in bars.containers[2]][-1] == 1
+    points = sorted(tuple(point) for dots in cloud.collections for point in dots.get_offsets().tolist())
+    assert points == [(0.2, 0.7), (0.55, 0.8), (0.6, 0.8), (0.9, 0.85)]
+
+
+def test_the_longest_record_is_marked():
+    (axis,) = plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024).axes
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["train", "val", "longest: 70"]
+    (line,) = axis.lines
+    assert list(line.get_xdata()) == [70, 70]
+
+
+def test_the_bars_of_parameters_are_labelled_with_their_counts():
+    (axis,) = plots.plot_parameters({"embedding": 524_288, "attention": 100}).axes
+    assert [patch.get_width() for patch in axis.patches] == [524_288, 100]
+    assert {"524,288", "100"} <= {text.get_text() for text in axis.texts}
+    assert "524,388" in axis.get_title()
+
+
+def test_both_losses_are_drawn_over_the_steps_and_the_tokens():
+    figure = plots.plot_losses(history())
+    figure.savefig(io.BytesIO())  # the upper axis takes its limits when it is drawn
+    (axis,) = figure.axes
+    drawn = {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
+    assert drawn == {"train": ([10, 20], [2.5, 1.25]), "validation": ([10, 20], [2.6, 1.5])}
+    # 300 tokens a step on the upper axis.
+    assert axis.child_axes[0].get_xlim() == pytest.approx([place * 300 / 1e6 for place in axis.get_xlim()])
+
+
+def test_the_checks_are_drawn_as_shares_for_every_system():
+    (axis,) = plots.plot_checks(METRICS).axes
+    drawn = {container.get_label(): [patch.get_width() for patch in container] for container in axis.containers}
+    assert drawn == {"base": [0.0, 0.0, 0.0, 0.0], "fine-tuned": [1.0, 0.9, 0.8, 0.75]}
+    assert [text.get_text() for text in axis.texts] == ["0%"] * 4 + ["100%", "90%", "80%", "75%"]
+
+
+def test_headless_losses_are_one_line_an_evaluation(capsys):
+    plots.LiveLosses()(history())
+    # 80 s for 20 of 50 steps leave 120 s; 6000 tokens in 80 s.
+    line = " ".join(capsys.readouterr().out.split())
+    assert line == "step 20/50 train 1.250 validation 1.500 75 tokens/s 2 min 00 s left"
+
+
+def test_watched_losses_redraw_the_plot_in_its_place(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, figure):
+            shown.append(("update", figure))
+
+    def display(figure, display_id):
+        assert display_id
+        shown.append(("display", figure))
+        return Handle()
+
+    monkeypatch.setattr(plots, "is_headless", lambda: False)
+    monkeypatch.setattr(plots, "display", display)
+    live = plots.LiveLosses()
+    for _ in range(3):
+        live(history())
+    assert [kind for kind, _ in shown] == ["display", "update", "update"]
+    assert all(figure.axes for _, figure in shown)

@@ -1,0 +1,436 @@
+"""The training loop against a plain one over transformers' model, and DataParallel's arithmetic on an emulator without GPUs."""
+
+import functools
+import json
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from golf_nb_utils import training
+from golf_nb_utils.config import GPTConfig, TrainConfig
+from golf_nb_utils.dataset import make_loader
+from golf_nb_utils.environment import Devices
+from golf_nb_utils.model import GPTModel, init_weights
+from golf_nb_utils.training import History, LossInReplica, TrainingDiverged, TrainingInterrupted
+
+GPT = GPTConfig(n_vocab=23, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+def cpu(dtype=torch.float32, n_replicas=0):
+    return Devices(torch.device("cpu"), tuple(range(n_replicas)), ("cpu",), dtype, "a test")
+
+
+class Toy(list):
+    """Random records as InstructionDataset has them: (token ids, number of prompt tokens)."""
+
+    def __init__(self, n_records, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(n_records):
+            length = int(torch.randint(4, 13, (), generator=generator))
+            self.append(([*torch.randint(22, (length,), generator=generator).tolist(), 22], 2))
+
+    @property
+    def lengths(self):
+        return [len(ids) for ids, _ in self]
+
+
+def loader(n_records=24, batch_size=4, seed=0, order=1):
+    return make_loader(Toy(n_records, seed), batch_size, 22, "all", order)
+
+
+def fresh_model(seed=1):
+    model = GPTModel(GPT)
+    init_weights(model, seed)
+    return model
+
+
+def weights_of(model):
+    return torch.cat([parameter.detach().cpu().flatten() for parameter in model.parameters()])
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A function that trains on toy records with what is given and returns (model, history)."""
+
+    def start(model=None, devices=None, train_loader=None, val_loader=None, on_evaluation=lambda history: None, **settings):
+        model = model or fresh_model()
+        settings = {"epochs": 2, "learning_rate": 3e-3, "eval_freq": 5, "eval_batches": 2} | settings
+        config = TrainConfig(**settings)
+        history = training.train(
+            model, train_loader or loader(), val_loader or loader(8, seed=9), config, devices or cpu(), tmp_path / "log.jsonl",
+            save_interrupted=lambda: tmp_path / "interrupted.pth", on_evaluation=on_evaluation,
+        )  # fmt: skip
+        return model, history
+
+    return start
+
+
+class EmulatedDataParallel(nn.Module):
+    """What nn.DataParallel does on GPUs, on a CPU: shards, replicas without parameters of their own, threads, gathering.
+
+    As torch's replicate does, each replica holds non-leaf views of the parameters, one view a parameter, so that tied
+    ones stay tied and gradients add up in the original.
+    """
+
+    def __init__(self, module, device_ids):
+        super().__init__()
+        self.module, self.n_replicas = module, len(device_ids)
+
+    def replicate(self):
+        copies = {module: module._replicate_for_data_parallel() for module in self.module.modules()}
+        views = {parameter: parameter.view_as(parameter) for parameter in self.module.parameters()}
+        for module, copy in copies.items():
+            copy._modules = {name: copies[child] for name, child in module._modules.items()}
+            for name, parameter in module._parameters.items():
+                setattr(copy, name, views.get(parameter))
+        return copies[self.module]
+
+    def forward(self, *tensors):
+        shards = list(zip(*(tensor.chunk(self.n_replicas) for tensor in tensors), strict=True))
+        replicas, gradients = [self.replicate() for _ in shards], torch.is_grad_enabled()
+
+        def work(replica, shard):
+            with torch.set_grad_enabled(gradients):
+                return replica(*shard)
+
+        with ThreadPoolExecutor(len(shards)) as pool:
+            outputs = list(pool.map(work, replicas, shards))
+        return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+
+
+def batch_of(lengths, seed=0):
+    """Input ids and targets of rows with that many labelled positions."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(23, (len(lengths), 11), generator=generator)
+    targets = ids[:, 1:].clone()
+    for row, length in enumerate(lengths):
+        targets[row, length:] = -100
+    return ids[:, :-1], targets
+
+
+# The labelled positions of each row; the first replica gets the larger half.
+@pytest.mark.parametrize(
+    "lengths",
+    [(10, 9, 2, 1), (10, 3, 7, 1, 1), (0, 0, 6, 7), (10, 8, 0, 0), (5,)],
+    ids=["unequal", "odd batch", "first replica unlabelled", "second replica unlabelled", "one row"],
+)
+def test_loss_and_gradients_of_two_replicas_equal_those_of_one_model(random_model, lengths):
+    model = random_model(GPT)
+    input_ids, targets = batch_of(lengths)
+    module = LossInReplica(model, torch.float32)
+
+    def loss_and_gradients(loss):
+        return [loss, *torch.autograd.grad(loss, list(model.parameters()))]
+
+    plain = F.cross_entropy(model(input_ids).flatten(0, 1), targets.flatten())
+    replicated = training.mean_loss(EmulatedDataParallel(module, [0, 1]), input_ids, targets)
+    torch.testing.assert_close(loss_and_gradients(replicated), loss_and_gradients(plain), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(training.mean_loss(module, input_ids, targets), plain, atol=1e-6, rtol=1e-5)
+
+
+def test_the_replicas_send_back_two_numbers_each_and_no_logits(random_model):
+    module = EmulatedDataParallel(LossInReplica(random_model(GPT), torch.float32), [0, 1])
+    sums, counts = module(*batch_of((10, 9, 2, 1)))
+    assert sums.shape == (2,)
+    assert counts.tolist() == [19, 3]
+
+
+def test_training_on_two_replicas_gives_the_weights_of_training_on_one(run, monkeypatch):
+    alone, history = run()
+    monkeypatch.setattr(nn, "DataParallel", EmulatedDataParallel)
+    replicated, its_history = run(devices=cpu(n_replicas=2))
+    torch.testing.assert_close(weights_of(replicated), weights_of(alone), atol=1e-4, rtol=1e-3)
+    assert its_history.val_loss == pytest.approx(history.val_loss, abs=2e-3)
+    assert list(replicated.state_dict()) == list(alone.state_dict()), "the caller's model is not the wrapped one"
+
+
+def test_a_batch_without_any_label_is_an_error(random_model):
+    with pytest.raises(ValueError, match="no position of this batch is labelled"):
+        training.mean_loss(LossInReplica(random_model(GPT), torch.float32), *batch_of((0, 0)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_the_number_format_holds_in_a_thread_that_inherits_no_autocast(random_model, monkeypatch, dtype):
+    seen = []
+    head = GPTModel.head
+
+    def watched(self, hidden):
+        logits = head(self, hidden)
+        seen.append(logits.dtype)
+        return logits
+
+    monkeypatch.setattr(GPTModel, "head", watched)
+    module = LossInReplica(random_model(GPT), dtype)
+    losses = []
+    thread = threading.Thread(target=lambda: losses.append(module(*batch_of((10, 4)))[0]))
+    thread.start()
+    thread.join()
+    assert seen == [dtype]
+    assert losses[0].dtype is torch.float32
+
+
+def test_a_tiny_model_learns_a_few_records_by_heart(run):
+    records = loader(n_records=6, batch_size=3)
+    _, history = run(train_loader=records, val_loader=records, epochs=60, learning_rate=1e-2, eval_freq=20)
+    # A blind guess among 23 tokens.
+    assert history.train_loss[0] < math.log(23)
+    assert history.train_loss[-1] < 0.4 < history.train_loss[0]
+    assert history.val_loss[-1] < 0.4
+
+
+def test_the_weights_equal_those_of_a_plain_loop_over_transformers(run, gpt2_twin):
+    # Clipping, warm-up, decay of the rate and of the weights all act in these eight steps.
+    batches = [batch_of(lengths, seed) for seed, lengths in enumerate([(10, 4, 1), (7, 7, 7), (2, 3), (10, 10, 9)])]
+    settings = {"warmup_steps": 3, "final_learning_rate_fraction": 0.2, "max_grad_norm": 0.7, "weight_decay": 0.3, "beta2": 0.95}
+    model = fresh_model()
+    twin = gpt2_twin(model).train()
+    _, history = run(model, train_loader=batches, val_loader=batches, epochs=2, eval_freq=1, learning_rate=1e-2, **settings)
+
+    matrices = [p for p in twin.parameters() if p.dim() == 2]
+    vectors = [p for p in twin.parameters() if p.dim() == 1]
+    optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": 0.3}, {"params": vectors, "weight_decay": 0}], betas=(0.9, 0.95))
+    rates = [1e-2 * share for share in (1 / 3, 2 / 3, 1, 1, 0.8, 0.6, 0.4, 0.2)]
+    for rate, (input_ids, targets) in zip(rates, batches * 2, strict=True):
+        loss = F.cross_entropy(twin(input_ids).logits.flatten(0, 1), targets.flatten())
+        loss.backward()
+        nn.utils.clip_grad_norm_(twin.parameters(), 0.7)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad()
+
+    assert history.learning_rate == pytest.approx(rates)
+    for name, theirs in twin.named_parameters():
+        ours = model.get_parameter(name.removeprefix("transformer."))
+        torch.testing.assert_close(ours.T if "c_" in name and ours.dim() == 2 else ours, theirs, atol=1e-4, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("settings", "n_steps", "expected"),
+    [
+        # Warm-up in quarters of 8e-4, then over five steps down to a tenth of it.
+        (
+            {"warmup_steps": 4, "final_learning_rate_fraction": 0.1}, 10,
+            [2e-4, 4e-4, 6e-4, 8e-4, 8e-4, 6.56e-4, 5.12e-4, 3.68e-4, 2.24e-4, 8e-5],
+        ),
+        ({"final_learning_rate_fraction": 0.0}, 5, [8e-4, 6e-4, 4e-4, 2e-4, 0.0]),
+        ({}, 3, [8e-4, 8e-4, 8e-4]),
+        ({"final_learning_rate_fraction": 0.5}, 1, [8e-4]),
+        ({"warmup_steps": 4}, 3, [2e-4, 4e-4, 6e-4]),
+    ],
+)  # fmt: skip
+def test_the_learning_rate_warms_up_and_falls_to_its_final_share(settings, n_steps, expected):
+    config = TrainConfig(learning_rate=8e-4, **settings)
+    assert [training.learning_rate_at(step, n_steps, config) for step in range(n_steps)] == pytest.approx(expected, abs=1e-12)
+
+
+def test_weight_decay_shrinks_matrices_and_leaves_biases_and_norms(random_model):
+    model = random_model(GPT)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    optimizer = training.make_optimizer(model, TrainConfig(learning_rate=0.1, weight_decay=0.5))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for name, parameter in model.named_parameters():
+        kept = 1 - 0.1 * 0.5 if before[name].dim() == 2 else 1.0
+        torch.testing.assert_close(parameter.detach(), before[name] * kept, msg=name)
+
+
+def test_the_evaluation_weighs_every_token_alike(random_model):
+    model = random_model(GPT)
+    batches = [batch_of((10, 10), seed=1), batch_of((1,), seed=2)]
+    with torch.inference_mode():
+        costs = [F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), reduction="sum") for ids, targets in batches]
+    module = LossInReplica(model, torch.float32)
+    assert training.evaluate_loss(module, batches, torch.device("cpu")) == pytest.approx(float(sum(costs)) / 21, rel=1e-5)
+
+
+def test_the_history_counts_steps_tokens_and_evaluations(run):
+    seen = []
+    _, history = run(on_evaluation=lambda history: seen.append(history.steps[-1]))
+    # 24 records in batches of 4, twice.
+    assert history.n_steps == history.n_planned == 12
+    assert history.steps == seen == [5, 10, 12]
+    # Each record has one target less than it has tokens.
+    assert history.tokens[-1] == 2 * (sum(Toy(24).lengths) - 24)
+    assert history.n_skipped == 0
+
+
+def test_the_losses_of_the_history_are_those_of_the_first_batches_of_each_set(run):
+    sets = {"train": [batch_of((10, 3), 1), batch_of((4,), 2), batch_of((9, 9), 3)], "val": [batch_of((2, 8), 4), batch_of((10,), 5)]}
+    model, history = run(train_loader=sets["train"], val_loader=sets["val"], eval_batches=2)
+    for name, batches in sets.items():
+        with torch.inference_mode():
+            costs = [F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), reduction="sum").item() for ids, targets in batches[:2]]
+        n_targets = sum(int(targets.ne(-100).sum()) for _, targets in batches[:2])
+        assert getattr(history, f"{name}_loss")[-1] == pytest.approx(sum(costs) / n_targets, abs=1e-4)
+
+
+def test_the_time_left_follows_from_the_time_so_far():
+    history = History(steps=[5, 10], seconds=[30.0, 40.0], tokens=[500, 1000], n_planned=25)
+    assert history.seconds_left == pytest.approx(60.0)
+    assert history.tokens_per_second == pytest.approx(25.0)
+
+
+def test_the_log_has_the_config_and_one_line_an_evaluation(run, tmp_path):
+    _, history = run(eval_freq=4, learning_rate=2e-3)
+    config, *lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert (config["eval_freq"], config["learning_rate"]) == (4, 2e-3)
+    assert [line["steps"] for line in lines] == [4, 8, 12]
+    assert [line["val_loss"] for line in lines] == history.val_loss
+
+
+def test_the_log_is_there_while_the_training_runs(run, tmp_path):
+    n_lines = []
+    run(eval_freq=4, on_evaluation=lambda history: n_lines.append(len((tmp_path / "log.jsonl").read_text().splitlines())))
+    assert n_lines == [2, 3, 4]
+
+
+def test_the_same_seed_trains_the_same_weights(run):
+    first, history = run()
+    second, its_history = run()
+    assert torch.equal(weights_of(first), weights_of(second))
+    assert history.val_loss == its_history.val_loss
+    other, _ = run(train_loader=loader(order=2))
+    assert not torch.equal(weights_of(first), weights_of(other))
+
+
+def test_how_often_is_evaluated_does_not_change_the_weights(run):
+    rarely, _ = run(eval_freq=100, eval_batches=1)
+    often, history = run(eval_freq=1, eval_batches=4)
+    assert len(history.steps) == 12
+    assert torch.equal(weights_of(rarely), weights_of(often))
+
+
+def test_the_estimate_leaves_the_model_as_it_was():
+    model = fresh_model()
+    before = weights_of(model)
+    seconds = training.estimate_seconds(model, loader(), TrainConfig(epochs=3), cpu())
+    assert 0 < seconds < 60
+    assert torch.equal(weights_of(model), before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_training(run, value):
+    model = fresh_model()
+    with torch.no_grad():
+        # Every hidden state is a row of ones; the only target's logit is their sum with its embedding: minus infinity, or nan.
+        model.ln_f.weight.zero_()
+        model.ln_f.bias.fill_(1)
+        model.wte.weight[21] = -3e38 if value == math.inf else math.nan
+    batches = [(torch.tensor([[1, 2, 3]]), torch.tensor([[21, 21, 21]]))]
+    with pytest.raises(TrainingDiverged, match=rf"the loss became {value} in step 1; lower learning_rate \(now 0.003\)"):
+        run(model, train_loader=batches)
+    assert not model.training
+
+
+def test_the_stop_button_saves_the_weights_and_says_where(tmp_path):
+    model, path = fresh_model(), tmp_path / "checkpoints" / "interrupted.pth"
+
+    def stop(history):
+        if history.steps[-1] == 4:
+            raise KeyboardInterrupt
+
+    def save():
+        path.parent.mkdir()
+        torch.save(model.state_dict(), path)
+        return path
+
+    config = TrainConfig(epochs=2, learning_rate=3e-3, eval_freq=2, eval_batches=1)
+    with pytest.raises(TrainingInterrupted) as caught:
+        training.train(model, loader(), loader(8), config, cpu(), tmp_path / "log.jsonl", save, on_evaluation=stop)
+    assert "after 4 of 12 steps" in str(caught.value)
+    assert str(path) in str(caught.value)
+    saved = torch.load(path, weights_only=True)
+    assert all(torch.equal(saved[name], tensor) for name, tensor in model.state_dict().items())
+    assert not torch.equal(weights_of(model), weights_of(fresh_model()))
+    assert not model.training
+
+
+def test_the_epoch_callback_gets_a_model_ready_to_answer(tmp_path):
+    model, calls = fresh_model(), []
+    training.train(
+        model, loader(8), loader(4), TrainConfig(epochs=3), cpu(), tmp_path / "log.jsonl",
+        save_interrupted=lambda: tmp_path, on_epoch=lambda epoch: calls.append((epoch, model.training)),
+    )  # fmt: skip
+    assert calls == [(1, False), (2, False), (3, False)]
+
+
+def recorded_scalers(monkeypatch, **settings):
+    """Let `training` use its GradScaler with other settings, and return the list that will hold it."""
+    made, original = [], torch.amp.GradScaler
+
+    @functools.wraps(original)
+    def make(*arguments, **given):
+        made.append(original(*arguments, **given, **settings))
+        return made[0]
+
+    monkeypatch.setattr(torch.amp, "GradScaler", make)
+    return made
+
+
+@pytest.mark.parametrize(("dtype", "scaled"), [(torch.float32, False), (torch.bfloat16, False), (torch.float16, True)])
+def test_only_fp16_scales_the_loss(run, monkeypatch, dtype, scaled):
+    scalers = recorded_scalers(monkeypatch)
+    _, history = run(devices=cpu(dtype))
+    assert [scaler.is_enabled() for scaler in scalers] == [scaled]
+    assert history.val_loss[-1] < history.val_loss[0]
+
+
+def test_steps_that_overflow_fp16_are_left_out_and_counted(run, monkeypatch):
+    scalers = recorded_scalers(monkeypatch, init_scale=2.0**30)
+    model, history = run(devices=cpu(torch.float16), epochs=5, max_grad_norm=1.0)
+    # Each overflow halves the scale; 30 steps are too few for it to grow again.
+    assert 0 < history.n_skipped < 30
+    assert scalers[0].get_scale() == 2.0 ** (30 - history.n_skipped)
+    assert history.val_loss[-1] < history.val_loss[0]
+    assert weights_of(model).isfinite().all()
+
+
+def test_bfloat16_keeps_the_weights_in_fp32_and_learns_alike(run):
+    in_fp32, history = run()
+    in_bf16, its_history = run(devices=cpu(torch.bfloat16))
+    assert {parameter.dtype for parameter in in_bf16.parameters()} == {torch.float32}
+    assert its_history.val_loss == pytest.approx(history.val_loss, abs=0.05)
+    assert not torch.equal(weights_of(in_fp32), weights_of(in_bf16))
+
+
+def gpu(dtype, device_ids=(0,)):
+    return Devices(torch.device("cuda", 0), device_ids, ("a GPU",) * len(device_ids), dtype, "a test")
+
+
+@needs_gpu
+def test_fp16_on_a_gpu_learns_as_fp32_on_the_cpu_does(run):
+    _, history = run()
+    model, its_history = run(devices=gpu(torch.float16))
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    assert its_history.n_skipped < its_history.n_steps
+    assert its_history.val_loss == pytest.approx(history.val_loss, abs=0.1)
+
+
+@needs_gpu
+@pytest.mark.parametrize("lengths", [(10, 9, 2, 1), (10, 3, 7, 1, 1), (0, 0, 6, 7), (5,)])
+def test_data_parallel_of_torch_gives_loss_and_gradients_of_one_model(random_model, lengths):
+    # The same GPU twice: torch copies instead of using NCCL, all else is as on two.
+    model = random_model(GPT).cuda()
+    input_ids, targets = (tensor.cuda() for tensor in batch_of(lengths))
+    module = training.wrap(model, gpu(torch.float32, (0, 0)))
+    assert isinstance(module, nn.DataParallel)
+    replicated = training.mean_loss(module, input_ids, targets)
+    plain = F.cross_entropy(model(input_ids).flatten(0, 1), targets.flatten())
+    found, expected = ([loss, *torch.autograd.grad(loss, list(model.parameters()))] for loss in (replicated, plain))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
+
+
+@needs_gpu
+def test_data_parallel_of_torch_trains_in_fp16(run):
+    _, history = run(devices=gpu(torch.float16, (0, 0)))
+    assert history.n_skipped < history.n_steps
+    assert history.val_loss[-1] < history.val_loss[0]
