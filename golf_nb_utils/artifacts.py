@@ -111,7 +111,10 @@ def read_manifest(folder: Path, verify: bool = True) -> dict:
     path = folder / MANIFEST
     if not path.is_file():
         raise MissingArtifactError(f"{path} does not exist.")
-    manifest = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ArtifactMismatchError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); run the notebook that made it again.") from error
     for name, expected in manifest["files"].items() if verify else ():
         file = folder / name
         if not file.is_file():

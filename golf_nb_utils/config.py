@@ -108,6 +108,8 @@ class _Settings:
         Raises:
             ConfigError: a name is unknown, a value has the wrong type or is out of range.
         """
+        if model_size not in GPT_CONFIGS:
+            raise ConfigError(f"unknown model_size {model_size!r}; expected one of {', '.join(GPT_CONFIGS)}.")
         fields = {field.name: field for field in dataclasses.fields(cls)}
         values = dict(TINY_PRESET.get(cls.__name__, {})) if model_size == "tiny" else {}
         for name, value in parameters.items():
@@ -146,9 +148,10 @@ def _typed(owner: str, field: dataclasses.Field, value):
         raise error
     try:
         number = wanted(value)
-    except (TypeError, ValueError):
+        finite = math.isfinite(number)
+    except (TypeError, ValueError, OverflowError):
         raise error from None
-    if not math.isfinite(number) or (isinstance(value, float) and number != value):
+    if not finite or (isinstance(value, float) and number != value):
         raise error
     return number
 
@@ -168,8 +171,8 @@ class DataConfig(_Settings):
 
     def __post_init__(self):
         self._require("n_examples", self.n_examples >= 20, "at least 20, so that each split holds a record")
-        self._require("val_fraction", 0 < self.val_fraction < 0.5, "between 0 and 0.5")
-        self._require("test_fraction", 0 < self.test_fraction < 0.5, "between 0 and 0.5")
+        self._require("val_fraction", 0 < self.val_fraction <= 0.25, "above 0 and at most 0.25")
+        self._require("test_fraction", 0 < self.test_fraction <= 0.25, "above 0 and at most 0.25")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def host() -> str:
 def is_headless() -> bool:
     """Say whether nobody watches this kernel: our runner, Kaggle's batch, CI or pytest."""
     return bool(
-        os.environ.get("GOLF_HEADLESS")
+        os.environ.get("GOLF_HEADLESS", "0") not in ("", "0")
         or os.environ.get("KAGGLE_KERNEL_RUN_TYPE") == "Batch"
         or os.environ.get("CI")
         or os.environ.get("PYTEST_CURRENT_TEST")

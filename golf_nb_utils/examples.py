@@ -48,8 +48,8 @@ GOAL_SENTENCES = (
     "Goal: {label} up from {current} to {target}.",
 )
 KEEP_SENTENCES = (
-    "Your {label} score is {current}, which meets the target of {target}.",
-    "At {current}, your {label} has reached its target of {target}.",
+    "Your {label} score is {current}, in line with the target of {target}.",
+    "At {current}, your {label} is where it should be for a target of {target}.",
 )
 KEEP_ADVICE = (
     "There is no fault to chase here, so keep what works.",
@@ -170,8 +170,6 @@ def _render(
 ) -> dict:
     target = rng.randint(65, 95)
     low, high = {"none": (-(99 - target), 4), "slight": (5, 14), "clear": (15, 29), "large": (30, 60)}[group.severity]
-    if group.severity == "none":
-        high = 0
     current = max(5, target - rng.randint(low, high))
     club = rng.choice([name for name, family in CLUBS.items() if family == group.club_family])
     handedness = rng.choices(HANDEDNESS, (0.8, 0.2))[0]
@@ -259,7 +257,7 @@ def read_records(path: Path) -> list[dict]:
     except json.JSONDecodeError as error:
         raise RecordError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); run notebook 01 again.") from error
     if not isinstance(records, list) or not records:
-        raise RecordError(f"{path}: expected a list of records, found {type(records).__name__} of length {len(records)}.")
+        raise RecordError(f"{path}: expected a list of records, found {'an empty list' if records == [] else type(records).__name__}.")
     for number, record in enumerate(records):
         for field in ("instruction", "input", "output"):
             value = record.get(field) if isinstance(record, dict) else None

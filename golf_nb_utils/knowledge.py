@@ -166,9 +166,12 @@ def _read_sources(path: Path) -> dict[str, Source]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
         raise KnowledgeError(f"{path}:{_yaml_line(error)}: not valid YAML ({error}).") from error
+    if not isinstance(entries, dict):
+        raise KnowledgeError(f"{path}:1: expected `ID: {{grade: C, text: ...}}` lines, found {type(entries).__name__}.")
     for name, entry in entries.items():
-        if entry.get("grade") not in SOURCE_GRADES or not entry.get("text"):
-            raise KnowledgeError(f"{path}:1: source {name} needs `text` and a `grade` out of {', '.join(SOURCE_GRADES)}.")
+        if not isinstance(entry, dict) or entry.get("grade") not in SOURCE_GRADES or not entry.get("text"):
+            line = _line_with(path, f"{name}:")
+            raise KnowledgeError(f"{path}:{line}: source {name} needs `text` and a `grade` out of {', '.join(SOURCE_GRADES)}.")
     return {name: Source(name, entry["grade"], entry["text"]) for name, entry in entries.items()}
 
 
@@ -189,7 +192,11 @@ class _TopicReader:
     def __init__(self, path: Path, sources: dict[str, Source]):
         self.path = path
         self.sources = sources
-        self.lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            # -sig: an editor's byte order mark is no part of the text.
+            self.lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise KnowledgeError(f"{path}:1: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
 
     def fail(self, line: int, message: str) -> KnowledgeError:
         return KnowledgeError(f"{self.path}:{line}: {message}")
@@ -233,6 +240,8 @@ class _TopicReader:
             meta = yaml.safe_load("\n".join(self.lines[1 : end - 1])) or {}
         except yaml.YAMLError as error:
             raise self.fail(_yaml_line(error, offset=1), f"the front matter is not valid YAML ({error}).") from error
+        if not isinstance(meta, dict):
+            raise self.fail(2, f"the front matter is a {type(meta).__name__}, expected `field: value` lines.")
         line_of = {line.split(":")[0]: number for number, line in enumerate(self.lines[:end], 1)}
         areas = tuple(AREAS)
         for field, allowed in {"id": None, "area": areas, "title": None, "phase": PHASES, "clubs": CLUB_FAMILIES, "levels": LEVELS}.items():
@@ -268,12 +277,16 @@ class _TopicReader:
                 if not named and heading[2] not in ("Ideal", "Cues", "Safety"):
                     raise self.fail(number, f"unknown section `{line}`; expected Ideal, Fault ID: name, Drill ID: name, Cues or Safety.")
                 current = (named[1], f"{named[2]}: {named[3]}", number) if named else ("Section", heading[2], number)
+                if any(section[:2] == current[:2] for section in sections):
+                    raise self.fail(number, f"the section `{line}` stands twice in this file; join the two.")
                 sections[current], part = {}, None
             elif heading and current and current[0] != "Section":
                 part = heading[2]
                 allowed = FAULT_PARTS if current[0] == "Fault" else ("Steps",)
                 if part not in allowed:
                     raise self.fail(number, f"unknown part `{line}`; expected {', '.join(allowed)}.")
+            elif bullet and current and current[0] == "Fault" and part is None:
+                raise self.fail(number, f"an item of a fault stands below one of its parts, `### {'`, `### '.join(FAULT_PARTS)}`.")
             elif bullet and current:
                 sections[current].setdefault(part, []).append((number, line if current[0] == "Drill" and part is None else bullet[1]))
             elif line.startswith("  ") and current and sections[current].get(part):
@@ -288,11 +301,15 @@ class _TopicReader:
 
     def item(self, item_id: str, line: int, text: str) -> Item:
         clubs, levels, sources = tuple(self.meta["clubs"]), tuple(self.meta["levels"]), []
+        given: set[str] = set()
         tags = self.TAGS.search(text)
         if tags:
             text = text[: tags.start()]
             for tag in filter(None, (tag.strip() for tag in re.split(r"[;,]", tags[1]))):
                 key, _, value = tag.partition("=")
+                if key in given:
+                    raise self.fail(line, f"an item has one {key}= at most; write one item for each.")
+                given.add(key)
                 if key == "club" and value in CLUB_FAMILIES:
                     clubs = (value,)
                 elif key == "level" and value in LEVELS:
@@ -305,10 +322,7 @@ class _TopicReader:
         if not text.endswith((".", "?", "!")):
             raise self.fail(line, f"an item is a whole sentence that ends with a full stop, found: {text!r}.")
         bare = re.sub("|".join(map(re.escape, PLACEHOLDERS)), "", text)
-        if re.search(r"\b(left|right)\b", bare, re.IGNORECASE):
-            raise self.fail(
-                line, "`left` and `right` change with the golfer: write lead/trail for the body, {left}/{right} for the ball's flight."
-            )
+        self.refuse_sides(line, bare)
         if re.search(r"[{}]", bare):
             raise self.fail(line, f"unknown placeholder; expected {' or '.join(PLACEHOLDERS)}.")
         if not sources and re.search(r"\.(ideal|effect)\.\d+$", item_id):
@@ -321,8 +335,15 @@ class _TopicReader:
             )
         return Item(item_id, text, tuple(sources), clubs, levels)
 
+    def refuse_sides(self, line: int, text: str) -> None:
+        if re.search(r"\b(left|right)\b", text, re.IGNORECASE):
+            raise self.fail(
+                line, "`left` and `right` change with the golfer: write lead/trail for the body, {left}/{right} for the ball's flight."
+            )
+
     def build_fault(self, heading: str, line: int, parts: dict) -> Fault:
         fault_id, name = heading.split(": ", 1)
+        self.refuse_sides(line, name)
         for part in FAULT_PARTS:
             if not parts.get(part):
                 raise self.fail(line, f"fault {fault_id} has no `### {part}`.")
@@ -339,11 +360,15 @@ class _TopicReader:
 
     def build_drill(self, heading: str, line: int, parts: dict) -> Drill:
         drill_id, name = heading.split(": ", 1)
+        self.refuse_sides(line, name)
         fields = {}
         for number, text in parts.get(None, []):
             match = self.FIELD.fullmatch(text)
             if not match:
                 raise self.fail(number, f"expected `- Fixes|Equipment|Dose|Sources|Clubs|Levels: ...`, found {text!r}.")
+            if match[1] in fields:
+                raise self.fail(number, f"drill {drill_id} has `{match[1]}` twice.")
+            self.refuse_sides(number, match[2])
             fields[match[1]] = (number, match[2].strip())
         for field in ("Fixes", "Equipment", "Dose", "Sources"):
             if field not in fields:
@@ -361,6 +386,10 @@ class _TopicReader:
                     raise self.fail(number, f"unknown value {value!r} in {field}; expected one of {', '.join(allowed)}.")
             return values
 
+        steps = self.items(f"{drill_id}.steps", parts["Steps"])
+        for (number, _), step in zip(parts["Steps"], steps, strict=True):
+            if not all(step.fits(club, level) for club, level in product(self.meta["clubs"], self.meta["levels"])):
+                raise self.fail(number, "the steps of a drill belong together: tag the drill with `- Clubs:` or `- Levels:`, not a step.")
         return Drill(
             id=drill_id,
             name=name,
@@ -372,7 +401,7 @@ class _TopicReader:
             equipment=fields["Equipment"][1],
             dose=fields["Dose"][1],
             sources=listed("Sources", self.sources, ()),
-            steps=self.items(f"{drill_id}.steps", parts["Steps"]),
+            steps=steps,
         )
 
 
@@ -380,14 +409,13 @@ def _check_across_files(folder: Path, topics: tuple[Topic, ...]) -> None:
     missing = sorted(set(AREAS) - {topic.area for topic in topics})
     if missing:
         raise KnowledgeError(f"{folder}:1: no topic file for {', '.join(missing)}.")
-    for kind in ("faults", "drills"):
-        counts = Counter(entry.id for topic in topics for entry in getattr(topic, kind))
-        for topic in topics:
-            for entry in getattr(topic, kind):
-                if counts[entry.id] > 1:
-                    raise KnowledgeError(
-                        f"{topic.path}:{_line_with(topic.path, entry.id)}: the id {entry.id} is used {counts[entry.id]} times."
-                    )
+    names = [(topic.path, f"id: {topic.id}", topic.id) for topic in topics]
+    names += [(topic.path, f"Fault {fault.id}:", fault.id) for topic in topics for fault in topic.faults]
+    names += [(topic.path, f"Drill {drill.id}:", drill.id) for topic in topics for drill in topic.drills]
+    counts = Counter(name for _, _, name in names)
+    for path, marker, name in names:
+        if counts[name] > 1:
+            raise KnowledgeError(f"{path}:{_line_with(path, marker)}: the id {name} is used {counts[name]} times.")
     faults = {fault.id for topic in topics for fault in topic.faults}
     drills = [drill for topic in topics for drill in topic.drills]
     for topic in topics:
@@ -402,7 +430,17 @@ def _check_across_files(folder: Path, topics: tuple[Topic, ...]) -> None:
                 if not any(club in drill.clubs and level in drill.levels for drill in repairing):
                     line = _line_with(topic.path, f"Fault {fault.id}:")
                     raise KnowledgeError(f"{topic.path}:{line}: fault {fault.id} has no drill for a {level} with the {club}.")
+    for topic in topics:
+        for club, level in product(topic.clubs, topic.levels):
+            missing = [part for part in ("ideal", "cues", "safety") if not any(item.fits(club, level) for item in getattr(topic, part))]
+            missing += [] if any(club in drill.clubs and level in drill.levels for drill in topic.drills) else ["a drill"]
+            missing += [
+                f"{part} of {fault.id}" for fault in topic.faults for part in map(str.lower, FAULT_PARTS)
+                if not any(item.fits(club, level) for item in getattr(fault, part))
+            ]  # fmt: skip
+            if missing:
+                raise KnowledgeError(f"{topic.path}:1: nothing in {', '.join(missing)} is for a {level} with the {club}.")
 
 
 def _line_with(path: Path, text: str) -> int:
-    return next(number for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1) if text in line)
+    return next(number for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1) if text in line)

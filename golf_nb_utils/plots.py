@@ -51,7 +51,11 @@ def plot_token_lengths(lengths: dict[str, list[int]], context_length: int) -> Fi
     longest = max(max(values) for values in lengths.values())
     axis.hist(list(lengths.values()), bins=30, stacked=True, label=list(lengths), color=[GREEN, GOLD, GREY][: len(lengths)])
     axis.axvline(longest, color="#333333", linestyle=":", label="longest")
-    axis.set(xlabel="tokens per record, end-of-text included", ylabel="records", title=f"The longest record has {longest:,} of {context_length:,} tokens")
+    axis.set(
+        xlabel="tokens per record, end-of-text included",
+        ylabel="records",
+        title=f"The longest record has {longest:,} of {context_length:,} tokens",
+    )
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 

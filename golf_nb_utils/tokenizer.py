@@ -31,12 +31,15 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         if not path.is_file():
             raise MissingArtifactError(f"{path} does not exist: run notebook 02 first, or attach its output.")
     # The hashes are those of the files themselves: without one, tiktoken would serve a stale copy from its cache.
-    ranks = data_gym_to_mergeable_bpe_ranks(
-        vocab_bpe_file=str(merges),
-        encoder_json_file=str(encoder),
-        vocab_bpe_hash=sha256_file(merges),
-        encoder_json_hash=sha256_file(encoder),
-    )
+    try:
+        ranks = data_gym_to_mergeable_bpe_ranks(
+            vocab_bpe_file=str(merges),
+            encoder_json_file=str(encoder),
+            vocab_bpe_hash=sha256_file(merges),
+            encoder_json_hash=sha256_file(encoder),
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise ValueError(f"{encoder} and {merges.name} beside it are not one GPT-2 vocabulary; run notebook 02 again.") from error
     return tiktoken.Encoding(
         name="gpt2",
         explicit_n_vocab=len(ranks) + 1,
@@ -54,7 +57,7 @@ def tokenizer_hash(folder: str | Path) -> str:
 
 def text_to_token_ids(text: str, tokenizer: tiktoken.Encoding) -> torch.Tensor:
     """Return the token ids of `text` as an int64 tensor of shape (1, n_tokens)."""
-    return torch.tensor([tokenizer.encode(text, allowed_special={END_OF_TEXT})])
+    return torch.tensor([tokenizer.encode(text, allowed_special={END_OF_TEXT})], dtype=torch.int64)
 
 
 def token_ids_to_text(token_ids: torch.Tensor, tokenizer: tiktoken.Encoding) -> str:
@@ -91,7 +94,8 @@ def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
     merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
     tokens = [*byte_characters, *("".join(merge) for merge in merges), END_OF_TEXT]
     if len(tokens) != n_vocab:
-        raise ValueError(f"the texts yield {len(tokens)} tokens, {n_vocab} were asked for; give more text or a smaller n_vocab.")
+        hint = "give more text or a smaller n_vocab" if len(tokens) < n_vocab else "256 bytes and the end-of-text are the least"
+        raise ValueError(f"the texts yield {len(tokens)} tokens, {n_vocab} were asked for; {hint}.")
     folder = Path(folder)
     write_text(folder / "encoder.json", json.dumps({token: number for number, token in enumerate(tokens)}))
     write_text(folder / "vocab.bpe", "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges))

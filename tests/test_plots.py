@@ -71,11 +71,12 @@ def test_the_records_are_counted_by_area_and_severity():
     assert points == [(0.2, 0.7), (0.55, 0.8), (0.6, 0.8), (0.9, 0.85)]
 
 
-def test_the_longest_record_is_marked():
+def test_the_longest_record_is_marked_and_set_against_the_context():
     (axis,) = plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024).axes
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["train", "val", "longest: 70"]
     (line,) = axis.lines
     assert list(line.get_xdata()) == [70, 70]
+    assert "70 of 1,024 tokens" in axis.get_title()
+    assert {"train", "val"} <= {text.get_text() for text in axis.get_legend().get_texts()}
 
 
 def test_the_bars_of_parameters_are_labelled_with_their_counts():
