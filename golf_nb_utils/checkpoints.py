@@ -17,7 +17,7 @@ from golf_nb_utils.config import GPT_CONFIGS, GPTConfig
 from golf_nb_utils.environment import seed_everything
 from golf_nb_utils.model import GPTModel, init_weights
 from golf_nb_utils.prompts import template_hash
-from golf_nb_utils.tokenizer import learn_bpe, tokenizer_hash
+from golf_nb_utils.tokenizer import learn_bpe, load_tokenizer, tokenizer_hash
 
 PREFIX = "model.ckpt"
 TF_CHECKPOINT_FILES = (
@@ -70,10 +70,14 @@ def read_hparams(folder: Path) -> GPTConfig:
     path = Path(folder) / "hparams.json"
     if not path.is_file():
         raise MissingArtifactError(f"{path} does not exist: run notebook 02 first, or attach its output.")
+    wanted = {field.name for field in dataclasses.fields(GPTConfig)}
     try:
-        return GPTConfig(**json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if set(found) != wanted:
+            raise ValueError(f"expected the fields {', '.join(sorted(wanted))}, found {', '.join(sorted(found))}")
+        return GPTConfig(**found)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is not the hparams.json of a GPT-2 ({error}); download it again.") from error
+        raise CheckpointError(f"{path} is not the hparams.json of a GPT-2 ({error}); delete it and run notebook 02 again.") from error
 
 
 def _tensorflow():
@@ -132,10 +136,11 @@ def state_dict_from_tf(tensors: dict[str, np.ndarray], config: GPTConfig) -> dic
     for name in table.keys() & tensors.keys():
         target, is_matrix = table[name]
         array = tensors[name]
-        if is_matrix:
-            array = array[0].T if array.ndim == 3 and array.shape[0] == 1 else array
-        if array.shape != shapes[target]:
-            problems.append(f"{name} has shape {tensors[name].shape}, {target} needs {shapes[target]}")
+        expected = (1, *reversed(shapes[target])) if is_matrix else shapes[target]
+        if array.shape != expected:
+            problems.append(f"{name} has shape {array.shape}, {target} needs {expected}")
+            continue
+        array = array[0].T if is_matrix else array
         state[target] = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
     if problems:
         raise CheckpointError(f"the checkpoint does not fit {config}: {'; '.join(problems)}.")
@@ -231,7 +236,13 @@ def save_model(path: Path, model: GPTModel, checkpoint_folder: Path, **facts) ->
     `facts` (size, seed, data hash, versions, metrics, ...) go into the sidecar as they are.
     """
     state = {name: tensor.detach().to("cpu", torch.float32) for name, tensor in model.state_dict().items()}
-    write_with(path, lambda temporary: torch.save(state, temporary))
+
+    def write(temporary: Path) -> None:
+        # Through an open file: given a path, torch writes its random temporary name into the archive.
+        with open(temporary, "wb") as file:
+            torch.save(state, file)
+
+    write_with(path, write)
     sidecar = {
         "config": dataclasses.asdict(model.config),
         "template_sha256": template_hash(),
@@ -255,7 +266,12 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
     for file in (path, sidecar_path):
         if not file.is_file():
             raise MissingArtifactError(f"{file} does not exist: run notebook 03 first, or attach its output.")
-    sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
+    try:
+        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
+        config = GPTConfig(**sidecar["config"])
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise ArtifactMismatchError(f"{sidecar_path} is not a sidecar of notebook 03 ({error!r}); run it again.") from error
+    load_tokenizer(checkpoint_folder)
     found = {
         "weights_sha256": sha256_file(path),
         "template_sha256": template_hash(),
@@ -267,6 +283,6 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
                 f"{path.name} does not belong to its surroundings: {name} is {value[:12]}..., "
                 f"its sidecar {sidecar_path.name} says {str(sidecar.get(name))[:12]}...; run notebook 03 again."
             )
-    model = GPTModel(GPTConfig(**sidecar["config"]))
+    model = GPTModel(config)
     model.load_state_dict(torch.load(path, weights_only=True))
     return model.eval(), sidecar

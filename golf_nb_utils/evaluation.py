@@ -55,8 +55,8 @@ def _percentages(text: str) -> list[str]:
 
 
 def _first_area(text: str) -> str | None:
-    found = {key: text.lower().find(area.label) for key, area in AREAS.items()}
-    named = {key: place for key, place in found.items() if place >= 0}
+    found = {key: re.search(rf"\b{re.escape(area.label)}\b", text, re.IGNORECASE) for key, area in AREAS.items()}
+    named = {key: match.start() for key, match in found.items() if match}
     return min(named, key=named.get) if named else None
 
 

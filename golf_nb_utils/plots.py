@@ -99,7 +99,8 @@ class LiveLosses:
 
     def __call__(self, history: History) -> None:
         if is_headless():
-            left = f"{history.seconds_left // 60:.0f} min {history.seconds_left % 60:02.0f} s left"
+            minutes, seconds = divmod(round(history.seconds_left), 60)
+            left = f"{minutes} min {seconds:02} s left"
             losses = f"train {history.train_loss[-1]:.3f}  validation {history.val_loss[-1]:.3f}"
             print(
                 f"step {history.steps[-1]:>5}/{history.n_planned}  {losses}  {history.tokens_per_second:>7,.0f} tokens/s  {left}",

@@ -32,6 +32,8 @@ def generate(
     Raises:
         ValueError: the prompt is empty or fills the context, or the temperature or top_k is negative.
     """
+    if token_ids.dim() > 1 and token_ids.shape[0] != 1:
+        raise ValueError(f"generate continues one prompt, found {token_ids.shape[0]} rows; use generate_batch for several.")
     rows = generate_batch(model, [token_ids.reshape(-1)], max_new_tokens, context_size, temperature, top_k, eot_id, seed)
     return rows[0][None, :]
 
@@ -74,8 +76,8 @@ def stream_batch(
     Raises:
         ValueError: as `generate` does.
     """
-    if temperature < 0 or top_k < 0:
-        raise ValueError(f"temperature and top_k must be 0 or more, found {temperature} and {top_k}.")
+    if temperature < 0 or top_k < 0 or max_new_tokens < 0:
+        raise ValueError(f"temperature, top_k and max_new_tokens must be 0 or more, found {temperature}, {top_k}, {max_new_tokens}.")
     context_size = min(context_size or model.config.n_ctx, model.config.n_ctx)
     eot_id = model.config.n_vocab - 1 if eot_id is None else eot_id
     device = model.wte.weight.device

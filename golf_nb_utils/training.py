@@ -127,8 +127,8 @@ def estimate_seconds(model: GPTModel, train_loader: DataLoader, config: TrainCon
         mean_loss(module, input_ids.to(devices.device), targets.to(devices.device)).backward()
         if devices.device.type == "cuda":
             torch.cuda.synchronize()
-        # The first step also allocates memory and picks kernels.
-        if index:
+        # The first step also allocates memory and picks kernels: it counts only when there is no other.
+        if index or len(train_loader) == 1:
             seconds += time.perf_counter() - started
             n_tokens += input_ids.numel()
     model.zero_grad(set_to_none=True)

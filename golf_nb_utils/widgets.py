@@ -86,4 +86,4 @@ def _feedback(model: GPTModel, tokenizer: tiktoken.Encoding, config: SampleConfi
     entry = make_entry(
         values["area"], values["current"], values["target"], values["club"], values["level"], values["handedness"], values["observation"]
     )
-    return answer(model, tokenizer, [entry], config.max_new_tokens, 1, values["temperature"], values["top_k"])[0]
+    return answer(model, tokenizer, [entry], config.max_new_tokens, 1, values["temperature"], values["top_k"], config.seed)[0]
