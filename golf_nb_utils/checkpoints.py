@@ -17,7 +17,7 @@ from golf_nb_utils.config import GPT_CONFIGS, GPTConfig
 from golf_nb_utils.environment import seed_everything
 from golf_nb_utils.model import GPTModel, init_weights
 from golf_nb_utils.prompts import template_hash
-from golf_nb_utils.tokenizer import learn_bpe, load_tokenizer, tokenizer_hash
+from golf_nb_utils.tokenizer import learn_bpe, tokenizer_hash
 
 PREFIX = "model.ckpt"
 TF_CHECKPOINT_FILES = (
@@ -271,7 +271,6 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
         config = GPTConfig(**sidecar["config"])
     except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactMismatchError(f"{sidecar_path} is not a sidecar of notebook 03 ({error!r}); run it again.") from error
-    load_tokenizer(checkpoint_folder)
     found = {
         "weights_sha256": sha256_file(path),
         "template_sha256": template_hash(),

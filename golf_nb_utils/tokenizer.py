@@ -26,10 +26,7 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         MissingArtifactError: encoder.json or vocab.bpe is not there.
         ValueError: the two files contradict each other.
     """
-    encoder, merges = Path(folder) / "encoder.json", Path(folder) / "vocab.bpe"
-    for path in (encoder, merges):
-        if not path.is_file():
-            raise MissingArtifactError(f"{path} does not exist: run notebook 02 first, or attach its output.")
+    encoder, merges = _tokenizer_files(folder)
     # The hashes are those of the files themselves: without one, tiktoken would serve a stale copy from its cache.
     try:
         ranks = data_gym_to_mergeable_bpe_ranks(
@@ -50,9 +47,21 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
 
 
 def tokenizer_hash(folder: str | Path) -> str:
-    """Return one SHA-256 over encoder.json and vocab.bpe."""
-    hashes = [sha256_file(Path(folder) / name) for name in ("encoder.json", "vocab.bpe")]
+    """Return one SHA-256 over encoder.json and vocab.bpe.
+
+    Raises:
+        MissingArtifactError: one of them is not there.
+    """
+    hashes = [sha256_file(path) for path in _tokenizer_files(folder)]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _tokenizer_files(folder: str | Path) -> tuple[Path, Path]:
+    files = Path(folder) / "encoder.json", Path(folder) / "vocab.bpe"
+    for path in files:
+        if not path.is_file():
+            raise MissingArtifactError(f"{path} does not exist: run notebook 02 first, or attach its output.")
+    return files
 
 
 def text_to_token_ids(text: str, tokenizer: tiktoken.Encoding) -> torch.Tensor:

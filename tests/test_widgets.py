@@ -50,7 +50,7 @@ def test_the_panel_has_its_controls_and_no_output_widget_that_could_hang_a_run(p
 def test_a_click_asks_the_model_for_what_is_set_and_shows_the_answer_as_text(panel, monkeypatch):
     asked = []
 
-    def answer(model, tokenizer, records, max_new_tokens, batch_size, temperature, top_k, **others):
+    def answer(model, tokenizer, records, max_new_tokens, batch_size, temperature, top_k, seed, **others):
         asked.append((records, max_new_tokens, temperature, top_k))
         return ["<script>alert(1)</script> turn & hold"]
 
