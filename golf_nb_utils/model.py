@@ -133,7 +133,12 @@ class GPTModel(nn.Module):
 
 
 def init_weights(model: GPTModel, seed: int) -> None:
-    """Draw the weights as GPT-2's were: normal, 0.02, and the projections into the residual stream smaller by sqrt(2 n_layer)."""
+    """Draw the weights as GPT-2's were: normal, 0.02, and the projections into the residual stream smaller by sqrt(2 n_layer).
+
+    Only the positions are not drawn: they begin as the sinusoids of "Attention Is All You Need" (Vaswani et al. 2017, 3.5),
+    at the scale of the token embeddings, and are trained like every other weight. A model that sees few million tokens
+    then need not learn each of its 1,024 positions by itself.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():
         if parameter.dim() == 1:
@@ -142,3 +147,7 @@ def init_weights(model: GPTModel, seed: int) -> None:
             scale = (2 * model.config.n_layer) ** -0.5 if "c_proj" in name else 1.0
             with torch.no_grad():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02 * scale)
+    with torch.no_grad():
+        n_ctx, n_embd = model.wpe.weight.shape
+        angles = torch.arange(n_ctx)[:, None] / 10000 ** (torch.arange(0, n_embd, 2) / n_embd)
+        model.wpe.weight.copy_(0.02 * torch.cat((angles.sin(), angles.cos()), dim=1)[:, :n_embd])

@@ -92,7 +92,7 @@ def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
     learner.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated"),
-            pre_tokenizers.Split(Regex(r"\p{N}"), "isolated"),
+            pre_tokenizers.Split(Regex(r"\p{N}{1,2}"), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
