@@ -253,7 +253,7 @@ class SampleConfig(_Settings):
 # answers alone: the scores in a prompt cannot be predicted, and with a loss on them as well, the copying of numbers
 # had not begun after twice as many records (measured; benchmarks/results/).
 TINY_PRESET = {
-    "DataConfig": {"n_examples": 7000},
+    "DataConfig": {"n_examples": 6300, "val_fraction": 0.03, "test_fraction": 0.02},
     "TrainConfig": {
         "epochs": 1, "batch_size": 8, "learning_rate": 3e-3, "final_learning_rate_fraction": 0.05, "warmup_steps": 50,
         "beta2": 0.95, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 50,

@@ -120,12 +120,26 @@ def test_initial_weights_depend_on_the_seed_alone():
     assert not torch.equal(drawn[0], drawn[2])
 
 
+def test_initial_positions_are_alike_by_their_distance_alone():
+    model = GPTModel(CONFIG)
+    init_weights(model, 1)
+    positions = model.wpe.weight.detach()
+    # sin a sin b + cos a cos b = cos(a - b): what makes sinusoids worth starting from.
+    alike = positions @ positions.T
+    for distance in (0, 1, 5):
+        diagonal = alike.diagonal(distance)
+        torch.testing.assert_close(diagonal, diagonal[:1].expand_as(diagonal), rtol=1e-4, atol=1e-7)
+    assert alike[0, 0] > alike[0, 1] > alike[0, 5]
+
+
 def test_initial_weights_have_the_spread_of_gpt2():
     model = GPTModel(GPTConfig(n_vocab=400, n_ctx=64, n_embd=128, n_head=4, n_layer=8))
     init_weights(model, 1)
     # OpenAI: 0.02; the two projections into the residual stream smaller by sqrt(number of residual layers), 16 here.
-    expected = {"wte": 0.02, "wpe": 0.02, "c_attn": 0.02, "c_fc": 0.02, "c_proj": 0.02 / 4}
+    expected = {"wte": 0.02, "c_attn": 0.02, "c_fc": 0.02, "c_proj": 0.02 / 4}
     for name, parameter in model.named_parameters():
+        if name == "wpe.weight":
+            continue
         if parameter.dim() == 2:
             assert parameter.std().item() == pytest.approx(expected[name.split(".")[-2]], rel=0.05), name
         elif "ln_" in name and name.endswith("weight"):
