@@ -249,14 +249,12 @@ class SampleConfig(_Settings):
             self._require(name, getattr(self, name) >= 0, "0 or more")
 
 
-# `tiny` starts from random weights, so it needs more records, steps of its own size and a schedule. It learns from the
-# answers alone: the scores in a prompt cannot be predicted, and with a loss on them as well, the copying of numbers
-# had not begun after twice as many records (measured; benchmarks/results/).
+# `tiny` starts from random weights, so it needs more records, and steps and a schedule of its own.
 TINY_PRESET = {
     "DataConfig": {"n_examples": 6300, "val_fraction": 0.03, "test_fraction": 0.02},
     "TrainConfig": {
         "epochs": 1, "batch_size": 8, "learning_rate": 3e-3, "final_learning_rate_fraction": 0.05, "warmup_steps": 50,
-        "beta2": 0.95, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 50,
+        "beta2": 0.95, "max_grad_norm": 1.0, "eval_freq": 50,
     },
     "SampleConfig": {"batch_size": 50},
 }  # fmt: skip

@@ -34,9 +34,9 @@ INSTRUCTIONS = (
 )
 # In each of these the current score comes first and the target second; the evaluation relies on it.
 SCORE_SENTENCES = (
-    "Your {label} score is {current}, {words} the target of {target}.",
-    "At {current}, your {label} is {words} its target of {target}.",
-    "Your {label} came out at {current}, {words} the {target} you are aiming for.",
+    "Your current {label} score is {current}, {words} the target of {target}.",
+    "Your current {label} score of {current} is {words} the target of {target}.",
+    "Your current {label} score is {current}, {words} the {target} you are aiming for.",
 )
 TARGET_SENTENCES = (
     "The target for your {label} is {target}.",
@@ -48,8 +48,8 @@ GOAL_SENTENCES = (
     "Goal: {label} up from {current} to {target}.",
 )
 KEEP_SENTENCES = (
-    "Your {label} score is {current}, in line with the target of {target}.",
-    "At {current}, your {label} is where it should be for a target of {target}.",
+    "Your current {label} score is {current}, in line with the target of {target}.",
+    "Your current {label} score of {current} is where it should be for a target of {target}.",
 )
 KEEP_ADVICE = (
     "There is no fault to chase here, so keep what works.",

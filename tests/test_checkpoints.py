@@ -262,7 +262,7 @@ def test_tiny_has_the_seven_files_of_openai(tiny):
     assert len(content) == 77
     # The hash of OpenAI's own file.
     assert hashlib.sha256(content).hexdigest() == "dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb"
-    assert json.loads((here / "hparams.json").read_text()) == {"n_vocab": 2048, "n_ctx": 1024, "n_embd": 256, "n_head": 4, "n_layer": 4}
+    assert json.loads((here / "hparams.json").read_text()) == {"n_vocab": 2048, "n_ctx": 1024, "n_embd": 256, "n_head": 4, "n_layer": 2}
     tokenizer = load_tokenizer(here)
     assert tokenizer.n_vocab == 2048
     assert tokenizer.eot_token == 2047
