@@ -174,7 +174,7 @@ def _render(
     club = rng.choice([name for name, family in CLUBS.items() if family == group.club_family])
     handedness = rng.choices(HANDEDNESS, (0.8, 0.2))[0]
     scores = {name: rng.randint(20, 99) / 100 for name in ALL_SCORES} | {topic.area: current / 100}
-    shown = {"scores": rng.random() < 0.25, "observation": fault is not None and rng.random() < 0.9}
+    shown = {"scores": rng.random() < 0.15, "observation": fault is not None and rng.random() < 0.9}
     used: list[str] = []
 
     def pick(items: tuple[Item, ...], count: int = 1, keep_order: bool = False) -> list[str]:
