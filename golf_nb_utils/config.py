@@ -253,7 +253,7 @@ class SampleConfig(_Settings):
 # alone: with a loss on the prompts too, whose scores nothing predicts, it had copied no score after the same time
 # (measured, benchmarks/results/).
 TINY_PRESET = {
-    "DataConfig": {"n_examples": 6300, "val_fraction": 0.03, "test_fraction": 0.02},
+    "DataConfig": {"n_examples": 7600, "val_fraction": 0.03, "test_fraction": 0.02},
     "TrainConfig": {
         "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "final_learning_rate_fraction": 0.03, "warmup_steps": 100,
         "beta2": 0.97, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 100,

@@ -119,7 +119,7 @@ def write_report(
     def cell(name: str, values: dict[str, float]) -> str:
         if name not in values:
             return "-"
-        return f"{values[name]:,.1f}" if name == "perplexity" else f"{values[name]:.0%}"
+        return f"{values[name]:,.2f}" if name == "perplexity" else f"{values[name]:.0%}"
 
     labels = {**CHECKS, "perplexity": "response perplexity (lower is better)"}
     rows = "".join(
@@ -146,7 +146,7 @@ def _answers_html(entry: dict) -> str:
     for name, text in {**entry["answers"], "reference": entry["record"]["output"]}.items():
         failed = [check for check, passed in check_answer(text, entry["record"]).items() if not passed]
         verdict = f'<p class="fail">fails: {", ".join(failed)}</p>' if failed else ""
-        columns.append(f"<div><h4>{html.escape(name)}</h4>{verdict}<pre>{html.escape(text)}</pre></div>")
+        columns.append(f"<div><h4>{html.escape(name)}</h4>{verdict}<pre>{html.escape(text.strip() or '(nothing but blanks)')}</pre></div>")
     return f'<div class="answers">{"".join(columns)}</div><hr>'
 
 

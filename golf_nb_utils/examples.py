@@ -36,7 +36,7 @@ INSTRUCTIONS = (
 SCORE_SENTENCES = (
     "Your current {label} score is {current}, {words} the target of {target}.",
     "Your current {label} score of {current} is {words} the target of {target}.",
-    "Your current {label} score is {current}, {words} the {target} you are aiming for.",
+    "Your current {label} score is {current}, which is {words} the target of {target}.",
 )
 TARGET_SENTENCES = (
     "The target for your {label} is {target}.",
@@ -49,7 +49,7 @@ GOAL_SENTENCES = (
 )
 KEEP_SENTENCES = (
     "Your current {label} score is {current}, in line with the target of {target}.",
-    "Your current {label} score of {current} is where it should be for a target of {target}.",
+    "Your current {label} score of {current} is in line with the target of {target}.",
 )
 KEEP_ADVICE = (
     "There is no fault to chase here, so keep what works.",
@@ -169,8 +169,11 @@ def _render(
     knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: Topic, drills: tuple[Drill, ...] | None, rng: random.Random
 ) -> dict:
     target = rng.randint(65, 95)
-    low, high = {"none": (-(99 - target), 4), "slight": (5, 14), "clear": (15, 29), "large": (30, 60)}[group.severity]
-    current = max(5, target - rng.randint(low, high))
+    # Uniform in the score itself, so that the low scores, too, are met often enough to be learnt.
+    low, high = {
+        "none": (target - 4, 99), "slight": (target - 14, target - 5), "clear": (target - 29, target - 15), "large": (5, target - 30),
+    }[group.severity]  # fmt: skip
+    current = rng.randint(low, high)
     club = rng.choice([name for name, family in CLUBS.items() if family == group.club_family])
     handedness = rng.choices(HANDEDNESS, (0.8, 0.2))[0]
     scores = {name: rng.randint(20, 99) / 100 for name in ALL_SCORES} | {topic.area: current / 100}
