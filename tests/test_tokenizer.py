@@ -207,3 +207,8 @@ def test_a_change_in_either_file_changes_the_hash_that_travels_with_a_model(fold
     assert tokenizer_hash(tmp_path) == tokenizer_hash(folder)
     (tmp_path / name).write_bytes((tmp_path / name).read_bytes() + b" ")
     assert tokenizer_hash(tmp_path) != tokenizer_hash(folder)
+
+
+def test_a_score_is_one_token_in_the_prompt_and_in_the_answer(tokenizer):
+    for text in ("Current Score: 0.45", "Your current balance score is 45.0%."):
+        assert b"45" in tokenizer.decode_tokens_bytes(tokenizer.encode(text))
