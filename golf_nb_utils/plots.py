@@ -2,6 +2,8 @@
 
 from collections import Counter
 
+from IPython import get_ipython
+from IPython.core.pylabtools import select_figure_formats
 from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -14,6 +16,11 @@ from golf_nb_utils.training import History
 
 GREEN, GOLD, GREY = "#2f6f4e", "#d9a441", "#8a949b"
 SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": "#b4532a"}
+
+
+if get_ipython() is not None:
+    # Figures made without pyplot have no picture in a notebook until IPython knows their format.
+    select_figure_formats(get_ipython(), {"png"}, bbox_inches="tight")
 
 
 def _figure(width: float, height: float, n_axes: int = 1):
