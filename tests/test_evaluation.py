@@ -168,7 +168,7 @@ def report(tmp_path):
 def test_the_report_shows_the_numbers_the_answers_and_the_failed_checks(report):
     page = report(record(), ANSWER.replace("45.0%", "46.0%"))
     text = "".join(page.texts)
-    for shown in ("Evaluation", "One record.", "100%", "50%", "0%", "25%", "1,234.6", "Area: weight_shift", "46.0%", "45.0%"):
+    for shown in ("Evaluation", "One record.", "100%", "50%", "0%", "25%", "1,234.56", "Area: weight_shift", "46.0%", "45.0%"):
         assert shown in text
     assert [text for text in page.texts if text.startswith("fails: ")] == ["fails: current_score"]
 
@@ -178,7 +178,7 @@ def test_a_system_without_perplexity_has_a_dash_in_the_report(tmp_path):
     page = Page(evaluation.write_report(tmp_path / "report.html", "Evaluation", "", metrics, {}, []).read_text(encoding="utf-8"))
     assert [text for text in page.texts if text.strip()][-4:] == [
         "response perplexity (lower is better)",
-        "7.0",
+        "7.00",
         "-",
         "Answers side by side",
     ]
