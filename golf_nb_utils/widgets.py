@@ -73,7 +73,9 @@ def _controls(knowledge: KnowledgeBase, config: SampleConfig) -> dict:
         "club": ipywidgets.Dropdown(options=list(CLUBS), value="7-iron", description="club"),
         "level": ipywidgets.Dropdown(options=list(LEVELS), description="level"),
         "handedness": ipywidgets.Dropdown(options=list(HANDEDNESS), description="handed"),
-        "temperature": ipywidgets.FloatSlider(value=config.temperature, min=0.0, max=1.5, step=0.05, description="temperature"),
+        "temperature": ipywidgets.FloatSlider(
+            value=config.temperature, min=0.0, max=1.5, step=0.05, description="temperature", style={"description_width": "initial"}
+        ),
         "top_k": ipywidgets.IntSlider(value=config.top_k, min=0, max=200, description="top_k"),
     }
 

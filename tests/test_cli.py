@@ -36,6 +36,12 @@ def test_every_cell_that_nbval_compares_has_a_count_and_an_output(path):
         assert cell.outputs, cell.source
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_is_stored_with_a_picture(path):
+    outputs = [output for cell in nbformat.read(path, as_version=4).cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
 def test_all_notebooks_share_one_bootstrap_cell_and_one_repository():
     bootstraps = {cell.source for path in NOTEBOOKS for cell in nbformat.read(path, as_version=4).cells if "REPOSITORY =" in cell.source}
     assert len(bootstraps) == 1
