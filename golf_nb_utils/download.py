@@ -66,11 +66,6 @@ class DownloadError(RuntimeError):
     """A file of the checkpoint could not be fetched, or did not pass its checks."""
 
 
-def missing_files(folder: str | Path) -> list[str]:
-    """Return the names of the seven files that `folder` does not hold."""
-    return [name for name in FILES if not (Path(folder) / name).is_file()]
-
-
 def download_checkpoint(
     model_size: str, folder: str | Path, urls: tuple[str, ...] = (OFFICIAL_URL, BACKUP_URL), progress: bool = True
 ) -> dict[str, dict]:

@@ -4,7 +4,6 @@ import os
 import platform
 import random
 import shutil
-import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -164,8 +163,3 @@ def environment_report(devices: Devices, root: Path) -> str:
             f"versions      {installed}",
         )
     )
-
-
-def in_notebook() -> bool:
-    """Say whether a Jupyter kernel runs this code."""
-    return "ipykernel" in sys.modules

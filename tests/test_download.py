@@ -13,7 +13,7 @@ import pytest
 
 from golf_nb_utils import download
 from golf_nb_utils.config import GPT_CONFIGS, ConfigError
-from golf_nb_utils.download import FILES, DownloadError, download_checkpoint, missing_files
+from golf_nb_utils.download import FILES, DownloadError, download_checkpoint
 
 Page = namedtuple("Page", "body status type length", defaults=(200, "application/octet-stream", None))
 CONTENT = {name: f"content of {name} ".encode() * (50 + i) for i, name in enumerate(FILES)}
@@ -262,13 +262,6 @@ def test_unknown_size(tmp_path, model_size):
     with pytest.raises(ConfigError, match="expected one of 124M"):
         download_checkpoint(model_size, tmp_path / "x")
     assert not (tmp_path / "x").exists()
-
-
-def test_missing_files(tmp_path):
-    assert missing_files(tmp_path / "nowhere") == list(FILES)
-    (tmp_path / "checkpoint").touch()
-    (tmp_path / "vocab.bpe").mkdir()
-    assert missing_files(tmp_path) == list(FILES[1:])
 
 
 class TestTables:
