@@ -53,7 +53,7 @@ def plot_records(records: list[dict]) -> Figure:
 
 
 def plot_token_lengths(lengths: dict[str, list[int]], context_length: int) -> Figure:
-    """Return a histogram of tokens per record for each split, with the longest and the context marked."""
+    """Return a histogram of tokens per record for each split, the longest marked and compared with the context in the title."""
     figure, (axis,) = _figure(8, 3.2)
     longest = max(max(values) for values in lengths.values())
     axis.hist(list(lengths.values()), bins=30, stacked=True, label=list(lengths), color=[GREEN, GOLD, GREY][: len(lengths)])
