@@ -23,6 +23,7 @@ notebooks: $(VENV)/test.stamp
 
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/data_generation.py --largest 100000
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .

@@ -1,17 +1,21 @@
-"""The command line: `python -m golf_nb_utils run` executes the notebooks with papermill, headless and with parameters."""
+"""The command line: `run` executes the notebooks with papermill, `check-knowledge` validates the knowledge base."""
 
 import argparse
 import os
 import sys
 import time
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 import yaml
 
 from golf_nb_utils.artifacts import Paths
-from golf_nb_utils.config import ConfigError, nearest
-from golf_nb_utils.environment import REPOSITORY_ROOT, output_root
+from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES, ConfigError, nearest
+from golf_nb_utils.coverage import coverage, holes, reading_grade, thin_places
+from golf_nb_utils.environment import REPOSITORY_ROOT, knowledge_folder, output_root
+from golf_nb_utils.knowledge import KnowledgeError, load_knowledge
+from golf_nb_utils.rules import RuleError
 
 NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
 
@@ -19,7 +23,8 @@ NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m golf_nb_utils", description=__doc__)
-    run = parser.add_subparsers(dest="command", required=True).add_parser("run", help="execute the notebooks in order")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="execute the notebooks in order, headless")
     run.add_argument("numbers", nargs="*", type=int, metavar="N", help="notebook numbers to run (default: all)")
     run.add_argument("--model-size", help="auto, tiny, 124M, 355M, 774M or 1558M")
     run.add_argument("--epochs", type=int)
@@ -29,7 +34,12 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--no-mixed-precision", action="store_true", help="train in float32")
     run.add_argument("--output-root", default="", help="folder that holds experimental/")
     run.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="any other parameter")
+    check = commands.add_parser("check-knowledge", help="validate every topic file; print coverage, holes and reading level")
+    check.add_argument("folder", nargs="?", type=Path, help="default: the project's own knowledge/golf_instruction")
+    check.add_argument("--extra", type=Path, help="a folder of one's own topic files that joins it")
     options = parser.parse_args(arguments)
+    if options.command == "check-knowledge":
+        return check_knowledge(options.folder, options.extra)
     try:
         return run_notebooks(options.numbers, _parameters(options), output_root(options.output_root))
     except ConfigError as error:
@@ -49,6 +59,39 @@ def _parameters(options: argparse.Namespace) -> dict:
     # YAML 1.1 reads 1e-4 as a text; the notebooks' configs turn it into the number.
     extra = {name: yaml.safe_load(value) for name, value in options.parameters}
     return {name: value for name, value in given.items() if value is not None} | extra
+
+
+def check_knowledge(folder: Path | None, extra: Path | None) -> int:
+    """Validate the topic files and print what they cover; return 0, or 1 after printing the first broken rule."""
+    try:
+        knowledge = load_knowledge(folder or knowledge_folder(), extra)
+    except (KnowledgeError, RuleError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{'area':<18}{'topics':>7}{'faults':>7}{'drills':>7}{'sentences':>10}{'reading grade':>15}")
+    for area in AREAS.values():
+        topics = [topic for topic in knowledge.topics if topic.area == area.key]
+        grades = [reading_grade(topic) for topic in topics]
+        counts = [len(topics), *(sum(len(part(topic)) for topic in topics) for part in (lambda t: t.faults, lambda t: t.drills))]
+        sentences = sum(len(topic.sentences()) for topic in topics)
+        print(f"{area.label:<18}{counts[0]:>7}{counts[1]:>7}{counts[2]:>7}{sentences:>10,}{min(grades):>9.1f} to {max(grades):.1f}")
+    print(
+        f"\n{len(knowledge.topics)} topics, {len(knowledge.faults)} faults, {len(knowledge.drills)} drills, "
+        f"{len(knowledge.rules)} rules kept, {len(knowledge.sources)} sources.\n"
+        "Reading grade: Coleman-Liau index, the US school grade that reads a topic with ease.\n"
+    )
+    print("Coverage: pairs of a fault and a drill for each club and level, at a slight / clear / large gap")
+    pairs = coverage(knowledge)
+    print(f"{'area':<18}{'level':<14}" + "".join(f"{club:>15}" for club in CLUB_FAMILIES))
+    for area, level in product(AREAS.values(), LEVELS):
+        cells = ("/".join(str(pairs[area.key, severity, level, club]) for severity in SEVERITIES) for club in CLUB_FAMILIES)
+        print(f"{area.label:<18}{level:<14}" + "".join(f"{cell:>15}" for cell in cells))
+    missing, thin = holes(knowledge), thin_places(knowledge)
+    print(f"\nHoles (no pair): {len(missing) or 'none'}")
+    print("".join(f"  {line}\n" for line in missing), end="")
+    print(f"Thin (a fault with one drill only, for these clubs; levels; golfers): {len(thin) or 'none'}")
+    print("".join(f"  {line}\n" for line in thin), end="")
+    return 0
 
 
 def run_notebooks(numbers: list[int], parameters: dict, root: Path) -> int:

@@ -43,6 +43,9 @@ CLUBS = {
 CLUB_FAMILIES = ("driver", "wood", "iron", "wedge")
 LEVELS = ("beginner", "intermediate", "advanced")
 HANDEDNESS = ("right", "left")
+AUDIENCES = ("adult", "senior", "junior", "limited mobility")
+# How far a score lies below its target: none (met, or nearly), then three bands.
+SEVERITIES = ("slight", "clear", "large")
 
 
 class ConfigError(ValueError):
@@ -162,17 +165,32 @@ class DataConfig(_Settings):
 
     model_size: str = "124M"
     n_examples: int = 400
-    """Records over all three splits."""
+    """Records over train, val and test; the records of unseen topics come on top."""
     val_fraction: float = 0.10
     test_fraction: float = 0.05
+    unseen_topics_per_area: int = 1
+    """Topics of each area that are kept for the file of unseen topics; 0 teaches them all."""
+    topics_per_area: int = 0
+    """Topics of each area that are taught; 0 is all of them."""
+    phrasings: int = 0
+    """Phrasings of an item that are used; 0 is all of them. The sentences that carry the scores always have all of theirs."""
+    all_scores_fraction: float = 0.75
+    """Share of the records whose input shows all eight scores and whose answer uses them."""
+    extra_knowledge: str = ""
+    """Folder of one's own topic files, in the layout of knowledge/golf_instruction."""
+    jsonl: bool = False
+    """Write each file as JSON lines, too."""
     seed: int = 123
     output_root: str = ""
     """Folder that holds experimental/; empty means the host's own (see environment.output_root)."""
 
     def __post_init__(self):
-        self._require("n_examples", self.n_examples >= 20, "at least 20, so that each split holds a record")
+        self._require("n_examples", self.n_examples >= 1, "at least 1")
         self._require("val_fraction", 0 < self.val_fraction <= 0.25, "above 0 and at most 0.25")
         self._require("test_fraction", 0 < self.test_fraction <= 0.25, "above 0 and at most 0.25")
+        for name in ("unseen_topics_per_area", "topics_per_area", "phrasings"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("all_scores_fraction", 0 <= self.all_scores_fraction <= 1, "between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -253,7 +271,10 @@ class SampleConfig(_Settings):
 # alone: with a loss on the prompts too, whose scores nothing predicts, it had copied no score after the same time
 # (measured, benchmarks/results/).
 TINY_PRESET = {
-    "DataConfig": {"n_examples": 7600, "val_fraction": 0.03, "test_fraction": 0.02},
+    "DataConfig": {
+        "n_examples": 9000, "val_fraction": 0.03, "test_fraction": 0.02,
+        "topics_per_area": 1, "phrasings": 1, "all_scores_fraction": 0.15,
+    },
     "TrainConfig": {
         "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "final_learning_rate_fraction": 0.03, "warmup_steps": 100,
         "beta2": 0.97, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 100,

@@ -1,8 +1,6 @@
 """Judge answers by rules that need no model: structure, area, scores; perplexity; and the report."""
 
-import base64
 import html
-import io
 import json
 import math
 import re
@@ -15,8 +13,10 @@ from matplotlib.figure import Figure
 from golf_nb_utils.artifacts import write_text
 from golf_nb_utils.config import AREAS
 from golf_nb_utils.dataset import InstructionDataset, collate
-from golf_nb_utils.examples import percent
+from golf_nb_utils.grounding import Entry, Grounding, ground
 from golf_nb_utils.model import GPTModel
+from golf_nb_utils.pages import page, picture
+from golf_nb_utils.phrases import percent
 from golf_nb_utils.prompts import FeedbackFormatError, parse_feedback
 
 CHECKS = {
@@ -48,6 +48,11 @@ def check_answer(answer: str, record: dict) -> dict[str, bool]:
         "current_score": stated[:1] == [percent(meta["current_score"])],
         "target_score": stated[1:2] == [target] and all(value == target for value in ideal),
     }
+
+
+def ground_answer(answer: str, record: dict, index: dict[str, Entry]) -> Grounding:
+    """Return which sentences and numbers of an answer are grounded, and in what; see grounding.ground and build_index."""
+    return ground(answer, record["input"], index)
 
 
 def _percentages(text: str) -> list[str]:
@@ -90,24 +95,6 @@ def write_predictions(path: Path, records: list[dict], answers: dict[str, list[s
     return write_text(path, "\n".join(lines) + "\n")
 
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1d2b24; }}
-table {{ border-collapse: collapse; margin: 1rem 0; }} th, td {{ border: 1px solid #cdd8d1; padding: .35rem .7rem; text-align: left; }}
-td.number {{ text-align: right; font-variant-numeric: tabular-nums; }} img {{ max-width: 100%; }}
-.answers {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }}
-.answers div {{ border: 1px solid #cdd8d1; border-radius: .4rem; padding: .7rem; overflow-wrap: anywhere; }}
-pre {{ white-space: pre-wrap; font: inherit; margin: 0; }} .fail {{ color: #a12; }}
-</style></head><body>
-<h1>{title}</h1><p>{summary}</p>
-<table><tr><th>check</th>{systems}</tr>{rows}</table>
-{figures}
-<h2>Answers side by side</h2>{answers}
-</body></html>
-"""
-
-
 def write_report(
     path: Path, title: str, summary: str, metrics: dict[str, dict[str, float]], figures: dict[str, Figure], shown: list[dict]
 ) -> Path:
@@ -128,17 +115,11 @@ def write_report(
         + "</tr>"
         for name, label in labels.items()
     )
-    images = "".join(
-        f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{_png(figure)}">'
-        for name, figure in figures.items()
-    )
-    return write_text(
-        path,
-        _PAGE.format(
-            title=html.escape(title), summary=html.escape(summary), systems="".join(f"<th>{html.escape(name)}</th>" for name in metrics),
-            rows=rows, figures=images, answers="".join(_answers_html(entry) for entry in shown),
-        ),
-    )  # fmt: skip
+    header = "".join(f"<th>{html.escape(name)}</th>" for name in metrics)
+    images = "".join(picture(name, figure) for name, figure in figures.items())
+    answers = "".join(_answers_html(entry) for entry in shown)
+    body = f"<table><tr><th>check</th>{header}</tr>{rows}</table>\n{images}\n<h2>Answers side by side</h2>{answers}"
+    return write_text(path, page(title, summary, body))
 
 
 def _answers_html(entry: dict) -> str:
@@ -148,9 +129,3 @@ def _answers_html(entry: dict) -> str:
         verdict = f'<p class="fail">fails: {", ".join(failed)}</p>' if failed else ""
         columns.append(f"<div><h4>{html.escape(name)}</h4>{verdict}<pre>{html.escape(text.strip() or '(nothing but blanks)')}</pre></div>")
     return f'<div class="answers">{"".join(columns)}</div><hr>'
-
-
-def _png(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
-    return base64.b64encode(buffer.getvalue()).decode()

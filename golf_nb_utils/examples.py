@@ -1,60 +1,32 @@
 """From knowledge to training records: one fault a record, every sentence of the answer a rendering of one listed item.
 
-Records are drawn split by split from disjoint groups (fault, severity, club family, level), so that no answer skeleton
-of the test set is ever trained on. Record number i of a split depends on the seed and i alone.
+Records are drawn split by split from disjoint groups (fault, severity, club family, level), and a draw that comes close to
+an answer of the test or validation set is drawn again, so that no answer skeleton of these is ever trained on. Record
+number i of a split depends on the knowledge, the seed, the settings and i alone, whoever makes it and in what company.
 """
 
-import dataclasses
-import json
+import hashlib
 import random
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 
-from golf_nb_utils.artifacts import MissingArtifactError, write_json, write_manifest
-from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, HANDEDNESS, DataConfig
-from golf_nb_utils.knowledge import Drill, Fault, Item, KnowledgeBase, Topic
-from golf_nb_utils.prompts import INSTRUCTION, format_feedback, make_entry
+from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, HANDEDNESS, ConfigError, DataConfig
+from golf_nb_utils.diversity import NEAR_DUPLICATE
+from golf_nb_utils.grounding import ADAPTED, Entry, build_index, check_record
+from golf_nb_utils.knowledge import FIGURE, Drill, Fault, Item, KnowledgeBase, Topic
+from golf_nb_utils.phrases import INSTRUCTIONS, SAY, score_slots
+from golf_nb_utils.prompts import format_feedback, make_entry
 
-SPLITS = ("train", "val", "test")
+SPLITS = ("train", "val", "test", "unseen")
+# A share measured on a thousand answers is known within three points; what a larger set would hold is better trained on.
+LARGEST_EVALUATION_SET = 1000
 
-# Severity is how far the score lies below the target; the edges are this project's proposal, not a measurement.
-SEVERITY_EDGES = {"none": 0.05, "slight": 0.15, "clear": 0.30, "large": 1.01}
-SEVERITY_WORDS = {"slight": "a little below", "clear": "clearly below", "large": "far below"}
-
-# All of ten words: the scores then stand in nearly the same place of every prompt, which a small model learns sooner.
-INSTRUCTIONS = (
-    INSTRUCTION,
-    "Turn this swing score into coaching that the golfer understands.",
-    "Explain this score and tell the golfer what to practise.",
-    "Coach the golfer on the one area that was scored.",
-    "Write swing feedback that helps the golfer in this area.",
-    "Help this golfer to improve the area that was scored.",
-)
-# In each of these the current score comes first and the target second; the evaluation relies on it.
-SCORE_SENTENCES = (
-    "Your current {label} score is {current}, {words} the target of {target}.",
-    "Your current {label} score of {current} is {words} the target of {target}.",
-    "Your current {label} score is {current}, which is {words} the target of {target}.",
-)
-TARGET_SENTENCES = (
-    "The target for your {label} is {target}.",
-    "You are aiming for {target} in {label}.",
-    "A {label} score of {target} is the goal.",
-)
-GOAL_SENTENCES = (
-    "Goal: take your {label} from {current} to {target}.",
-    "Goal: {label} up from {current} to {target}.",
-)
-KEEP_SENTENCES = (
-    "Your current {label} score is {current}, in line with the target of {target}.",
-    "Your current {label} score of {current} is in line with the target of {target}.",
-)
-KEEP_ADVICE = (
-    "There is no fault to chase here, so keep what works.",
-    "Nothing needs to be rebuilt, so protect what you do well.",
-)
+# A twelfth of the records has no fault to show; the shares of the optional lines are this project's choice.
+KEEP_SHARE = 1 / 12
+SHOWN = {"club": 0.9, "level": 0.9, "handedness": 0.85, "observation": 0.9}
+AUDIENCE_WEIGHTS = {"adult": 0.73, "senior": 0.12, "junior": 0.08, "limited mobility": 0.07}
+STEP_ORDERS = (("steps", "drill", "check"), ("check", "steps", "drill"), ("drill", "steps", "check"))
+# Joined trigrams of the items leave out the sentences with scores, so the draw keeps more distance than the bar asks.
+KEPT_DISTANCE = NEAR_DUPLICATE - 0.08
 
 
 class RecordError(ValueError):
@@ -76,194 +48,409 @@ class Group:
         return f"{self.fault or self.topic}/{self.severity}/{self.club_family}/{self.level}"
 
 
-def severity_of(current: float, target: float) -> str:
-    """Return none, slight, clear or large for the gap between two scores of 0..1."""
-    gap = round(target - current, 2)
-    return next(name for name, edge in SEVERITY_EDGES.items() if gap < edge)
+@dataclass
+class Plan:
+    """All that drawing a record needs, the same in every process; see make_plan."""
 
-
-def percent(score: float) -> str:
-    """Print a score of 0..1 as an answer has it: 0.45 becomes 45.0%."""
-    return f"{round(score, 2) * 100:.1f}%"
+    config: DataConfig
+    extra_topics: frozenset[str]
+    topics: dict[str, Topic]
+    faults: dict[str, Fault]
+    drills: dict[str, dict[str, tuple[Drill, ...]]]
+    """{split: {fault id: drills}}"""
+    groups: dict[str, dict[str, tuple[list[Group], list[Group]]]]
+    """{split: {area: (groups with a fault, groups without)}}"""
+    index: dict[str, Entry]
+    grams: dict[str, int]
+    """{id: character 3-grams of the text, as the bits of an integer}"""
+    avoided: dict[str, dict[str, list[tuple[int, int]]]]
+    """{split: {fault or topic: 3-grams, and their number, of the answers that a record must not come close to}}"""
+    pools: dict = field(default_factory=dict)
+    """{case: {part: items}}; cases with the same items share one dict"""
+    shared_pools: dict = field(default_factory=dict)
 
 
 def split_sizes(config: DataConfig) -> dict[str, int]:
-    """Return the number of records a split: 400 gives 340, 40 and 20."""
-    val = max(1, round(config.n_examples * config.val_fraction))
-    test = max(1, round(config.n_examples * config.test_fraction))
-    return {"train": config.n_examples - val - test, "val": val, "test": test}
+    """Return the number of records a split: 400 gives 340, 40 and 20, and 20 of unseen topics on top.
+
+    Val and test have at most LARGEST_EVALUATION_SET records; with fewer than three in all, some splits are empty.
+    """
+    n = config.n_examples
+    test = min(max(1, round(n * config.test_fraction)), LARGEST_EVALUATION_SET) if n >= 2 else 0
+    val = min(max(1, round(n * config.val_fraction)), LARGEST_EVALUATION_SET) if n >= 3 else 0
+    return {"train": n - val - test, "val": val, "test": test, "unseen": test if config.unseen_topics_per_area else 0}
 
 
 def generate_records(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, list[dict]]:
-    """Make the records of all splits: {"train": [...], "val": [...], "test": [...]}."""
-    groups = _split_groups(knowledge, config)
-    return {split: list(_records(knowledge, groups[split], size, f"{config.seed}/{split}")) for split, size in split_sizes(config).items()}
+    """Make the records of all splits in memory: {"train": [...], "val": [...], "test": [...], "unseen": [...]}.
+
+    Raises:
+        ConfigError: an area has no more topics than shall stay unseen.
+        GroundingError: a record failed its proof (see grounding.check_record); that is a bug, here or in the knowledge.
+    """
+    plan = make_plan(knowledge, config)
+    return {split: [make_record(plan, split, index) for index in range(size)] for split, size in split_sizes(config).items()}
 
 
 def vocabulary_records(knowledge: KnowledgeBase) -> list[dict]:
-    """Return the records whose language the vocabulary of `tiny` is learnt from: always the same ones."""
-    return generate_records(knowledge, DataConfig(n_examples=2000))["train"]
+    """Return the records whose language the vocabulary of `tiny` is learnt from: always the same ones.
+
+    They are about more topics than `tiny` is taught, whose words alone are too few for its vocabulary.
+    """
+    return generate_records(knowledge, DataConfig.for_size("tiny", n_examples=2000, topics_per_area=2))["train"]
 
 
-def write_records(folder: Path, records: dict[str, list[dict]], config: DataConfig) -> list[Path]:
-    """Write golf_feedback_{split}.json, dataset_report.json and, last, manifest.json; return the paths."""
-    files = [write_json(records_path(folder, split), rows) for split, rows in records.items()]
-    everything = [record["meta"] for rows in records.values() for record in rows]
-    report = {"records": {split: len(rows) for split, rows in records.items()}}
-    report |= {
-        field: dict(sorted(Counter(meta[field] for meta in everything).items()))
-        for field in ("area", "fault", "severity", "club", "level", "handedness")
-    }
-    files.append(write_json(folder / "dataset_report.json", report))
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "output_root"}
-    return [*files, write_manifest(folder, "notebook 01", files, config=settings)]
+def deal_topics(knowledge: KnowledgeBase, config: DataConfig) -> tuple[set[str], set[str]]:
+    """Return the ids of the topics that are taught, and of those that only the unseen records are about; drawn by the seed.
+
+    Raises:
+        ConfigError: an area has too few topics.
+    """
+    taught, unseen = set(knowledge.extra_topics), set()
+    n_unseen = config.unseen_topics_per_area
+    for area in AREAS:
+        topics = [topic.id for topic in knowledge.topics if topic.area == area and topic.id not in knowledge.extra_topics]
+        if len(topics) < n_unseen + max(1, config.topics_per_area):
+            raise ConfigError(
+                f"{area} has {len(topics)} topics, too few to keep {n_unseen} unseen and teach {max(1, config.topics_per_area)}; "
+                "lower unseen_topics_per_area or topics_per_area."
+            )
+        random.Random(f"{config.seed}/topics/{area}").shuffle(topics)
+        unseen.update(topics[:n_unseen])
+        taught.update(topics[n_unseen : n_unseen + config.topics_per_area] if config.topics_per_area else topics[n_unseen:])
+    return taught, unseen
 
 
-def records_path(folder: Path, split: str) -> Path:
-    """Return the path of a split's JSON file in the data folder."""
-    return folder / f"golf_feedback_{split}.json"
+def make_plan(knowledge: KnowledgeBase, config: DataConfig) -> Plan:
+    """Settle who may be drawn for which split, and draw the answers of test and val that training must not come close to.
+
+    Raises:
+        ConfigError: an area has no more topics than shall stay unseen.
+    """
+    taught, unseen = deal_topics(knowledge, config)
+    index = build_index(knowledge)
+    plan = Plan(
+        config=config,
+        extra_topics=knowledge.extra_topics,
+        topics={topic.id: topic for topic in knowledge.topics},
+        faults={fault.id: fault for fault in knowledge.faults},
+        drills=_split_drills(knowledge, taught, unseen),
+        groups=_split_groups(knowledge, config, taught, unseen),
+        index=index,
+        grams=_gram_bits(index),
+        avoided={split: {} for split in SPLITS},
+    )
+    # Test first, then val at a distance from it, then train at a distance from both.
+    for split, then in (("test", ("val", "train")), ("val", ("train",))):
+        for number in range(split_sizes(config)[split]):
+            group, chosen = _draw(plan, split, number)
+            bits = _bits(plan, chosen)
+            for other in then:
+                plan.avoided[other].setdefault(group.fault or group.topic, []).append((bits, bits.bit_count()))
+    return plan
 
 
-def _split_groups(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, list[Group]]:
+def _split_drills(knowledge: KnowledgeBase, taught: set[str], unseen: set[str]) -> dict[str, dict[str, tuple[Drill, ...]]]:
+    """An unseen topic keeps its drills to itself, and what a user brought is for training alone."""
+    drills: dict[str, dict[str, tuple[Drill, ...]]] = {split: {} for split in SPLITS}
+    for fault in knowledge.faults:
+        fixing = knowledge.drills_for(fault.id)
+        if fault.topic in unseen:
+            drills["unseen"][fault.id] = tuple(drill for drill in fixing if drill.topic == fault.topic)
+        if fault.topic in taught:
+            drills["train"][fault.id] = tuple(drill for drill in fixing if drill.topic in taught)
+            drills["val"][fault.id] = drills["test"][fault.id] = tuple(
+                drill for drill in drills["train"][fault.id] if drill.topic not in knowledge.extra_topics
+            )
+    return drills
+
+
+def _split_groups(knowledge: KnowledgeBase, config: DataConfig, taught: set[str], unseen: set[str]) -> dict[str, dict]:
     """Deal the groups of every fault out to the splits, so that each split has each fault, and no group is in two."""
     shares = {"test": config.test_fraction, "val": config.val_fraction}
     dealt: dict[str, list[Group]] = {split: [] for split in SPLITS}
     for topic in knowledge.topics:
         for fault in (None, *topic.faults):
-            severities = ("none",) if fault is None else tuple(SEVERITY_WORDS)
+            severities = ("none",) if fault is None else topic.severities
             groups = [
                 Group(topic.id, fault.id if fault else "", severity, club, level)
                 for severity in severities for club in topic.clubs for level in topic.levels
             ]  # fmt: skip
+            if topic.id in unseen or topic.id in knowledge.extra_topics:
+                dealt["unseen" if topic.id in unseen else "train"] += groups
+                continue
+            if topic.id not in taught:
+                continue
             random.Random(f"{config.seed}/{topic.id}/{fault.id if fault else ''}").shuffle(groups)
             start = 0
             for split, share in shares.items():
-                count = max(1, round(len(groups) * share))
+                count = min(max(1, round(len(groups) * share)), (len(groups) - 1) // 2)
                 dealt[split] += groups[start : start + count]
                 start += count
             dealt["train"] += groups[start:]
-    return dealt
-
-
-def _records(knowledge: KnowledgeBase, groups: list[Group], n_records: int, seed: str) -> Iterator[dict]:
-    faults = {fault.id: fault for fault in knowledge.faults}
-    topics = {topic.id: topic for topic in knowledge.topics}
-    drills = {fault_id: knowledge.drills_for(fault_id) for fault_id in faults}
-    # Of equal chances: the six areas first, then a fault of the area; a twelfth of the records has no fault to show.
-    by_area = {
-        area: (
-            [g for g in groups if topics[g.topic].area == area and g.fault],
-            [g for g in groups if topics[g.topic].area == area and not g.fault],
-        )
-        for area in AREAS
+    area_of = {topic.id: topic.area for topic in knowledge.topics}
+    return {
+        split: {
+            area: (
+                [group for group in groups if area_of[group.topic] == area and group.fault],
+                [group for group in groups if area_of[group.topic] == area and not group.fault],
+            )
+            for area in AREAS
+        }
+        for split, groups in dealt.items()
     }
-    for index in range(n_records):
-        rng = random.Random(f"{seed}/{index}")
-        area = list(AREAS)[index % len(AREAS)]
-        with_fault, without_fault = by_area[area]
-        group = rng.choice(without_fault if rng.random() < 1 / 12 else with_fault)
-        yield _render(knowledge, group, faults.get(group.fault), topics[group.topic], drills.get(group.fault), rng)
 
 
-def _render(
-    knowledge: KnowledgeBase, group: Group, fault: Fault | None, topic: Topic, drills: tuple[Drill, ...] | None, rng: random.Random
-) -> dict:
-    target = rng.randint(65, 95)
+def _gram_bits(index: dict[str, Entry]) -> dict[str, int]:
+    number: dict[str, int] = {}
+    bits = {}
+    for name, entry in index.items():
+        text = entry.right
+        bits[name] = 0
+        for gram in {text[place : place + 3] for place in range(len(text) - 2)}:
+            bits[name] |= 1 << number.setdefault(gram, len(number))
+    return bits
+
+
+# One record.
+
+
+def make_record(plan: Plan, split: str, number: int) -> dict:
+    """Make record `number` of a split, and prove it.
+
+    Raises:
+        GroundingError: the record failed its proof; that is a bug, here or in the knowledge.
+        RecordError: the knowledge is too small to keep the record away from the test and validation sets.
+    """
+    _, chosen = _draw(plan, split, number)
+    record = _render(plan, split, chosen)
+    check_record(record, plan.index)
+    return record
+
+
+def _draw(plan: Plan, split: str, number: int) -> tuple[Group, dict]:
+    """Draw what record `number` of a split is made of, until it is far enough from the answers that it must avoid."""
+    seed = hashlib.blake2b(f"{plan.config.seed}/{split}/{number}".encode(), digest_size=8).digest()
+    rng = random.Random(int.from_bytes(seed, "big"))
+    area = list(AREAS)[number % len(AREAS)]
+    with_fault, without_fault = plan.groups[split][area]
+    for _ in range(200):
+        groups = (without_fault if rng.random() < KEEP_SHARE else with_fault) or without_fault or with_fault
+        if not groups:
+            raise RecordError(f"the knowledge on {area} is too small to give {split} a group (fault, severity, club, level) of its own.")
+        group = groups[int(rng.random() * len(groups))]
+        chosen = _choose(plan, split, group, rng)
+        avoided = plan.avoided[split].get(group.fault or group.topic)
+        if not avoided:
+            return group, chosen
+        bits = _bits(plan, chosen)
+        size = bits.bit_count()
+        for other, other_size in avoided:
+            shared = (bits & other).bit_count()
+            if shared >= KEPT_DISTANCE * (size + other_size - shared):
+                break
+        else:
+            return group, chosen
+    raise RecordError(
+        f"record {number} of {split}: 200 draws in a row came close to an answer of the test or validation set; "
+        f"the knowledge on {area} is too small for these fractions, so add phrasings or lower val_fraction and test_fraction."
+    )
+
+
+def _bits(plan: Plan, chosen: dict) -> int:
+    bits = 0
+    for name in chosen["names"]:
+        bits |= plan.grams[name]
+    return bits
+
+
+def _pool(plan: Plan, items: tuple[Item, ...], case: tuple) -> tuple[Item, ...]:
+    """The items that hold for all clubs and levels of a case, its audience and its severity."""
+    clubs, levels, audience, severity = case
+    fitting = tuple(
+        item for item in items
+        if set(clubs) <= set(item.clubs) and set(levels) <= set(item.levels) and audience in item.audiences and severity in item.severities
+    )  # fmt: skip
+    if "beginner" in levels:
+        # A beginner gets no numbers where there is another way to say it.
+        fitting = tuple(item for item in fitting if not FIGURE.search(" ".join(item.phrasings))) or fitting
+    return fitting
+
+
+def _case_pools(plan: Plan, split: str, group: Group, audience: str, club_shown: bool, level_shown: bool) -> dict | None:
+    """{part: items} for a case, or None where the input must say more for an answer to exist."""
+    key = (split in ("train", "unseen"), group, audience, club_shown, level_shown)
+    if key in plan.pools:
+        return plan.pools[key]
+    topic, fault = plan.topics[group.topic], plan.faults.get(group.fault)
+    clubs = (group.club_family,) if club_shown else topic.clubs
+    levels = (group.level,) if level_shown else topic.levels
+    case = (clubs, levels, audience, group.severity)
+    parts: dict = {part: _pool(plan, getattr(topic, part), case) for part in ("ideal", "keep", "cues", "safety")}
+    if audience != "adult":
+        parts["adaptations"] = _pool(plan, topic.adaptations, case)
+    if fault:
+        parts |= {part: _pool(plan, getattr(fault, part), case) for part in ("observation", "cause", "effect", "feel", "check", "steps")}
+    drills = plan.drills[split][fault.id] if fault else topic.drills
+    parts["drill"] = tuple(
+        drill for drill in drills
+        if set(clubs) <= set(drill.clubs) and set(levels) <= set(drill.levels) and audience in drill.audiences
+    )  # fmt: skip
+    if not club_shown or not level_shown:
+        # The answer must hold for every club or level of the drill's own topic, too.
+        parts["drill"] = tuple(
+            drill for drill in parts["drill"]
+            if (club_shown or plan.index[drill.id].any_club) and (level_shown or plan.index[drill.id].any_level)
+        )  # fmt: skip
+    content = tuple(tuple(map(id, items)) for items in parts.values())
+    plan.pools[key] = plan.shared_pools.setdefault(content, parts) if all(parts.values()) else None
+    return plan.pools[key]
+
+
+def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
+    """Draw everything about a record: scores, lines that are shown, and the items in the order of the answer."""
+    draw = rng.random
+
+    def one(values):
+        return values[int(draw() * len(values))]
+
+    topic = plan.topics[group.topic]
+    audience = rng.choices(tuple(AUDIENCE_WEIGHTS), tuple(AUDIENCE_WEIGHTS.values()))[0]
+    if audience not in topic.audiences:
+        audience = "adult"
+    club_shown, level_shown = draw() < SHOWN["club"], draw() < SHOWN["level"]
+    parts = _case_pools(plan, split, group, audience, club_shown, level_shown)
+    if parts is None:
+        club_shown = level_shown = True
+        parts = _case_pools(plan, split, group, audience, True, True)
+
+    target = 65 + int(draw() * 31)
     # Uniform in the score itself, so that the low scores, too, are met often enough to be learnt.
     low, high = {
         "none": (target - 4, 99), "slight": (target - 14, target - 5), "clear": (target - 29, target - 15), "large": (5, target - 30),
     }[group.severity]  # fmt: skip
-    current = rng.randint(low, high)
-    club = rng.choice([name for name, family in CLUBS.items() if family == group.club_family])
-    handedness = rng.choices(HANDEDNESS, (0.8, 0.2))[0]
-    scores = {name: rng.randint(20, 99) / 100 for name in ALL_SCORES} | {topic.area: current / 100}
-    shown = {"scores": rng.random() < 0.15, "observation": fault is not None and rng.random() < 0.9}
-    used: list[str] = []
+    current = low + int(draw() * (high - low + 1))
+    scores = {name: (20 + int(draw() * 80)) / 100 for name in ALL_SCORES} | {topic.area: current / 100}
+    handedness = HANDEDNESS[draw() < 0.2]
+    names: list[str] = []
 
-    def pick(items: tuple[Item, ...], count: int = 1, keep_order: bool = False) -> list[str]:
-        fitting = [item for item in items if item.fits(group.club_family, group.level)]
-        chosen = rng.sample(fitting, min(count, len(fitting)))
-        if keep_order:
-            chosen.sort(key=fitting.index)
-        used.extend(item.id for item in chosen)
-        return [_mirror(item.text, handedness) for item in chosen]
+    def phrase(item: Item) -> str:
+        place = int(draw() * min(len(item.phrasings), plan.config.phrasings or len(item.phrasings)))
+        name = item.id + chr(97 + place) if place else item.id
+        names.append(name)
+        return name
 
-    words = {
-        "label": AREAS[topic.area].label,
-        "current": percent(current / 100),
-        "target": percent(target / 100),
-        "words": SEVERITY_WORDS.get(group.severity, ""),
-    }
-    should = [*pick(topic.ideal, 2), rng.choice(TARGET_SENTENCES).format(**words)]
-    if fault is None:
-        is_happening = [rng.choice(KEEP_SENTENCES).format(**words), rng.choice(KEEP_ADVICE)]
-        candidates = [drill for drill in topic.drills if group.club_family in drill.clubs and group.level in drill.levels]
-        steps: list[str] = ["Keep your present routine for this part of the swing."]
-        check = []
-    else:
-        is_happening = [
-            rng.choice(SCORE_SENTENCES).format(**words),
-            *pick(fault.observation),
-            *pick(fault.cause),
-            *pick(fault.effect if rng.random() < 0.7 else fault.feel),
+    def some(items: tuple[Item, ...], in_order: bool = False) -> list[str]:
+        """Two different ones of the items, or the only one."""
+        if len(items) < 2:
+            return [phrase(items[0])]
+        first, second = int(draw() * len(items)), int(draw() * (len(items) - 1))
+        second += second >= first
+        if in_order and second < first:
+            first, second = second, first
+        return [phrase(items[first]), phrase(items[second])]
+
+    ideal = some(parts["ideal"])
+    if group.fault:
+        happening = [
+            phrase(one(parts["observation"])),
+            phrase(one(parts["cause"])),
+            phrase(one(parts["effect" if draw() < 0.7 else "feel"])),
         ]
-        candidates = [drill for drill in drills if group.club_family in drill.clubs and group.level in drill.levels]
-        steps = pick(fault.steps, 2, keep_order=True)
-        check = [f"Check: {text}" for text in pick(fault.check)]
-    drill = rng.choice(candidates)
-    used.append(drill.id)
-    drill_text = " ".join(_mirror(step.text, handedness) for step in drill.steps)
-    lines = [*steps, f'Drill "{drill.name}" with {drill.equipment}: {drill_text} Dose: {drill.dose}.', *check]
-    what_to_do = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
-    what_to_do.append(f"Swing thought: {pick(topic.cues)[0]}")
-    if fault is not None:
-        what_to_do.append(rng.choice(GOAL_SENTENCES).format(**words))
-    if group.severity == "large":
-        # Who is about to change much gets the safety note; a small refinement does not need one.
-        what_to_do.append(f"Safety: {pick(topic.safety)[0]}")
-
-    entry = make_entry(
-        topic.area, current / 100, target / 100, club, group.level, handedness,
-        observation=fault.name if shown["observation"] else None,
-        all_scores=scores if shown["scores"] else None,
-        instruction=rng.choice(INSTRUCTIONS),
-    )  # fmt: skip
+        steps = some(parts["steps"], in_order=True)
+        check = phrase(one(parts["check"]))
+    else:
+        happening, check = [], ""
+        steps = some(parts["keep"], in_order=True)
+    drill = one(parts["drill"])
+    names.append(drill.id)
+    variation = ""
+    if group.level in ("beginner", "advanced") and level_shown and draw() < 0.5:
+        variation = phrase(drill.easier if group.level == "beginner" else drill.harder)
     return {
-        **entry,
-        "output": format_feedback(" ".join(should), " ".join(is_happening), "\n".join(what_to_do)),
-        "meta": {
-            "area": topic.area, "topic": topic.id, "fault": group.fault, "drill": drill.id,
-            "current_score": current / 100, "target_score": target / 100, "all_scores": scores if shown["scores"] else None,
-            "severity": group.severity, "club": club, "level": group.level, "handedness": handedness,
-            "items": used, "group": group.key,
-        },
+        "group": group, "names": names, "ideal": ideal, "happening": happening, "steps": steps, "check": check,
+        "drill": drill.id, "variation": variation, "order": STEP_ORDERS[int(draw() * len(STEP_ORDERS))],
+        "cue": phrase(one(parts["cues"])),
+        "adaptation": phrase(one(parts["adaptations"])) if audience != "adult" else "",
+        # Who is about to change much gets the safety note; a small refinement does not need one.
+        "safety": phrase(one(parts["safety"])) if group.severity == "large" else "",
+        "current": current / 100, "target": target / 100,
+        "scores": scores if draw() < plan.config.all_scores_fraction else None,
+        "club": one([name for name, family in CLUBS.items() if family == group.club_family]) if club_shown else None,
+        "level": group.level if level_shown else None,
+        "handedness": handedness,
+        "handedness_shown": handedness == "left" or draw() < SHOWN["handedness"],
+        "audience": audience,
+        "observation_shown": bool(group.fault) and draw() < SHOWN["observation"],
+        "instruction": one(INSTRUCTIONS),
+        "say": {kind: int(draw() * len(texts)) for kind, texts in SAY.items()},
+        "strength_shown": draw() < 0.7,
     }  # fmt: skip
 
 
-def _mirror(text: str, handedness: str) -> str:
-    """Fill {left} and {right}, which are written for a right-hander's ball flight."""
-    left, right = ("left", "right") if handedness == "right" else ("right", "left")
-    return text.replace("{left}", left).replace("{right}", right)
+def _render(plan: Plan, split: str, chosen: dict) -> dict:
+    group = chosen["group"]
+    topic = plan.topics[group.topic]
+    fault = plan.faults.get(group.fault)
+    left = chosen["handedness"] == "left"
+    slots = score_slots(topic.area, chosen["current"], chosen["target"], chosen["scores"])
+    used: list[str] = []
 
+    def text(name: str) -> str:
+        used.append(name)
+        entry = plan.index[name]
+        return entry.left if left else entry.right
 
-def read_records(path: Path) -> list[dict]:
-    """Read a JSON list of records and check each one.
+    def say(kind: str) -> str:
+        place = chosen["say"][kind]
+        used.append(f"say.{kind}.{place + 1}")
+        return SAY[kind][place].format_map(slots)
 
-    Raises:
-        MissingArtifactError: the file does not exist; the message names the notebook to run.
-        RecordError: the file is no list of records, or a record lacks a field or has an empty one; file and number are named.
-    """
-    if not path.is_file():
-        raise MissingArtifactError(f"{path} does not exist: run notebook 01 first, or attach its output.")
-    try:
-        records = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise RecordError(f"{path}:{error.lineno}: not valid JSON ({error.msg}); run notebook 01 again.") from error
-    if not isinstance(records, list) or not records:
-        raise RecordError(f"{path}: expected a list of records, found {'an empty list' if records == [] else type(records).__name__}.")
-    for number, record in enumerate(records):
-        for field in ("instruction", "input", "output"):
-            value = record.get(field) if isinstance(record, dict) else None
-            if not isinstance(value, str) or not value.strip():
-                raise RecordError(f"{path}: record {number} needs a non-empty text in {field!r}, found {value!r}.")
-    return records
+    should = [*map(text, chosen["ideal"]), say("target")]
+    happening = [say("score"), *map(text, chosen["happening"])]
+    if not fault:
+        happening.append(say("praise"))
+    if "strength" in slots and chosen["strength_shown"]:
+        happening.append(say("strength"))
+    if "weakest" in slots:
+        happening.append(say("weakest" if fault else "weakest_keep"))
+
+    lines = []
+    for part in chosen["order"]:
+        if part == "steps":
+            lines += map(text, chosen["steps"])
+        elif part == "check" and chosen["check"]:
+            lines.append(f"Check: {text(chosen['check'])}")
+        elif part == "drill":
+            lines.append(text(chosen["drill"]))
+            if chosen["variation"]:
+                lines[-1] += f" {'Easier' if group.level == 'beginner' else 'Harder'}: {text(chosen['variation'])}"
+    to_do = [f"{number}. {line}" for number, line in enumerate(lines, 1)]
+    if chosen["adaptation"]:
+        to_do.append(f"{ADAPTED[chosen['audience']]}: {text(chosen['adaptation'])}")
+    to_do.append(f"Swing thought: {text(chosen['cue'])}")
+    if fault:
+        to_do.append(say("goal"))
+    if chosen["safety"]:
+        to_do.append(f"Safety: {text(chosen['safety'])}")
+
+    entry = make_entry(
+        topic.area, chosen["current"], chosen["target"], chosen["club"], chosen["level"],
+        chosen["handedness"] if chosen["handedness_shown"] else None,
+        fault.name if chosen["observation_shown"] else None,
+        chosen["scores"],
+        chosen["audience"] if chosen["audience"] != "adult" else None,
+        chosen["instruction"],
+    )  # fmt: skip
+    is_extra = bool(plan.extra_topics) and any(plan.index[name].topic in plan.extra_topics for name in chosen["names"])
+    return {
+        **entry,
+        "output": format_feedback(" ".join(should), " ".join(happening), "\n".join(to_do)),
+        "meta": {
+            "area": topic.area, "topic": topic.id, "fault": group.fault, "drill": chosen["drill"],
+            "current_score": chosen["current"], "target_score": chosen["target"], "all_scores": chosen["scores"],
+            "severity": group.severity, "club": chosen["club"], "level": chosen["level"], "handedness": chosen["handedness"],
+            "audience": chosen["audience"], "items": used, "group": group.key,
+            "source": "extra_knowledge" if is_extra else "knowledge", "unseen_topic": split == "unseen",
+        },
+    }  # fmt: skip

@@ -1,6 +1,7 @@
 """The figures of the notebooks; each function returns a matplotlib Figure and draws nothing by itself."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
@@ -8,14 +9,14 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from golf_nb_utils.config import AREAS
+from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.environment import is_headless
 from golf_nb_utils.evaluation import CHECKS
-from golf_nb_utils.examples import SEVERITY_EDGES
+from golf_nb_utils.phrases import SEVERITY_EDGES
 from golf_nb_utils.training import History
 
-GREEN, GOLD, GREY = "#2f6f4e", "#d9a441", "#8a949b"
-SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": "#b4532a"}
+GREEN, GOLD, GREY, RUST = "#2f6f4e", "#d9a441", "#8a949b", "#b4532a"
+SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": RUST}
 
 
 if get_ipython() is not None:
@@ -52,11 +53,46 @@ def plot_records(records: list[dict]) -> Figure:
     return figure
 
 
+def plot_coverage(pairs: dict[tuple[str, str, str, str], int]) -> Figure:
+    """Return a heat map of coverage.coverage: areas against club and level, each cell the pairs at the least covered severity."""
+    figure, (axis,) = _figure(10, 3.6)
+    columns = [(club, level) for club in CLUB_FAMILIES for level in LEVELS]
+    cells = [[min(pairs[area, severity, level, club] for severity in SEVERITIES) for club, level in columns] for area in AREAS]
+    axis.imshow(cells, cmap="YlGn", vmin=0, aspect="auto")
+    darkest = max(map(max, cells))
+    for row, values in enumerate(cells):
+        for column, value in enumerate(values):
+            axis.text(column, row, str(value), ha="center", va="center", color="white" if value > 0.7 * darkest else "black")
+    axis.set_yticks(range(len(AREAS)), [area.label for area in AREAS.values()])
+    axis.set_xticks(range(len(columns)), [level for _, level in columns], rotation=35, ha="right")
+    upper = axis.secondary_xaxis("top")
+    upper.set_xticks([3 * place + 1 for place in range(len(CLUB_FAMILIES))], CLUB_FAMILIES)
+    upper.tick_params(length=0)
+    upper.spines["top"].set_visible(False)
+    axis.tick_params(length=0)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    for place in range(1, len(CLUB_FAMILIES)):
+        axis.axvline(3 * place - 0.5, color="white", linewidth=3)
+    axis.set_title("Pairs of a fault and a drill to choose from", pad=12)
+    return figure
+
+
+def plot_nearest(nearest: dict[str, Sequence[float]], bar: float) -> Figure:
+    """Return histograms of each held-out answer's similarity to its nearest training answer, and the bar of near duplicates."""
+    figure, (axis,) = _figure(8, 3.2)
+    edges = [place / 50 for place in range(51)]
+    axis.hist(list(nearest.values()), bins=edges, label=list(nearest), color=[GREEN, GOLD, GREY][: len(nearest)])
+    axis.axvline(bar, color=RUST, linestyle="--", label="near duplicate")
+    axis.set(xlabel="similarity to the nearest training answer (character-3-gram Jaccard)", ylabel="answers", xlim=(0, 1))
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
 def plot_token_lengths(lengths: dict[str, list[int]], context_length: int) -> Figure:
     """Return a histogram of tokens per record for each split, the longest marked and compared with the context in the title."""
     figure, (axis,) = _figure(8, 3.2)
     longest = max(max(values) for values in lengths.values())
-    axis.hist(list(lengths.values()), bins=30, stacked=True, label=list(lengths), color=[GREEN, GOLD, GREY][: len(lengths)])
+    axis.hist(list(lengths.values()), bins=30, stacked=True, label=list(lengths), color=[GREEN, GOLD, GREY, RUST][: len(lengths)])
     axis.axvline(longest, color="#333333", linestyle=":", label="longest")
     axis.set(
         xlabel="tokens per record, end-of-text included",

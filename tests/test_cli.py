@@ -1,7 +1,9 @@
-"""The command line refuses what it cannot run, before anything runs; tests/test_notebooks.py runs it for real."""
+"""The command line: what it refuses before anything runs, and check-knowledge; tests/test_notebooks.py runs the notebooks for real."""
 
 import dataclasses
 import json
+import re
+import shutil
 from pathlib import Path
 
 import nbformat
@@ -11,7 +13,9 @@ import pytest
 from golf_nb_utils import config
 from golf_nb_utils.__main__ import main
 
-NOTEBOOKS = sorted((Path(__file__).resolve().parent.parent / "notebooks").glob("*.ipynb"))
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+KNOWLEDGE = REPOSITORY / "knowledge" / "golf_instruction"
 CONFIGS = (config.DataConfig, config.CheckpointConfig, config.TrainConfig, config.SampleConfig)
 
 
@@ -62,3 +66,109 @@ def test_a_parameter_of_a_notebook_that_is_not_run_is_refused(tmp_path, capsys):
 def test_an_unknown_notebook_number_is_refused(tmp_path, capsys):
     assert main(["run", "5", "--output-root", str(tmp_path)]) == 2
     assert "there is no notebook 5; expected one of 1, 2, 3, 4." in capsys.readouterr().err
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    """A copy of the repository's knowledge folder that a test may change."""
+    return shutil.copytree(KNOWLEDGE, tmp_path / "copy")
+
+
+@pytest.fixture
+def extra(tmp_path) -> Path:
+    """A folder of one's own with the example of knowledge/README.md, under ids and names that the repository does not have."""
+    example = re.search(r"```markdown\n(.*?)```", (KNOWLEDGE.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    # The comments belong to the page; and as this file's only drill, its drill has to be for everybody.
+    example = re.sub(r"\n- Not for: [^\n]+", "", re.sub(r" +# [^\n]+", "", example))
+    for old, new in {
+        "hanging_back": "my_topic",
+        "WF3": "ZF1",
+        "WD5": "ZD1",
+        ": Hanging back": ": Mine",
+        ": Step drill": ": Own drill",
+    }.items():
+        assert old in example
+        example = example.replace(old, new)
+    path = tmp_path / "own" / "weight_shift" / "my_topic.md"
+    path.parent.mkdir(parents=True)
+    # A conflict is mutual, and the repository's files know nothing of this one.
+    path.write_text(example.replace("conflicts: [WF4]", "conflicts: []"), encoding="utf-8")
+    return tmp_path / "own"
+
+
+def change(path: Path, old: str, new: str) -> int:
+    """Replace the one line `old`, and return its number."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    assert lines.count(old) == 1
+    path.write_text("\n".join(new if line == old else line for line in lines), encoding="utf-8")
+    return lines.index(old) + 1
+
+
+def table_row(text: str, label: str) -> list[str]:
+    return next(line for line in text.splitlines() if line.startswith(label)).removeprefix(label).split()
+
+
+@pytest.mark.parametrize("arguments", [[], [str(KNOWLEDGE)]], ids=["default", "named"])
+def test_valid_knowledge_is_reported_with_its_numbers_and_no_hole(knowledge, capsys, arguments):
+    assert main(["check-knowledge", *arguments]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    counts = f"{len(knowledge.topics)} topics, {len(knowledge.faults)} faults, {len(knowledge.drills)} drills"
+    assert f"{counts}, {len(knowledge.rules)} rules kept, {len(knowledge.sources)} sources." in captured.out
+    assert "Holes (no pair): none" in captured.out
+    topics = [topic for topic in knowledge.topics if topic.area == "balance"]
+    drills = sum(len(topic.drills) for topic in topics)
+    assert table_row(captured.out, "balance ")[:3] == [str(len(topics)), str(sum(len(topic.faults) for topic in topics)), str(drills)]
+
+
+def test_a_folder_of_ones_own_joins_the_count_and_its_thin_places_are_named(knowledge, extra, capsys):
+    assert main(["check-knowledge", "--extra", str(extra)]) == 0
+    out = capsys.readouterr().out
+    assert f"{len(knowledge.topics) + 1} topics, {len(knowledge.faults) + 1} faults" in out
+    assert "ZF1 Mine: one drill for " in out.split("Thin (")[1]
+
+
+@pytest.mark.parametrize("in_extra", [False, True])
+def test_broken_knowledge_ends_with_exit_code_1_and_the_file_and_line(copy, extra, capsys, in_extra):
+    path = extra / "weight_shift" / "my_topic.md" if in_extra else copy / "tempo_rhythm" / "even_rhythm.md"
+    old = "- Step, then swing." if in_extra else "- Quiet top, loud ball."
+    line = change(path, old, "- Swing to the right")
+    assert main(["check-knowledge", str(copy), "--extra", str(extra)]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {path}:{line}: ")
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("problem", ["folder", "rules.yaml", "extra"])
+def test_a_missing_folder_or_a_broken_rule_ends_with_exit_code_1_and_its_path(copy, tmp_path, capsys, problem):
+    arguments = {
+        "folder": [str(tmp_path / "missing")],
+        "rules.yaml": [str(copy)],
+        "extra": [str(copy), "--extra", str(tmp_path / "missing")],
+    }[problem]
+    (copy / "rules.yaml").write_text("- id: one" if problem == "rules.yaml" else "[]")
+    assert main(["check-knowledge", *arguments]) == 1
+    assert (str(copy / "rules.yaml") if problem == "rules.yaml" else str(tmp_path / "missing")) in capsys.readouterr().err
+
+
+def test_holes_are_named_and_leave_the_knowledge_valid(copy, capsys):
+    for path in (copy / "followthrough").glob("*.md"):
+        text = path.read_text(encoding="utf-8")
+        path.write_text(re.sub("(?m)^severity: .*", "severity: [slight, large]", text), encoding="utf-8")
+    assert main(["check-knowledge", str(copy)]) == 0
+    out = capsys.readouterr().out
+    holes = out.split("Holes (no pair): ")[1].split("Thin (")[0].splitlines()
+    # Three levels and four clubs at a clear gap.
+    assert holes[0] == "12"
+    assert len(holes) == 13
+    assert all("followthrough" in line and "clear" in line for line in holes[1:])
+    assert any("beginner" in line and "wedge" in line for line in holes)
+    cells = table_row(out, "follow-through    beginner")
+    assert [cell.split("/")[1] for cell in cells] == ["0"] * 4
+
+
+def test_an_unknown_command_is_refused(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["check"])
+    assert caught.value.code == 2
+    assert "check-knowledge" in capsys.readouterr().err

@@ -98,8 +98,19 @@ def test_every_size_can_hold_the_context_it_is_trained_with(size):
     assert TrainConfig.for_size(size).context_length <= GPT_CONFIGS[size].n_ctx
 
 
-def test_tiny_has_more_records_and_a_learning_rate_of_its_own():
+@pytest.mark.parametrize("size", REAL_SIZES)
+def test_a_gpt2_size_is_taught_all_of_the_knowledge_but_one_topic_an_area(size):
+    config = DataConfig.for_size(size)
+    assert config.unseen_topics_per_area == 1
+    assert (config.topics_per_area, config.phrasings) == (0, 0), "all topics, in all phrasings"
+    assert config.all_scores_fraction == 0.75
+    assert (config.extra_knowledge, config.jsonl) == ("", False), "nothing of the user's own, and JSON alone"
+
+
+def test_tiny_has_more_records_of_less_knowledge_and_a_learning_rate_of_its_own():
     assert DataConfig.for_size("tiny").n_examples > 400
+    assert DataConfig.for_size("tiny").topics_per_area > 0
+    assert (DataConfig.for_size("tiny").phrasings, DataConfig.for_size("tiny").all_scores_fraction) == (1, 0.15)
     assert TrainConfig.for_size("tiny").learning_rate > 5e-5
 
 
@@ -121,6 +132,7 @@ def test_a_given_parameter_beats_the_preset_and_leaves_the_others_alone():
 @pytest.mark.parametrize(("text", "value"), [("false", False), ("False", False), ("true", True), ("TRUE", True)])
 def test_papermills_text_for_a_flag_is_read_as_the_flag(text, value):
     assert TrainConfig.for_size("124M", mixed_precision=text).mixed_precision is value
+    assert DataConfig.for_size("124M", jsonl=text).jsonl is value
 
 
 @pytest.mark.parametrize("value", ["no", "", "0", 0, 1, 0.0])
@@ -193,18 +205,25 @@ def test_a_count_that_is_not_finite_is_refused_by_name(value):
 
 
 def test_a_number_for_a_text_is_refused():
-    with pytest.raises(ConfigError, match=r"DataConfig\.output_root .*str"):
-        DataConfig.for_size("124M", output_root=5)
+    for name in ("output_root", "extra_knowledge"):
+        with pytest.raises(ConfigError, match=rf"DataConfig\.{name} .*str"):
+            DataConfig.for_size("124M", **{name: 5})
 
 
 @pytest.mark.parametrize(
     ("config", "name", "value"),
     [
-        (DataConfig, "n_examples", 19),
+        (DataConfig, "n_examples", 0),
+        (DataConfig, "n_examples", -400),
         (DataConfig, "val_fraction", 0.0),
         (DataConfig, "val_fraction", 0.5),
         (DataConfig, "test_fraction", 0.0),
         (DataConfig, "test_fraction", 1.0),
+        (DataConfig, "unseen_topics_per_area", -1),
+        (DataConfig, "topics_per_area", -1),
+        (DataConfig, "phrasings", -1),
+        (DataConfig, "all_scores_fraction", -0.1),
+        (DataConfig, "all_scores_fraction", 1.1),
         (TrainConfig, "epochs", 0),
         (TrainConfig, "batch_size", 0),
         (TrainConfig, "batch_size", -8),
@@ -236,7 +255,8 @@ def test_a_value_out_of_range_is_refused_by_name_on_either_way_in(config, name, 
 def test_the_values_at_the_edge_of_a_range_are_accepted():
     TrainConfig(epochs=1, batch_size=1, eval_freq=1, eval_batches=1, context_length=1, final_learning_rate_fraction=0.0, weight_decay=0.0)
     SampleConfig(temperature=0.0, top_k=0, max_new_tokens=1, batch_size=1, n_shown=1)
-    DataConfig(n_examples=20)
+    DataConfig(n_examples=1, val_fraction=0.25, test_fraction=0.25, all_scores_fraction=0.0)
+    DataConfig(unseen_topics_per_area=0, topics_per_area=0, phrasings=0, all_scores_fraction=1.0)
 
 
 @pytest.mark.parametrize(("wrong", "right"), [("learning_rat", "learning_rate"), ("batchsize", "batch_size"), ("epoch", "epochs")])

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from golf_nb_utils import evaluation
 from golf_nb_utils.config import GPTConfig
+from golf_nb_utils.grounding import build_index
 
 ANSWER = """WHAT SHOULD HAPPEN (Ideal/Expected):
 Pressure moves early. The target for your weight shift is 80.0%.
@@ -98,6 +99,33 @@ def test_every_score_is_recognised_as_a_percentage_with_one_decimal(hundredths):
 def test_the_summary_is_the_share_of_answers_that_pass():
     answers = [ANSWER, "", ANSWER.replace("Your weight shift", "Your setup"), ANSWER.replace("45.0%", "46.0%")]
     assert evaluation.summarise(answers, [record()] * 4) == {"headings": 0.75, "area": 0.5, "current_score": 0.5, "target_score": 0.75}
+
+
+def test_the_sentences_of_a_reference_lead_to_the_items_it_was_made_of(tiny_records, knowledge):
+    index = build_index(knowledge)
+    for entry in tiny_records["test"]:
+        found = evaluation.ground_answer(entry["output"], entry, index)
+        assert sorted(span.origin for span in found.sentences) == sorted(entry["meta"]["items"])
+        assert found.grounded_share == 1
+        assert all(number.origin for number in found.numbers)
+
+
+def test_an_answer_is_grounded_in_its_own_request_and_a_made_up_sentence_nowhere(tiny_records, knowledge):
+    entry = tiny_records["test"][0]
+    invented = "Your spine tilts 97 degrees toward the moon."
+    answer = entry["output"].replace("\n\nWHAT TO DO", f" {invented}\n\nWHAT TO DO", 1)
+    found = evaluation.ground_answer(answer, entry, build_index(knowledge))
+    (alone,) = [span for span in found.sentences if span.origin is None]
+    assert alone.text == invented
+    assert [number.text for number in found.numbers if number.origin is None] == ["97"]
+    assert found.grounded_share == 1 - 1 / (len(entry["meta"]["items"]) + 1)
+    # The same sentences about another golfer's scores are no longer true.
+    current, target = entry["meta"]["current_score"], entry["meta"]["target_score"]
+    lines = entry["input"].replace(f"Current Score: {current:.2f}", "Current Score: 0.07")
+    other = {**entry, "input": lines.replace(f"Gap: {target - current:.2f}", f"Gap: {target - 0.07:.2f}")}
+    assert "Current Score: 0.07" in other["input"]
+    wrong = evaluation.ground_answer(entry["output"], other, build_index(knowledge))
+    assert wrong.grounded_share < 1
 
 
 def test_the_perplexity_is_that_of_the_answers_under_transformers_loss(random_model, gpt2_twin, byte_tokenizer):

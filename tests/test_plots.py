@@ -1,6 +1,7 @@
 """The figures: they show the numbers they were given, and leave matplotlib's global state alone."""
 
 import io
+from itertools import product
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -8,6 +9,10 @@ import pytest
 
 from golf_nb_utils import plots
 from golf_nb_utils.training import History
+
+AREAS = ("setup_quality", "tempo_rhythm", "weight_shift", "body_rotation", "followthrough", "balance")
+LEVELS = ("beginner", "intermediate", "advanced")
+CLUBS = ("driver", "wood", "iron", "wedge")
 
 METRICS = {
     "base": {"headings": 0.0, "area": 0.0, "current_score": 0.0, "target_score": 0.0, "perplexity": 2000.0},
@@ -32,8 +37,22 @@ def history():
     )  # fmt: skip
 
 
+def pairs(cell, by_severity=(2, 0, 1)):
+    """Pairs for every case: `cell(area, club, level)` of the places in their lists, and on top what a severity adds."""
+    return {
+        (area, severity, level, club): cell(AREAS.index(area), CLUBS.index(club), LEVELS.index(level)) + more
+        for area, (severity, more), level, club in product(
+            AREAS, zip(("slight", "clear", "large"), by_severity, strict=True), LEVELS, CLUBS
+        )
+    }  # fmt: skip
+
+
 FIGURES = {
     "records": lambda: plots.plot_records(RECORDS),
+    "coverage": lambda: plots.plot_coverage(pairs(lambda area, club, level: area + club + level)),
+    "coverage of nothing": lambda: plots.plot_coverage(pairs(lambda area, club, level: 0, (0, 0, 0))),
+    "nearest": lambda: plots.plot_nearest({"val": [0.5, 0.6], "test": [0.7, 0.9]}, 0.8),
+    "nearest without test answers": lambda: plots.plot_nearest({"val": [], "test": []}, 0.8),
     "token lengths": lambda: plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024),
     "parameters": lambda: plots.plot_parameters({"embedding": 524_288, "attention": 100}),
     "losses": lambda: plots.plot_losses(history()),
@@ -69,6 +88,50 @@ def test_the_records_are_counted_by_area_and_severity():
     assert [patch.get_x() for patch in bars.containers[2]][-1] == 1
     points = sorted(tuple(point) for dots in cloud.collections for point in dots.get_offsets().tolist())
     assert points == [(0.2, 0.7), (0.55, 0.8), (0.6, 0.8), (0.9, 0.85)]
+
+
+def test_a_cell_of_the_coverage_is_the_pairs_at_the_severity_with_the_fewest():
+    (axis,) = plots.plot_coverage(pairs(lambda area, club, level: 100 * area + 10 * club + level)).axes
+    drawn = {text.get_position(): text.get_text() for text in axis.texts}
+    places = product(range(6), range(4), range(3))
+    assert drawn == {(3 * club + level, area): str(100 * area + 10 * club + level) for area, club, level in places}
+    (image,) = axis.images
+    for (column, row), value in drawn.items():
+        assert image.get_array()[row][column] == int(value)
+
+
+def test_the_coverage_names_areas_levels_and_clubs():
+    (axis,) = plots.plot_coverage(pairs(lambda area, club, level: 1)).axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == [
+        "setup", "tempo and rhythm", "weight shift", "body rotation", "follow-through", "balance",
+    ]  # fmt: skip
+    assert [label.get_text() for label in axis.get_xticklabels()] == list(LEVELS) * 4
+    (upper,) = axis.child_axes
+    # A club stands over the middle one of its three levels.
+    assert list(zip(upper.get_xticks(), (label.get_text() for label in upper.get_xticklabels()), strict=True)) == [
+        (1, "driver"), (4, "wood"), (7, "iron"), (10, "wedge"),
+    ]  # fmt: skip
+
+
+def test_the_numbers_of_the_coverage_can_be_read_on_dark_and_on_light_cells():
+    (axis,) = plots.plot_coverage(pairs(lambda area, club, level: 10 * (area == 0), (0, 0, 0))).axes
+    assert {(text.get_text(), text.get_color()) for text in axis.texts} == {("10", "white"), ("0", "black")}
+
+
+def test_held_out_answers_are_counted_by_how_near_training_comes_and_the_bar_is_marked():
+    (axis,) = plots.plot_nearest({"val": [0.51, 0.51, 0.83], "test": [0.31], "unseen": [1.0]}, 0.8).axes
+    labels = {text.get_text(): handle for handle, text in zip(axis.get_legend().legend_handles, axis.get_legend().get_texts(), strict=True)}
+    assert set(labels) == {"val", "test", "unseen", "near duplicate"}
+    names = {labels[name].get_facecolor(): name for name in ("val", "test", "unseen")}
+    drawn = {}
+    for container in axis.containers:
+        # Fifty bins of two hundredths.
+        assert len(container) == 50
+        heights = {2 * place / 100: patch.get_height() for place, patch in enumerate(container)}
+        drawn[names[container[0].get_facecolor()]] = {edge: height for edge, height in heights.items() if height}
+    assert drawn == {"val": {0.5: 2, 0.82: 1}, "test": {0.3: 1}, "unseen": {0.98: 1}}
+    (line,) = axis.lines
+    assert list(line.get_xdata()) == [0.8, 0.8]
 
 
 def test_the_longest_record_is_marked_and_set_against_the_context():

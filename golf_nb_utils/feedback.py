@@ -1,0 +1,143 @@
+"""What golfers said about answers: feedback.jsonl becomes training records, and lines that cannot are kept aside.
+
+A line is a JSON object: `input` and `output` (the request and the answer that was shown), `thumb` ("up" or "down"), and
+where the person gave one, `corrected` (the text as it should have been). Other keys are left alone.
+"""
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from golf_nb_utils.artifacts import write_text
+from golf_nb_utils.config import AREAS
+from golf_nb_utils.diversity import NEAR_DUPLICATE, similarities
+from golf_nb_utils.grounding import Entry, build_index, ground
+from golf_nb_utils.knowledge import KnowledgeBase
+from golf_nb_utils.phrases import INSTRUCTIONS, severity_of
+from golf_nb_utils.prompts import FeedbackFormatError, InputFormatError, parse_feedback, parse_input
+from golf_nb_utils.rules import contradictions
+
+
+@dataclass(frozen=True)
+class UserFeedback:
+    """Training records, rejected lines ({"line", "reason", "text"}), and how many lines went where."""
+
+    records: tuple[dict, ...]
+    rejected: tuple[dict, ...]
+    counts: dict[str, int]
+
+
+# As which part of a topic file a golfer's own sentence is held against the rules.
+_RULES_OF = {"what_should_happen": "ideal", "what_is_happening": "cause", "what_to_do": "steps"}
+
+
+class _Rejected(Exception):
+    pass
+
+
+def read_feedback(path: Path, knowledge: KnowledgeBase, evaluation_answers: list[str]) -> UserFeedback:
+    """Turn the usable lines of feedback.jsonl into records with `meta.source` "user_feedback".
+
+    A corrected text is used as it stands, an answer with thumb up likewise; an answer with thumb down and no correction
+    is counted and left out, and so is a text that is there already, or near to one of `evaluation_answers` (the outputs of
+    test, val and unseen). A line is rejected if it is not such an object, if the text lacks a headed part, breaks a rule of
+    the knowledge base, or states a percentage that is none of the input's scores.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    records, rejected = [], []
+    counts = Counter({"used": 0, "thumb down without a correction": 0, "double": 0, "near to the test set": 0, "rejected": 0})
+    seen: set[tuple[str, str]] = set()
+    index = build_index(knowledge)
+    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not raw.strip():
+            continue
+        try:
+            line = _read_line(raw)
+            text = line.get("corrected") or (line["output"] if line["thumb"] == "up" else None)
+            if text is None:
+                counts["thumb down without a correction"] += 1
+                continue
+            record = _record(line, text.strip(), knowledge, index)
+        except _Rejected as error:
+            rejected.append({"line": number, "reason": str(error), "text": raw.decode(errors="replace")})
+            counts["rejected"] += 1
+            continue
+        key = (record["input"], record["output"])
+        if key in seen:
+            counts["double"] += 1
+        elif evaluation_answers and similarities([record["output"]], evaluation_answers).max() >= NEAR_DUPLICATE:
+            counts["near to the test set"] += 1
+        else:
+            records.append(record)
+            counts["used"] += 1
+        seen.add(key)
+    return UserFeedback(tuple(records), tuple(rejected), dict(counts))
+
+
+def write_rejected(path: Path, feedback: UserFeedback) -> Path:
+    """Write the rejected lines with their reasons as JSON lines; an empty file says that none was."""
+    return write_text(path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in feedback.rejected))
+
+
+def _read_line(raw: bytes) -> dict:
+    try:
+        line = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise _Rejected("not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        # ValueError, not JSONDecodeError alone: an integer of thousands of digits is refused by Python itself.
+        raise _Rejected(f"not JSON ({error})") from None
+    if not isinstance(line, dict):
+        raise _Rejected(f"expected an object, found {type(line).__name__}")
+    for name in ("input", "output"):
+        if not isinstance(line.get(name), str) or not line[name].strip():
+            raise _Rejected(f"needs a text in {name!r}")
+    if line.get("thumb") not in ("up", "down"):
+        raise _Rejected(f"needs `thumb` up or down, found {line.get('thumb')!r}")
+    if not isinstance(line.get("corrected"), str | None) or not isinstance(line.get("instruction"), str | None):
+        raise _Rejected("`corrected` and `instruction` are texts where they are given")
+    try:
+        "".join(value for value in line.values() if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        raise _Rejected("holds half a surrogate pair, which no file can store") from None
+    return line
+
+
+def _record(line: dict, text: str, knowledge: KnowledgeBase, index: dict[str, Entry]) -> dict:
+    request = line["input"].strip()
+    try:
+        values = parse_input(request)
+        parts = parse_feedback(text)
+    except (InputFormatError, FeedbackFormatError) as error:
+        raise _Rejected(str(error)) from None
+    own = (values["all_scores"] or {}).get(values["area"], values["current_score"])
+    if own != values["current_score"]:
+        raise _Rejected(f"All Scores has {own} for {values['area']}, the current score is {values['current_score']}")
+    for name, body in parts.items():
+        grounding = ground(body, request, index, nearest=False)
+        for number in grounding.numbers:
+            if number.text.endswith("%") and number.origin is None:
+                raise _Rejected(f"{number.text} is none of the input's scores")
+        for sentence in grounding.sentences:
+            # A score may be stated anywhere; the rules are about other figures.
+            bare = sentence.text
+            for number in grounding.numbers:
+                bare = bare.replace(number.text, "#") if number.origin else bare
+            broken = contradictions(knowledge.rules, bare, _RULES_OF[name]) if sentence.origin is None else []
+            if broken:
+                raise _Rejected(f"breaks the rule {broken[0]}: {sentence.text!r}")
+    area, current, target = values["area"], values["current_score"], values["target_score"]
+    return {
+        "instruction": line.get("instruction") or INSTRUCTIONS[0],
+        "input": request,
+        "output": text,
+        "meta": {
+            "area": AREAS[area].key, "topic": "", "fault": "", "drill": "", "current_score": current, "target_score": target,
+            "all_scores": values["all_scores"], "severity": severity_of(current, target), "club": values["club"], "level": values["level"],
+            "handedness": values["handedness"] or "right", "audience": values["audience"] or "adult", "items": [], "group": "",
+            "source": "user_feedback", "unseen_topic": False,
+        },
+    }  # fmt: skip
