@@ -59,7 +59,8 @@ def test_the_command_line_runs_the_series_and_writes_every_promised_file(small_r
     root, result = small_run
     expected = {
         "golf_feedback_finetuning": {
-            "golf_feedback_train.json", "golf_feedback_val.json", "golf_feedback_test.json", "manifest.json", "dataset_report.json",
+            "golf_feedback_train.json", "golf_feedback_val.json", "golf_feedback_test.json", "golf_feedback_unseen.json",
+            "dataset_report.json", "dataset_report.html", "README.md", "manifest.json",
         },
         "gpt2_models/tiny": {
             "checkpoint", "encoder.json", "hparams.json", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.ckpt.meta",
