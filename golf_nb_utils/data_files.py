@@ -1,6 +1,7 @@
 """The data folder of notebook 01: records streamed into JSON files, what was measured of them, and reading them back."""
 
 import dataclasses
+import gc
 import hashlib
 import html
 import itertools
@@ -11,7 +12,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import BinaryIO
 
 from tqdm.auto import tqdm
 
@@ -63,10 +63,10 @@ def write_dataset(
             report["user_feedback"] = own.counts
             report["records"] = sizes | {"train": sizes["train"] + len(own.records)}
             chunks = _joined(chunks, own.records)
-        path = records_path(folder, split)
-        targets = [path, path.with_suffix(".jsonl")] if config.jsonl else [path]
-        _stream(targets, chunks, sizes[split], counts, answers[split])
-        files += targets
+        files.append(records_path(folder, split))
+        _stream(files[-1], chunks, sizes[split], counts, answers[split])
+        if config.jsonl:
+            files.append(_json_lines(files[-1]))
     # What an earlier run with other settings left does not belong to this set.
     for stale in {*folder.glob("golf_feedback_*.jsonl"), folder / "feedback_rejected.jsonl"} - set(files):
         stale.unlink(missing_ok=True)
@@ -119,6 +119,9 @@ _worker_plan: Plan | None = None
 def _start_worker(knowledge: KnowledgeBase, config: DataConfig) -> None:
     global _worker_plan
     _worker_plan = make_plan(knowledge, config)
+    # The plan is large and stays: the garbage collector need not walk through it again and again.
+    gc.collect()
+    gc.freeze()
 
 
 def _work(split: str, start: int, stop: int) -> tuple[bytes, Counter]:
@@ -129,6 +132,9 @@ def _make_chunk(plan: Plan, split: str, start: int, stop: int) -> tuple[bytes, C
     return _encode(make_record(plan, split, number) for number in range(start, stop))
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+
+
 def _encode(records: Iterable[dict]) -> tuple[bytes, Counter]:
     counts: Counter = Counter()
     lines = []
@@ -136,7 +142,7 @@ def _encode(records: Iterable[dict]) -> tuple[bytes, Counter]:
         meta = record["meta"]
         for name in REPORTED:
             counts[name, meta[name] or "none"] += 1
-        lines.append(json.dumps(record, ensure_ascii=False))
+        lines.append(_JSON.encode(record))
     return "\n".join(lines).encode(), counts
 
 
@@ -146,36 +152,36 @@ def _joined(chunks: Iterator[tuple[bytes, Counter]], own: tuple[dict, ...]) -> I
         yield _encode(own)
 
 
-def _stream(targets: list[Path], chunks: Iterator[tuple[bytes, Counter]], size: int, counts: Counter, answers: list[str]) -> None:
-    """Write the chunks to a JSON file (a list, one record a line) and, if named, to a JSON lines file."""
+def _stream(path: Path, chunks: Iterator[tuple[bytes, Counter]], size: int, counts: Counter, answers: list[str]) -> None:
+    """Write the chunks to a JSON file, a list with one record a line."""
 
-    def write(files: list[BinaryIO]) -> None:
-        files[0].write(b"[")
-        separator = b"\n"
-        with tqdm(total=size, unit=" records", unit_scale=True, desc=targets[0].stem, disable=size < 20 * CHUNK) as bar:
+    def write(temporary: Path) -> None:
+        with (
+            open(temporary, "wb") as file,
+            tqdm(total=size, unit=" records", unit_scale=True, desc=path.stem, disable=size < 20 * CHUNK) as bar,
+        ):
+            file.write(b"[")
+            separator = b"\n"
             for lines, counted in chunks:
                 counts.update(counted)
                 if len(answers) < SAMPLE:
                     answers.extend(json.loads(line)["output"] for line in lines.split(b"\n")[: SAMPLE - len(answers)])
-                files[0].write(separator + lines.replace(b"\n", b",\n"))
+                file.write(separator + lines.replace(b"\n", b",\n"))
                 separator = b",\n"
-                for file in files[1:]:
-                    file.write(lines + b"\n")
                 bar.update(lines.count(b"\n") + 1)
-        files[0].write(b"\n]\n")
+            file.write(b"\n]\n")
 
-    def open_all(paths: list[Path], files: list[BinaryIO]) -> None:
-        if not paths:
-            write(files)
-            return
+    write_with(path, write)
 
-        def enter(temporary: Path) -> None:
-            with open(temporary, "wb") as file:
-                open_all(paths[1:], [*files, file])
 
-        write_with(paths[0], enter)
+def _json_lines(path: Path) -> Path:
+    """Write the records of a JSON file beside it, one object a line."""
 
-    open_all(targets, [])
+    def write(temporary: Path) -> None:
+        with open(path, "rb") as records, open(temporary, "wb") as file:
+            file.writelines(line.rstrip(b",\n") + b"\n" for line in records if line.startswith(b"{"))
+
+    return write_with(path.with_suffix(".jsonl"), write)
 
 
 # What is said about the set, for people.

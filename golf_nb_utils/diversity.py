@@ -3,10 +3,9 @@
 import gzip
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 import numpy as np
-
-from golf_nb_utils.grounding import trigrams
 
 NEAR_DUPLICATE = 0.8
 """Character-3-gram Jaccard similarity from which two answers count as near duplicates."""
@@ -49,33 +48,57 @@ def sentence_skeletons(texts: list[str]) -> list[str]:
 def similarities(texts: list[str], others: list[str], rows: int = 1000) -> np.ndarray:
     """Return the character-3-gram Jaccard similarity of every text with every other, shape [texts, others], float32.
 
-    The others are taken `rows` at a time, so that memory stays below a few hundred megabytes for 20,000 answers.
+    The others are taken `rows` at a time.
     """
-    sets = [trigrams(text) for text in texts]
-    number = {gram: place for place, gram in enumerate(sorted(set().union(*sets)))} if sets else {}
-    result = np.empty((len(texts), len(others)), dtype=np.float32)
-    mine = _indicator(sets, number)
-    sizes = np.array([len(grams) for grams in sets], dtype=np.float32)
+    return np.hstack([np.empty((len(texts), 0), np.float32), *_similarity_blocks(texts, others, rows)])
+
+
+def nearest_similarities(texts: list[str], others: list[str]) -> np.ndarray:
+    """Return each text's similarity to the most similar of the others, shape [texts], float32; 0 where there are none.
+
+    Memory grows with the texts and not with the others.
+    """
+    nearest = np.zeros(len(texts), np.float32)
+    for block in _similarity_blocks(texts, others, rows=1000):
+        np.maximum(nearest, block.max(axis=1), out=nearest)
+    return nearest
+
+
+def _similarity_blocks(texts: list[str], others: list[str], rows: int) -> Iterator[np.ndarray]:
+    mine = [_gram_codes(text) for text in texts]
+    known = np.unique(np.concatenate(mine)) if mine else np.empty(0, np.int64)
+    indicator, sizes = _indicator(mine, known), _sizes(mine)
     for start in range(0, len(others), rows):
-        theirs = [trigrams(text) for text in others[start : start + rows]]
-        shared = mine @ _indicator(theirs, number).T
-        union = sizes[:, None] + np.array([len(grams) for grams in theirs], dtype=np.float32)[None] - shared
-        result[:, start : start + rows] = np.divide(shared, union, out=np.ones_like(shared), where=union > 0)
-    return result
+        theirs = [_gram_codes(text) for text in others[start : start + rows]]
+        shared = indicator @ _indicator(theirs, known).T
+        union = sizes[:, None] + _sizes(theirs)[None] - shared
+        yield np.divide(shared, union, out=np.ones_like(shared), where=union > 0)
 
 
-def _indicator(sets: list[set[str]], number: dict[str, int]) -> np.ndarray:
-    matrix = np.zeros((len(sets), len(number)), dtype=np.float32)
-    for row, grams in enumerate(sets):
-        matrix[row, [number[gram] for gram in grams if gram in number]] = 1
+def _gram_codes(text: str) -> np.ndarray:
+    """The different character 3-grams of a text, each as one integer, in order."""
+    # A code point has 21 bits, so that three of them fill 63.
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
+    return np.unique(points[:-2] << 42 | points[1:-1] << 21 | points[2:])
+
+
+def _indicator(codes: list[np.ndarray], known: np.ndarray) -> np.ndarray:
+    matrix = np.zeros((len(codes), len(known)), dtype=np.float32)
+    for row, grams in enumerate(codes):
+        places = np.searchsorted(known, grams)
+        places = places[places < len(known)]
+        matrix[row, places[known[places] == grams[: len(places)]]] = 1
     return matrix
+
+
+def _sizes(codes: list[np.ndarray]) -> np.ndarray:
+    return np.array([len(grams) for grams in codes], dtype=np.float32)
 
 
 def leakage(held_out: dict[str, list[str]], train: list[str]) -> dict[str, dict[str, float]]:
     """Return for each held-out set how many of its answers stand in train ("exact"), the share with a near duplicate there
     ("near"), and the mean similarity to the nearest one ("nearest")."""
-    texts = [text for answers in held_out.values() for text in answers]
-    nearest = similarities(texts, train).max(axis=1, initial=0)
+    nearest = nearest_similarities([text for answers in held_out.values() for text in answers], train)
     known = set(train)
     result, start = {}, 0
     for name, answers in held_out.items():

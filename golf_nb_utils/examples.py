@@ -6,12 +6,25 @@ number i of a split depends on the knowledge, the seed, the settings and i alone
 """
 
 import hashlib
+import itertools
 import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, HANDEDNESS, ConfigError, DataConfig
+from golf_nb_utils.config import (
+    ALL_SCORES,
+    AREAS,
+    AUDIENCES,
+    CLUB_FAMILIES,
+    CLUBS,
+    HANDEDNESS,
+    LEVELS,
+    SEVERITIES,
+    ConfigError,
+    DataConfig,
+)
 from golf_nb_utils.diversity import NEAR_DUPLICATE
-from golf_nb_utils.grounding import ADAPTED, Entry, build_index, check_record
+from golf_nb_utils.grounding import ADAPTED, Entry, build_index, check_record, trigrams
 from golf_nb_utils.knowledge import FIGURE, Drill, Fault, Item, KnowledgeBase, Topic
 from golf_nb_utils.phrases import INSTRUCTIONS, SAY, score_slots
 from golf_nb_utils.prompts import format_feedback, make_entry
@@ -23,10 +36,16 @@ LARGEST_EVALUATION_SET = 1000
 # A twelfth of the records has no fault to show; the shares of the optional lines are this project's choice.
 KEEP_SHARE = 1 / 12
 SHOWN = {"club": 0.9, "level": 0.9, "handedness": 0.85, "observation": 0.9}
-AUDIENCE_WEIGHTS = {"adult": 0.73, "senior": 0.12, "junior": 0.08, "limited mobility": 0.07}
+# Of AUDIENCES, in their order: 73 % adults, 12 % seniors, 8 % juniors, 7 % with limited mobility.
+AUDIENCE_SHARES_SUMMED = (0.73, 0.85, 0.93, 1.0)
 STEP_ORDERS = (("steps", "drill", "check"), ("check", "steps", "drill"), ("drill", "steps", "check"))
 # Joined trigrams of the items leave out the sentences with scores, so the draw keeps more distance than the bar asks.
 KEPT_DISTANCE = NEAR_DUPLICATE - 0.08
+
+
+_AREA_NAMES = tuple(AREAS)
+_CLUBS_OF = {family: tuple(club for club, its_family in CLUBS.items() if its_family == family) for family in CLUB_FAMILIES}
+_CASES = {case: 1 << place for place, case in enumerate(itertools.product(CLUB_FAMILIES, LEVELS, AUDIENCES, ("none", *SEVERITIES)))}
 
 
 class RecordError(ValueError):
@@ -63,6 +82,12 @@ class Plan:
     index: dict[str, Entry]
     grams: dict[str, int]
     """{id: character 3-grams of the text, as the bits of an integer}"""
+    names: dict[str, tuple[str, ...]]
+    """{item id: the ids of the phrasings that may be drawn}"""
+    scope: dict[str, int]
+    """{id of an item or drill: the cases (club family, level, audience, severity) that it is for, as bits}"""
+    with_figure: frozenset[str]
+    """Ids of the items that say a number."""
     avoided: dict[str, dict[str, list[tuple[int, int]]]]
     """{split: {fault or topic: 3-grams, and their number, of the answers that a record must not come close to}}"""
     pools: dict = field(default_factory=dict)
@@ -85,8 +110,8 @@ def generate_records(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, 
     """Make the records of all splits in memory: {"train": [...], "val": [...], "test": [...], "unseen": [...]}.
 
     Raises:
-        ConfigError: an area has no more topics than shall stay unseen.
-        GroundingError: a record failed its proof (see grounding.check_record); that is a bug, here or in the knowledge.
+        ConfigError: an area has too few topics, see deal_topics.
+        GroundingError, RecordError: see make_record.
     """
     plan = make_plan(knowledge, config)
     return {split: [make_record(plan, split, index) for index in range(size)] for split, size in split_sizes(config).items()}
@@ -125,10 +150,12 @@ def make_plan(knowledge: KnowledgeBase, config: DataConfig) -> Plan:
     """Settle who may be drawn for which split, and draw the answers of test and val that training must not come close to.
 
     Raises:
-        ConfigError: an area has no more topics than shall stay unseen.
+        ConfigError: an area has too few topics, see deal_topics.
+        RecordError: the knowledge is too small for a test and a validation set that keep away from each other.
     """
     taught, unseen = deal_topics(knowledge, config)
     index = build_index(knowledge)
+    items = [item for topic in knowledge.topics for _, _, item in topic.items()]
     plan = Plan(
         config=config,
         extra_topics=knowledge.extra_topics,
@@ -138,6 +165,10 @@ def make_plan(knowledge: KnowledgeBase, config: DataConfig) -> Plan:
         groups=_split_groups(knowledge, config, taught, unseen),
         index=index,
         grams=_gram_bits(index),
+        names={item.id: tuple(item.named_phrasings)[: config.phrasings or None] for item in items},
+        scope={item.id: _cases(item.clubs, item.levels, item.audiences, item.severities) for item in items}
+        | {drill.id: _cases(drill.clubs, drill.levels, drill.audiences, ("none", *SEVERITIES)) for drill in knowledge.drills},
+        with_figure=frozenset(item.id for item in items if any(map(FIGURE.search, item.phrasings))),
         avoided={split: {} for split in SPLITS},
     )
     # Test first, then val at a distance from it, then train at a distance from both.
@@ -205,9 +236,8 @@ def _gram_bits(index: dict[str, Entry]) -> dict[str, int]:
     number: dict[str, int] = {}
     bits = {}
     for name, entry in index.items():
-        text = entry.right
         bits[name] = 0
-        for gram in {text[place : place + 3] for place in range(len(text) - 2)}:
+        for gram in trigrams(entry.right):
             bits[name] |= 1 << number.setdefault(gram, len(number))
     return bits
 
@@ -232,7 +262,7 @@ def _draw(plan: Plan, split: str, number: int) -> tuple[Group, dict]:
     """Draw what record `number` of a split is made of, until it is far enough from the answers that it must avoid."""
     seed = hashlib.blake2b(f"{plan.config.seed}/{split}/{number}".encode(), digest_size=8).digest()
     rng = random.Random(int.from_bytes(seed, "big"))
-    area = list(AREAS)[number % len(AREAS)]
+    area = _AREA_NAMES[number % len(_AREA_NAMES)]
     with_fault, without_fault = plan.groups[split][area]
     for _ in range(200):
         groups = (without_fault if rng.random() < KEEP_SHARE else with_fault) or without_fault or with_fault
@@ -264,17 +294,9 @@ def _bits(plan: Plan, chosen: dict) -> int:
     return bits
 
 
-def _pool(plan: Plan, items: tuple[Item, ...], case: tuple) -> tuple[Item, ...]:
-    """The items that hold for all clubs and levels of a case, its audience and its severity."""
-    clubs, levels, audience, severity = case
-    fitting = tuple(
-        item for item in items
-        if set(clubs) <= set(item.clubs) and set(levels) <= set(item.levels) and audience in item.audiences and severity in item.severities
-    )  # fmt: skip
-    if "beginner" in levels:
-        # A beginner gets no numbers where there is another way to say it.
-        fitting = tuple(item for item in fitting if not FIGURE.search(" ".join(item.phrasings))) or fitting
-    return fitting
+@lru_cache(maxsize=1 << 14)
+def _cases(clubs: tuple[str, ...], levels: tuple[str, ...], audiences: tuple[str, ...], severities: tuple[str, ...]) -> int:
+    return sum(_CASES[case] for case in itertools.product(clubs, levels, audiences, severities))
 
 
 def _case_pools(plan: Plan, split: str, group: Group, audience: str, club_shown: bool, level_shown: bool) -> dict | None:
@@ -285,23 +307,28 @@ def _case_pools(plan: Plan, split: str, group: Group, audience: str, club_shown:
     topic, fault = plan.topics[group.topic], plan.faults.get(group.fault)
     clubs = (group.club_family,) if club_shown else topic.clubs
     levels = (group.level,) if level_shown else topic.levels
-    case = (clubs, levels, audience, group.severity)
-    parts: dict = {part: _pool(plan, getattr(topic, part), case) for part in ("ideal", "keep", "cues", "safety")}
+    # Where the input does not say the club or level, an item must hold for all of the topic's.
+    wanted = _cases(clubs, levels, (audience,), (group.severity,))
+
+    def fitting(items: tuple) -> tuple:
+        return tuple(item for item in items if plan.scope[item.id] & wanted == wanted)
+
+    def pool(items: tuple[Item, ...]) -> tuple[Item, ...]:
+        fit = fitting(items)
+        # A beginner gets no numbers where there is another way to say it.
+        return tuple(item for item in fit if item.id not in plan.with_figure) or fit if "beginner" in levels else fit
+
+    parts: dict = {part: pool(getattr(topic, part)) for part in ("ideal", "keep", "cues", "safety")}
     if audience != "adult":
-        parts["adaptations"] = _pool(plan, topic.adaptations, case)
+        parts["adaptations"] = pool(topic.adaptations)
     if fault:
-        parts |= {part: _pool(plan, getattr(fault, part), case) for part in ("observation", "cause", "effect", "feel", "check", "steps")}
-    drills = plan.drills[split][fault.id] if fault else topic.drills
+        parts |= {part: pool(getattr(fault, part)) for part in ("observation", "cause", "effect", "feel", "check", "steps")}
+    drills = fitting(plan.drills[split][fault.id] if fault else topic.drills)
+    # The answer must hold for every club or level of the drill's own topic, too.
     parts["drill"] = tuple(
         drill for drill in drills
-        if set(clubs) <= set(drill.clubs) and set(levels) <= set(drill.levels) and audience in drill.audiences
+        if (club_shown or plan.index[drill.id].any_club) and (level_shown or plan.index[drill.id].any_level)
     )  # fmt: skip
-    if not club_shown or not level_shown:
-        # The answer must hold for every club or level of the drill's own topic, too.
-        parts["drill"] = tuple(
-            drill for drill in parts["drill"]
-            if (club_shown or plan.index[drill.id].any_club) and (level_shown or plan.index[drill.id].any_level)
-        )  # fmt: skip
     content = tuple(tuple(map(id, items)) for items in parts.values())
     plan.pools[key] = plan.shared_pools.setdefault(content, parts) if all(parts.values()) else None
     return plan.pools[key]
@@ -315,7 +342,7 @@ def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
         return values[int(draw() * len(values))]
 
     topic = plan.topics[group.topic]
-    audience = rng.choices(tuple(AUDIENCE_WEIGHTS), tuple(AUDIENCE_WEIGHTS.values()))[0]
+    audience = rng.choices(AUDIENCES, cum_weights=AUDIENCE_SHARES_SUMMED)[0]
     if audience not in topic.audiences:
         audience = "adult"
     club_shown, level_shown = draw() < SHOWN["club"], draw() < SHOWN["level"]
@@ -335,8 +362,7 @@ def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
     names: list[str] = []
 
     def phrase(item: Item) -> str:
-        place = int(draw() * min(len(item.phrasings), plan.config.phrasings or len(item.phrasings)))
-        name = item.id + chr(97 + place) if place else item.id
+        name = one(plan.names[item.id])
         names.append(name)
         return name
 
@@ -376,7 +402,7 @@ def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
         "safety": phrase(one(parts["safety"])) if group.severity == "large" else "",
         "current": current / 100, "target": target / 100,
         "scores": scores if draw() < plan.config.all_scores_fraction else None,
-        "club": one([name for name, family in CLUBS.items() if family == group.club_family]) if club_shown else None,
+        "club": one(_CLUBS_OF[group.club_family]) if club_shown else None,
         "level": group.level if level_shown else None,
         "handedness": handedness,
         "handedness_shown": handedness == "left" or draw() < SHOWN["handedness"],

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from golf_nb_utils.artifacts import write_text
 from golf_nb_utils.config import AREAS
-from golf_nb_utils.diversity import NEAR_DUPLICATE, similarities
+from golf_nb_utils.diversity import NEAR_DUPLICATE, nearest_similarities
 from golf_nb_utils.grounding import Entry, build_index, ground
 from golf_nb_utils.knowledge import KnowledgeBase
 from golf_nb_utils.phrases import INSTRUCTIONS, severity_of
@@ -68,13 +68,13 @@ def read_feedback(path: Path, knowledge: KnowledgeBase, evaluation_answers: list
         key = (record["input"], record["output"])
         if key in seen:
             counts["double"] += 1
-        elif evaluation_answers and similarities([record["output"]], evaluation_answers).max() >= NEAR_DUPLICATE:
-            counts["near to the test set"] += 1
         else:
             records.append(record)
-            counts["used"] += 1
         seen.add(key)
-    return UserFeedback(tuple(records), tuple(rejected), dict(counts))
+    nearest = nearest_similarities([record["output"] for record in records], evaluation_answers)
+    used = tuple(record for record, similarity in zip(records, nearest, strict=True) if similarity < NEAR_DUPLICATE)
+    counts["used"], counts["near to the test set"] = len(used), len(records) - len(used)
+    return UserFeedback(used, tuple(rejected), dict(counts))
 
 
 def write_rejected(path: Path, feedback: UserFeedback) -> Path:

@@ -21,7 +21,8 @@ _KINDS = (
     "ideal", "observation", "cause", "effect", "feel", "check", "steps", "drill", "keep", "cues", "adaptations", "safety",
     "easier", "harder", "drill_step", *SAY,
 )  # fmt: skip
-_MARKS = {kind: chr(0xE000 + place) for place, kind in enumerate(_KINDS)}
+# Control characters of Latin-1, which no text holds: with them a text stays one byte a character, and its search fast.
+_MARKS = {kind: chr(0x80 + place) for place, kind in enumerate(_KINDS)}
 _ANY_MARK = re.compile(f"[{min(_MARKS.values())}-{max(_MARKS.values())}]")
 _FORM = (
     "{ideal_head}\n{ideal}(?: {ideal})? {target}\n\n"
@@ -101,8 +102,8 @@ def build_index(knowledge: KnowledgeBase) -> dict[str, Entry]:
 def check_record(record: dict, index: dict[str, Entry]) -> None:
     """Prove that each sentence of a generated answer renders one item of `meta.items`, filled from the input alone.
 
-    Every number is thereby the input's or its item's. Each item must stand in its own part of the answer and be one for the
-    fault or topic, the club, the level, the audience and the severity; where the input does not say the club or level, one
+    Every number is thereby the input's or its item's. The items are listed in the order of the answer; each must stand in its
+    own part of it and be one for the fault or topic, the club, the level, the audience and the severity; where the input does not say the club or level, one
     for all of its topic's. And `meta` must say what the input says.
 
     Raises:
@@ -127,27 +128,27 @@ def check_record(record: dict, index: dict[str, Entry]) -> None:
     slots = score_slots(area, current, target, scores)
     left = meta["handedness"] == "left"
     text = record["output"] + "\n"
-    if _ANY_MARK.search(text):
+    if not text.isascii() and _ANY_MARK.search(text):
         raise GroundingError("the answer holds a character that stands for no sentence.")
-    renderings = []
+    marked, end = [], 0
     for item_id in meta["items"]:
         entry = index.get(item_id)
         if entry is not None:
             _check_fit(item_id, entry, values, meta)
-            renderings.append((entry.left if left else entry.right, entry.mark, item_id))
-            continue
-        if item_id not in SAY_BY_ID:
+            rendering, mark = entry.left if left else entry.right, entry.mark
+        elif item_id in SAY_BY_ID:
+            try:
+                rendering, mark = SAY_BY_ID[item_id].format_map(slots), _MARKS[item_id.split(".")[1]]
+            except KeyError as error:
+                raise GroundingError(f"{item_id} needs {error}, which the input does not give.") from None
+        else:
             raise GroundingError(f"the item {item_id!r} is listed but exists nowhere.")
-        try:
-            renderings.append((SAY_BY_ID[item_id].format_map(slots), _MARKS[item_id.split(".")[1]], item_id))
-        except KeyError as error:
-            raise GroundingError(f"{item_id} needs {error}, which the input does not give.") from None
-    # The longest first: a short sentence may stand inside a long one.
-    for rendering, mark, item_id in sorted(renderings, key=_length, reverse=True):
-        rest = text.replace(rendering, mark, 1)
-        if len(rest) == len(text):
-            raise GroundingError(f"the item {item_id} is listed but not in the answer: {rendering!r}.")
-        text = rest
+        start = text.find(rendering, end)
+        if start < 0:
+            raise GroundingError(f"the item {item_id} is listed but not in the answer, or not in this order: {rendering!r}.")
+        marked += (text[end:start], mark)
+        end = start + len(rendering)
+    text = "".join(marked) + text[end:]
     scaffold = _SCAFFOLD.fullmatch(text)
     if not scaffold:
         shown = _ANY_MARK.sub("...", text)
@@ -161,10 +162,6 @@ def check_record(record: dict, index: dict[str, Entry]) -> None:
     numbers = re.findall(r"^[0-9]+", scaffold["steps"], re.MULTILINE)
     if numbers != [str(number) for number in range(1, len(numbers) + 1)]:
         raise GroundingError(f"the steps are numbered {numbers}.")
-
-
-def _length(entry: tuple[str, str, str]) -> int:
-    return len(entry[0])
 
 
 _SAID = ("area", "current_score", "target_score", "all_scores", "severity", "club", "level", "handedness", "audience")
@@ -201,7 +198,7 @@ def trace(record: dict, knowledge: KnowledgeBase) -> list[list[str]]:
                 places[name] = (f"{topic.path.name}:{item.line}", item.sources)
         for drill in topic.drills:
             places[drill.id] = (f"{topic.path.name}:{drill.line}", drill.sources)
-    meta, output = record["meta"], record["output"]
+    meta = record["meta"]
     slots = score_slots(meta["area"], meta["current_score"], meta["target_score"], meta["all_scores"])
     rows = []
     for name in meta["items"]:
@@ -210,8 +207,8 @@ def trace(record: dict, knowledge: KnowledgeBase) -> list[list[str]]:
         else:
             sentence = index[name].left if meta["handedness"] == "left" else index[name].right
             place, sources = places[name]
-        rows.append((output.find(sentence), [sentence, name, place, ", ".join(sources)]))
-    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+        rows.append([sentence, name, place, ", ".join(sources)])
+    return rows
 
 
 @dataclass(frozen=True)
@@ -240,9 +237,9 @@ class Grounding:
 def ground(text: str, input_text: str, index: dict[str, Entry], nearest: bool = True) -> Grounding:
     """Find the origin of every sentence and number of any feedback text for a request.
 
-    A sentence is grounded if it renders an entry of the index for the input's hand, or a phrase of SAY filled from the
-    input; otherwise, with `nearest`, the entry with the largest character-3-gram Jaccard similarity (0..1) is named. A number is grounded
-    if the input has it as a score, or if it stands in a grounded sentence.
+    A sentence is grounded if it renders an entry of the index for the input's hand, or a phrase of SAY filled from the input.
+    Of any other sentence, with `nearest`, the entry of the largest character-3-gram Jaccard similarity (0..1) is named.
+    A number is grounded if the input has it as a score, or if it stands in a grounded sentence.
 
     Raises:
         InputFormatError: the input is malformed.

@@ -262,9 +262,15 @@ def read_topic(path: Path, sources: dict[str, Source]) -> Topic:
 def _read_text(path: Path) -> str:
     try:
         # -sig: an editor's byte order mark is no part of the text.
-        return path.read_text(encoding="utf-8-sig")
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise KnowledgeError(f"{path}:1: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
+    # Written by an editor that took another encoding for Latin-1; grounding.py marks sentences with such characters.
+    control = re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", text)
+    if control:
+        line = text.count("\n", 0, control.start()) + 1
+        raise KnowledgeError(f"{path}:{line}: the invisible control character {control[0]!r}; delete it, and save the file as UTF-8.")
+    return text
 
 
 def _read_sources(path: Path) -> dict[str, Source]:

@@ -81,7 +81,8 @@ def plot_nearest(nearest: dict[str, Sequence[float]], bar: float) -> Figure:
     """Return histograms of each held-out answer's similarity to its nearest training answer, and the bar of near duplicates."""
     figure, (axis,) = _figure(8, 3.2)
     edges = [place / 50 for place in range(51)]
-    axis.hist(list(nearest.values()), bins=edges, label=list(nearest), color=[GREEN, GOLD, GREY][: len(nearest)])
+    if nearest:  # a set of one or two records has nothing held out
+        axis.hist(list(nearest.values()), bins=edges, label=list(nearest), color=[GREEN, GOLD, GREY][: len(nearest)])
     axis.axvline(bar, color=RUST, linestyle="--", label="near duplicate")
     axis.set(xlabel="similarity to the nearest training answer (character-3-gram Jaccard)", ylabel="answers", xlim=(0, 1))
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -310,7 +310,11 @@ def test_two_sentences_that_changed_places_are_refused(knowledge, records, index
             kinds = {kind_of(name), kind_of(other_name)}
             if len(kinds) == 2 and not kinds <= free and one not in other and other not in one:
                 pairs.add(frozenset(kinds))
-                refused(changed(record, output=exchanged(record["output"], one, other)), index, "a sentence out of its place")
+                output = exchanged(record["output"], one, other)
+                refused(changed(record, output=output), index, "not in this order")
+                places = {name: other_name, other_name: name}
+                items = [places.get(item, item) for item in record["meta"]["items"]]
+                refused(changed(record, output=output, items=items), index, "a sentence out of its place")
     assert len(pairs) > 60
 
 
@@ -349,8 +353,12 @@ def test_an_item_whose_words_another_item_begins_with_is_found_in_its_own_place(
         start = rendered(record, index, ideal)[:20]
         output = record["output"].replace(f"Swing thought: {rendered(record, index, cue)}", f"Swing thought: {start}")
         reworded = index | {cue: dataclasses.replace(index[cue], right=start, left=start)}
-        for items in (record["meta"]["items"], record["meta"]["items"][::-1]):
-            check_record(changed(record, output=output, items=items), reworded)
+        check_record(changed(record, output=output), reworded)
+
+
+def test_items_in_another_order_than_the_answer_are_refused(records, index):
+    for record in records[::10]:
+        refused(changed(record, items=record["meta"]["items"][::-1]), index, "not in this order")
 
 
 def test_an_item_listed_but_not_said_is_refused(records, index):
@@ -628,7 +636,6 @@ def test_the_trace_of_an_answer_leads_from_each_sentence_to_its_line_and_its_sou
     for record in records[::100]:
         rows = trace(record, knowledge)
         assert [name for _, name, _, _ in rows] == record["meta"]["items"]
-        assert trace(changed(record, items=record["meta"]["items"][::-1]), knowledge) == rows
         assert in_order(record["output"], [Span(sentence, name) for sentence, name, _, _ in rows])
         for _, name, place, sources in rows:
             if name in SAY_BY_ID:

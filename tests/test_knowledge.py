@@ -533,6 +533,13 @@ def test_a_file_that_is_not_utf_8_is_refused(folder, setup_topic):
     assert "UTF-8" in refusal(folder, setup_topic, 1)
 
 
+@pytest.mark.parametrize("character", ["\x00", "\x0c", "\x1b", "\x7f", "\x85", "\x92"])
+def test_an_invisible_control_character_is_refused_at_its_line(folder, setup_topic, character):
+    text = VALID.replace("Soft hands!", f"Soft{character} hands!")
+    setup_topic.write_bytes(text.encode())
+    assert repr(character) in refusal(folder, setup_topic, VALID.split("Soft hands!")[0].count("\n") + 1)
+
+
 def test_front_matter_that_is_no_yaml_is_refused_at_the_line_that_breaks_it(folder, setup_topic):
     change(setup_topic, "topic: The basics", "topic: The basics: again")
     assert "not valid YAML" in refusal(folder, setup_topic, "topic: The basics: again")

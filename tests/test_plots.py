@@ -53,6 +53,7 @@ FIGURES = {
     "coverage of nothing": lambda: plots.plot_coverage(pairs(lambda area, club, level: 0, (0, 0, 0))),
     "nearest": lambda: plots.plot_nearest({"val": [0.5, 0.6], "test": [0.7, 0.9]}, 0.8),
     "nearest without test answers": lambda: plots.plot_nearest({"val": [], "test": []}, 0.8),
+    "nearest without a held-out set": lambda: plots.plot_nearest({}, 0.8),
     "token lengths": lambda: plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024),
     "parameters": lambda: plots.plot_parameters({"embedding": 524_288, "attention": 100}),
     "losses": lambda: plots.plot_losses(history()),
