@@ -102,9 +102,9 @@ def build_index(knowledge: KnowledgeBase) -> dict[str, Entry]:
 def check_record(record: dict, index: dict[str, Entry]) -> None:
     """Prove that each sentence of a generated answer renders one item of `meta.items`, filled from the input alone.
 
-    Every number is thereby the input's or its item's. The items are listed in the order of the answer; each must stand in its
-    own part of it and be one for the fault or topic, the club, the level, the audience and the severity; where the input does not say the club or level, one
-    for all of its topic's. And `meta` must say what the input says.
+    Every number is thereby the input's or its item's. The items are listed in the order of the answer; each must stand in
+    its own part of it and be one for the fault or topic, the club, the level, the audience and the severity; where the input
+    does not say the club or level, one for all of its topic's. And `meta` must say what the input says.
 
     Raises:
         GroundingError: a sentence, an item or a number has no such origin; the message quotes it.

@@ -87,6 +87,14 @@ def test_the_command_lines_parameters_reach_the_notebooks(small_run):
     assert len(records) == 114  # 120 less 3 % and 2 %
 
 
+@pytest.mark.parametrize("n_examples", [1, 2])
+def test_notebook_01_makes_a_set_too_small_to_hold_anything_out(n_examples, tmp_path):
+    command = ["-m", "papermill", str(NOTEBOOKS[0]), str(tmp_path / "executed.ipynb"), "-k", "python3", "--no-progress-bar"]
+    run(*command, "-p", "n_examples", str(n_examples), root=tmp_path)
+    report = json.loads((tmp_path / "experimental/golf_feedback_finetuning/dataset_report.json").read_text(encoding="utf-8"))
+    assert report["records"]["train"] + report["records"]["val"] + report["records"]["test"] == n_examples
+
+
 def test_the_design_snippet_runs_as_it_stands(small_run):
     root, _ = small_run
     assert run("-c", SNIPPET, root=root, cwd=root).stdout.strip()
