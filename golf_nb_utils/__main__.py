@@ -1,4 +1,5 @@
-"""The command line: `run` executes the notebooks with papermill, `check-knowledge` validates the knowledge base."""
+"""The command line: `run` executes the notebooks with papermill, `check-knowledge` validates the knowledge base, `export` writes
+a fine-tuned model for other libraries."""
 
 import argparse
 import os
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import yaml
 
-from golf_nb_utils.artifacts import Paths
-from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES, ConfigError, nearest
+from golf_nb_utils.artifacts import ArtifactMismatchError, MissingArtifactError, Paths
+from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES, ConfigError, nearest, resolve_model_size
 from golf_nb_utils.coverage import coverage, holes, reading_grade, thin_places
-from golf_nb_utils.environment import REPOSITORY_ROOT, knowledge_folder, output_root
+from golf_nb_utils.environment import REPOSITORY_ROOT, detect_devices, knowledge_folder, output_root
 from golf_nb_utils.knowledge import KnowledgeError, load_knowledge
 from golf_nb_utils.rules import RuleError
 
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute the notebooks in order, headless")
     run.add_argument("numbers", nargs="*", type=int, metavar="N", help="notebook numbers to run (default: all)")
-    run.add_argument("--model-size", help="auto, tiny, 124M, 355M, 774M or 1558M")
+    run.add_argument("--model-size", help="auto, tiny, 124M, 355M, 774M, 1558M or own")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int, help="records per GPU and step")
     run.add_argument("--lr", type=float, help="learning rate")
@@ -37,14 +38,35 @@ def main(arguments: list[str] | None = None) -> int:
     check = commands.add_parser("check-knowledge", help="validate every topic file; print coverage, holes and reading level")
     check.add_argument("folder", nargs="?", type=Path, help="default: the project's own knowledge/golf_instruction")
     check.add_argument("--extra", type=Path, help="a folder of one's own topic files that joins it")
+    export = commands.add_parser("export", help="write the fine-tuned model as a folder that transformers loads")
+    export.add_argument("--model-size", default="auto", help="auto, tiny, 124M, 355M, 774M, 1558M or own")
+    export.add_argument("--out", type=Path, help="default: beside the model")
+    export.add_argument("--output-root", default="", help="folder that holds experimental/")
     options = parser.parse_args(arguments)
     if options.command == "check-knowledge":
         return check_knowledge(options.folder, options.extra)
     try:
+        if options.command == "export":
+            return export_model(options.model_size, Paths(output_root(options.output_root)), options.out)
         return run_notebooks(options.numbers, _parameters(options), output_root(options.output_root))
-    except ConfigError as error:
+    except (ConfigError, MissingArtifactError, ArtifactMismatchError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def export_model(model_size: str, paths: Paths, out: Path | None) -> int:
+    """Write a fine-tuned model as a folder of transformers, see huggingface.export_pretrained; return 0.
+
+    Raises:
+        ConfigError: the size is unknown.
+        MissingArtifactError, ArtifactMismatchError: the model is not there, or does not belong to its surroundings.
+    """
+    from golf_nb_utils.huggingface import export_pretrained
+
+    size = resolve_model_size(model_size, has_gpu=detect_devices().n_gpus > 0)
+    for path in export_pretrained(paths.weights(size), paths.checkpoint(size), out or paths.exported(size)):
+        print(f"{path.stat().st_size:>14,} bytes  {path}")
+    return 0
 
 
 def _parameters(options: argparse.Namespace) -> dict:

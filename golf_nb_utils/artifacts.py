@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
+DATA_FILE, INDEX_FILE = "model.ckpt.data-00000-of-00001", "model.ckpt.index"
+CHECKPOINT_FILES = ("checkpoint", "encoder.json", "hparams.json", DATA_FILE, INDEX_FILE, "model.ckpt.meta", "vocab.bpe")
+"""The seven files of a GPT-2, as OpenAI named them."""
+DAMAGED = ".damaged"
+"""Ending of a checkpoint's file that was moved aside because its tensors failed their check, to be fetched anew."""
 
 
 class MissingArtifactError(FileNotFoundError):
@@ -41,6 +46,9 @@ class Paths:
 
     def weights(self, model_size: str) -> Path:
         return self.models / f"gpt2-{model_size}-golf-feedback.pth"
+
+    def exported(self, model_size: str) -> Path:
+        return self.models / f"gpt2-{model_size}-golf-feedback-transformers"
 
     def interrupted_weights(self, model_size: str) -> Path:
         return self.models / "checkpoints" / f"gpt2-{model_size}-interrupted.pth"

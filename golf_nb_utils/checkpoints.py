@@ -1,63 +1,37 @@
-"""GPT-2 checkpoints: TensorFlow's format to a PyTorch state dict through one name table, the embedded `tiny`, and `.pth` files.
-
-TensorFlow is imported only inside the two functions that read and write its files, with the GPUs hidden from it.
-"""
+"""GPT-2 checkpoints: TensorFlow's format to PyTorch through one name table, the embedded `tiny`, and `.pth` files."""
 
 import dataclasses
 import json
 import os
-import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
-from golf_nb_utils.artifacts import ArtifactMismatchError, MissingArtifactError, sha256_file, write_json, write_text, write_with
+from golf_nb_utils import tensorflow_io
+from golf_nb_utils.artifacts import (
+    DAMAGED,
+    DATA_FILE,
+    INDEX_FILE,
+    ArtifactMismatchError,
+    MissingArtifactError,
+    sha256_file,
+    write_json,
+    write_text,
+    write_with,
+)
 from golf_nb_utils.config import GPT_CONFIGS, GPTConfig
-from golf_nb_utils.environment import seed_everything
+from golf_nb_utils.conversion import CheckpointError, name_table, write_safetensors
+from golf_nb_utils.environment import require_disk, seed_everything
 from golf_nb_utils.model import GPTModel, init_weights
 from golf_nb_utils.prompts import template_hash
 from golf_nb_utils.tokenizer import learn_bpe, tokenizer_hash
 
-PREFIX = "model.ckpt"
-TF_CHECKPOINT_FILES = (
-    "checkpoint",
-    "encoder.json",
-    "hparams.json",
-    f"{PREFIX}.data-00000-of-00001",
-    f"{PREFIX}.index",
-    f"{PREFIX}.meta",
-    "vocab.bpe",
-)
-
-# TensorFlow name -> (PyTorch name, is a matrix). TensorFlow keeps matrices as [1, in, out], nn.Linear as [out, in].
-_OUTER = {"wte": ("wte.weight", False), "wpe": ("wpe.weight", False), "ln_f/g": ("ln_f.weight", False), "ln_f/b": ("ln_f.bias", False)}
-_PER_LAYER = {
-    "ln_1/g": ("ln_1.weight", False),
-    "ln_1/b": ("ln_1.bias", False),
-    "attn/c_attn/w": ("attn.c_attn.weight", True),
-    "attn/c_attn/b": ("attn.c_attn.bias", False),
-    "attn/c_proj/w": ("attn.c_proj.weight", True),
-    "attn/c_proj/b": ("attn.c_proj.bias", False),
-    "ln_2/g": ("ln_2.weight", False),
-    "ln_2/b": ("ln_2.bias", False),
-    "mlp/c_fc/w": ("mlp.c_fc.weight", True),
-    "mlp/c_fc/b": ("mlp.c_fc.bias", False),
-    "mlp/c_proj/w": ("mlp.c_proj.weight", True),
-    "mlp/c_proj/b": ("mlp.c_proj.bias", False),
-}
-
-
-class CheckpointError(ValueError):
-    """A checkpoint is not the GPT-2 that its hparams.json describes."""
-
-
-def name_table(n_layer: int) -> dict[str, tuple[str, bool]]:
-    """Return {TensorFlow name: (PyTorch name, whether a matrix is to be transposed)} for all 4 + 12 n_layer tensors."""
-    table = {f"model/{name}": entry for name, entry in _OUTER.items()}
-    for layer in range(n_layer):
-        table |= {f"model/h{layer}/{name}": (f"h.{layer}.{entry[0]}", entry[1]) for name, entry in _PER_LAYER.items()}
-    return table
+CONVERTED = "model.safetensors"
+"""The converted weights, beside the checkpoint; their sidecar model.safetensors.json says what they were made from."""
 
 
 def read_hparams(folder: Path) -> GPTConfig:
@@ -80,131 +54,138 @@ def read_hparams(folder: Path) -> GPTConfig:
         raise CheckpointError(f"{path} is not the hparams.json of a GPT-2 ({error}); delete it and run notebook 02 again.") from error
 
 
-def _tensorflow():
-    """Import TensorFlow quietly and without GPUs: it takes all memory of those that it sees."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    # Its C++ side writes notices about missing GPU drivers straight to file descriptor 2, before any log level holds.
-    sys.stderr.flush()
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        import tensorflow as tf
-
-        tf.config.set_visible_devices([], "GPU")
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-    return tf
+def conversion_table(config: GPTConfig) -> dict[str, list]:
+    """Return name_table with the shapes: {TensorFlow name: [our name, TensorFlow's shape, whether a matrix is to be transposed]}."""
+    with torch.device("meta"):
+        shapes = {name: list(tensor.shape) for name, tensor in GPTModel(config).state_dict().items()}
+    return {
+        name: [target, [1, *reversed(shapes[target])] if is_matrix else shapes[target], is_matrix]
+        for name, (target, is_matrix) in name_table(config.n_layer).items()
+    }
 
 
-def read_tf_checkpoint(folder: str | Path) -> dict[str, np.ndarray]:
-    """Read every tensor of a TensorFlow checkpoint; its reader verifies each one's CRC32C.
+def convert_checkpoint(folder: str | Path) -> dict:
+    """Convert the TensorFlow checkpoint in `folder` to model.safetensors beside it, unless that is there; return its sidecar.
+
+    The sidecar (model.safetensors.json) holds `tensors` (the names and shapes that were read), `sha256`, `index_sha256` and, if
+    the conversion ran just now, `seconds` without TensorFlow's import. The index holds the CRC32C of every tensor, which is
+    compared as it is read; so the hash of the index says what the weights are. A folder with model.safetensors and no index
+    (of huggingface.import_pretrained, or one kept small) is taken as it is.
 
     Raises:
-        MissingArtifactError: the index or the data file is missing.
-        CheckpointError: TensorFlow refuses the files (damaged, cut short, or an error page).
+        MissingArtifactError: hparams.json, the index or the data file is missing.
+        CheckpointError: the files are damaged (the one at fault is moved aside, to be fetched anew) or do not fit hparams.json.
+        OSError: the disk is too small, or the folder cannot be written.
     """
     folder = Path(folder)
-    for name in (f"{PREFIX}.index", f"{PREFIX}.data-00000-of-00001"):
+    config = read_hparams(folder)
+    known = _read_sidecar(folder)
+    index_sha256 = sha256_file(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else None
+    if known and (folder / CONVERTED).is_file() and index_sha256 in (None, known["index_sha256"]):
+        return known
+    _require_checkpoint(folder)
+    require_disk(folder, (folder / DATA_FILE).stat().st_size, f"the converted copy of {folder / DATA_FILE}")
+    facts = {"folder": folder.resolve(), "table": conversion_table(config), "metadata": {"format": "pt", "index_sha256": index_sha256}}
+    found: dict = {}
+    try:
+        write_with(folder / CONVERTED, lambda temporary: found.update(tensorflow_io.run("convert", out=temporary.resolve(), **facts)))
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder}: {error}{_set_aside(folder, error.damaged)}", error.damaged) from error
+    return _write_sidecar(folder, found["tensors"], index_sha256) | {"seconds": found["seconds"]}
+
+
+def write_converted(folder: Path, read: Callable[[str], np.ndarray], table: dict[str, list], tensors: dict[str, list[int]]) -> None:
+    """Write model.safetensors and its sidecar from any source; see conversion.write_safetensors.
+
+    `tensors` are the names and shapes at the source, for the sidecar.
+    """
+    write_with(folder / CONVERTED, lambda temporary: write_safetensors(temporary, read, table, {"format": "pt"}))
+    _write_sidecar(folder, tensors)
+
+
+def _write_sidecar(folder: Path, tensors: dict[str, list[int]], index_sha256: str = "") -> dict:
+    sidecar = {"sha256": sha256_file(folder / CONVERTED), "index_sha256": index_sha256, "tensors": tensors}
+    write_json(folder / f"{CONVERTED}.json", sidecar)
+    return sidecar
+
+
+def _read_sidecar(folder: Path) -> dict | None:
+    try:
+        found = json.loads((folder / f"{CONVERTED}.json").read_text(encoding="utf-8"))
+        return found if {"sha256", "index_sha256", "tensors"} <= set(found) else None
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _require_checkpoint(folder: Path) -> None:
+    for name in (INDEX_FILE, DATA_FILE):
         if not (folder / name).is_file():
             raise MissingArtifactError(f"{folder / name} does not exist: run notebook 02 first, or attach its output.")
-    tf = _tensorflow()
-    try:
-        reader = tf.train.load_checkpoint(str(folder / PREFIX))
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-    except (tf.errors.OpError, IndexError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(
-            f"TensorFlow cannot read {folder / PREFIX}: {reason}. Delete the folder and run notebook 02 again."
-        ) from error
 
 
-def state_dict_from_tf(tensors: dict[str, np.ndarray], config: GPTConfig) -> dict[str, torch.Tensor]:
-    """Convert TensorFlow tensors to the state dict of `GPTModel(config)`, each used exactly once.
+def _set_aside(folder: Path, name: str) -> str:
+    if not name:
+        return ""
+    os.replace(folder / name, folder / f"{name}{DAMAGED}")
+    return f" It is kept as {name}{DAMAGED}; run notebook 02 again to get another one."
+
+
+def load_base_model(folder: str | Path) -> GPTModel:
+    """Return the checkpoint in `folder` as a GPTModel in eval mode on the CPU; converted first if it is not yet.
+
+    The weights are mapped from model.safetensors, so that a page takes memory when it is first used and is copied when it is
+    first trained. A folder that has this file needs neither TensorFlow nor the checkpoint's own tensors.
 
     Raises:
-        CheckpointError: tensors are missing, unexpected or misshapen; all of them are named.
+        MissingArtifactError, CheckpointError, OSError: see convert_checkpoint.
+        ArtifactMismatchError: model.safetensors is not the file that its sidecar describes.
     """
-    table = name_table(config.n_layer)
+    folder = Path(folder)
+    config = read_hparams(folder)
+    expected = convert_checkpoint(folder)["sha256"]
+    out = folder / CONVERTED
+    found = sha256_file(out)
+    if found != expected:
+        raise ArtifactMismatchError(
+            f"{out} has sha256 {found[:12]}..., {out.name}.json says {expected[:12]}...; delete both and run notebook 02 again."
+        )
     with torch.device("meta"):
-        shapes = {name: tuple(tensor.shape) for name, tensor in GPTModel(config).state_dict().items()}
-    problems = [f"missing {name}" for name in sorted(set(table) - set(tensors))]
-    problems += [f"unexpected {name}" for name in sorted(set(tensors) - set(table))]
-    state = {}
-    for name in table.keys() & tensors.keys():
-        target, is_matrix = table[name]
-        array = tensors[name]
-        expected = (1, *reversed(shapes[target])) if is_matrix else shapes[target]
-        if array.shape != expected:
-            problems.append(f"{name} has shape {array.shape}, {target} needs {expected}")
-            continue
-        array = array[0].T if is_matrix else array
-        state[target] = torch.from_numpy(np.array(array, dtype=np.float32, order="C"))
-    if problems:
-        raise CheckpointError(f"the checkpoint does not fit {config}: {'; '.join(problems)}.")
-    return {name: state[name] for name in shapes}
+        model = GPTModel(config)
+    model.load_state_dict(load_file(out), assign=True)
+    return model.eval()
+
+
+def checkpoint_logits(folder: str | Path, token_ids: list[int]) -> np.ndarray:
+    """Return the logits, (n_tokens, n_vocab) in float64, that NumPy computes from TensorFlow's tensors; see numpy_logits.
+
+    Raises:
+        MissingArtifactError: hparams.json, the index or the data file is missing.
+        CheckpointError: TensorFlow refuses the files.
+    """
+    config = dataclasses.asdict(read_hparams(Path(folder)))
+    _require_checkpoint(Path(folder))
+    with tempfile.TemporaryDirectory() as temporary:
+        out = Path(temporary) / "logits.npy"
+        tensorflow_io.run("logits", folder=Path(folder).resolve(), out=out, config=config, token_ids=token_ids)
+        return np.load(out)
 
 
 def state_dict_to_tf(state: dict[str, torch.Tensor], config: GPTConfig) -> dict[str, np.ndarray]:
-    """Convert a state dict to TensorFlow's names and shapes; the inverse of `state_dict_from_tf`."""
+    """Convert a state dict to TensorFlow's names and shapes: the name table read the other way."""
     return {
         name: state[target].numpy().T[None].copy() if is_matrix else state[target].numpy()
         for name, (target, is_matrix) in name_table(config.n_layer).items()
     }
 
 
-def numpy_logits(tensors: dict[str, np.ndarray], config: GPTConfig, token_ids: list[int]) -> np.ndarray:
-    """Compute the logits, (n_tokens, n_vocab), of one sequence with NumPy from TensorFlow's own tensors.
-
-    It shares no code with GPTModel and keeps OpenAI's layout (x @ w + b), so that a transposed, swapped or unread
-    tensor of the conversion shows as a difference. After openai/gpt-2, src/model.py: pre-norm, tanh GELU
-    (Hendrycks & Gimpel 2016), epsilon 1e-5.
-    """
-    t = {name.removeprefix("model/"): array.astype(np.float64).squeeze() for name, array in tensors.items()}
-
-    def norm(x, name):
-        centred = x - x.mean(-1, keepdims=True)
-        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * t[f"{name}/g"] + t[f"{name}/b"]
-
-    def dense(x, name):
-        return x @ t[f"{name}/w"] + t[f"{name}/b"]
-
-    n, size = len(token_ids), config.n_embd // config.n_head
-    x = t["wte"][token_ids] + t["wpe"][:n]
-    later = np.triu(np.ones((n, n), dtype=bool), k=1)
-    for layer in range(config.n_layer):
-        q, k, v = np.split(dense(norm(x, f"h{layer}/ln_1"), f"h{layer}/attn/c_attn"), 3, axis=-1)
-        heads = []
-        for head in range(config.n_head):
-            part = slice(head * size, (head + 1) * size)
-            scores = np.where(later, -np.inf, q[:, part] @ k[:, part].T / np.sqrt(size))
-            weights = np.exp(scores - scores.max(-1, keepdims=True))
-            heads.append(weights / weights.sum(-1, keepdims=True) @ v[:, part])
-        x = x + dense(np.concatenate(heads, axis=-1), f"h{layer}/attn/c_proj")
-        inner = dense(norm(x, f"h{layer}/ln_2"), f"h{layer}/mlp/c_fc")
-        inner = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
-        x = x + dense(inner, f"h{layer}/mlp/c_proj")
-    return norm(x, "ln_f") @ t["wte"].T
-
-
 def write_tf_checkpoint(folder: str | Path, tensors: dict[str, np.ndarray], config: GPTConfig) -> None:
     """Write `checkpoint`, hparams.json and the three model.ckpt files as OpenAI's Saver did."""
-    tf = _tensorflow()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        variables = []
-        for name, array in tensors.items():
-            value = tf.compat.v1.placeholder(tf.float32, array.shape)
-            variables.append((tf.compat.v1.get_variable(name, initializer=value, use_resource=False), value, array))
-        for variable, value, array in variables:
-            session.run(variable.initializer, {value: array})
-        saver = tf.compat.v1.train.Saver([variable for variable, _, _ in variables])
-        saver.save(session, str(folder / PREFIX), latest_filename="checkpoint")
-    # Saver records the absolute path of this machine; OpenAI's file holds the bare prefix.
-    write_text(folder / "checkpoint", f'model_checkpoint_path: "{PREFIX}"\nall_model_checkpoint_paths: "{PREFIX}"\n')
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        arrays = Path(temporary) / "tensors.npz"
+        np.savez(arrays, **tensors)
+        tensorflow_io.run("write", folder=folder.resolve(), arrays=arrays.resolve())
     write_text(folder / "hparams.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
 
@@ -216,18 +197,6 @@ def make_tiny_checkpoint(folder: str | Path, texts: list[str], seed: int) -> Non
     model = GPTModel(config)
     init_weights(model, seed)
     write_tf_checkpoint(folder, state_dict_to_tf(model.state_dict(), config), config)
-
-
-def load_base_model(folder: str | Path) -> GPTModel:
-    """Convert the TensorFlow checkpoint in `folder` to a GPTModel in eval mode on the CPU.
-
-    Raises:
-        MissingArtifactError, CheckpointError: files are missing, damaged or do not fit hparams.json.
-    """
-    config = read_hparams(Path(folder))
-    model = GPTModel(config)
-    model.load_state_dict(state_dict_from_tf(read_tf_checkpoint(folder), config))
-    return model.eval()
 
 
 def save_model(path: Path, model: GPTModel, checkpoint_folder: Path, **facts) -> Path:

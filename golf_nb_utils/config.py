@@ -84,6 +84,8 @@ GPT_CONFIGS = {
     "774M": GPTConfig(n_embd=1280, n_head=20, n_layer=36),
     "1558M": GPTConfig(n_embd=1600, n_head=25, n_layer=48),
 }
+MODEL_SIZES = (*GPT_CONFIGS, "own")
+"""`own` is a GPT-2 that the user brings, of any shape; its hparams.json says which."""
 
 
 def resolve_model_size(model_size: str, has_gpu: bool) -> str:
@@ -94,8 +96,8 @@ def resolve_model_size(model_size: str, has_gpu: bool) -> str:
     """
     if model_size == "auto":
         return "124M" if has_gpu else "tiny"
-    if model_size not in GPT_CONFIGS:
-        raise ConfigError(f"unknown model_size {model_size!r}; expected one of auto, {', '.join(GPT_CONFIGS)}.")
+    if model_size not in MODEL_SIZES:
+        raise ConfigError(f"unknown model_size {model_size!r}; expected one of auto, {', '.join(MODEL_SIZES)}.")
     return model_size
 
 
@@ -111,8 +113,8 @@ class _Settings:
         Raises:
             ConfigError: a name is unknown, a value has the wrong type or is out of range.
         """
-        if model_size not in GPT_CONFIGS:
-            raise ConfigError(f"unknown model_size {model_size!r}; expected one of {', '.join(GPT_CONFIGS)}.")
+        if model_size not in MODEL_SIZES:
+            raise ConfigError(f"unknown model_size {model_size!r}; expected one of {', '.join(MODEL_SIZES)}.")
         fields = {field.name: field for field in dataclasses.fields(cls)}
         values = dict(TINY_PRESET.get(cls.__name__, {})) if model_size == "tiny" else {}
         for name, value in parameters.items():
@@ -200,9 +202,16 @@ class CheckpointConfig(_Settings):
     model_size: str = "124M"
     backup_url: str = "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2"
     """Used when the official host fails."""
+    more_urls: str = ""
+    """Further hosts, separated by spaces, asked after the backup; each has {size}/{file} below it."""
+    checkpoint_folder: str = ""
+    """Folder that has the files already: OpenAI's seven, or a GPT-2 as transformers saves it; `own` needs it."""
     seed: int = 123
     """Draws tiny's random weights; the GPT-2 sizes have none to draw."""
     output_root: str = ""
+
+    def __post_init__(self):
+        self._require("checkpoint_folder", self.model_size != "own" or self.checkpoint_folder != "", "a folder, for model_size 'own'")
 
 
 @dataclass(frozen=True)

@@ -1,44 +1,44 @@
-"""The seven files of a GPT-2 size, from OpenAI's host or a backup, each verified before it takes its name.
+"""The seven files of a GPT-2 size: from a folder that has them, or from OpenAI's host, a mirror or hosts of one's own.
 
-A file is streamed to `name.part`, checked (status, content type, bytes, sha256 where one is known) and only then renamed.
-Published hashes exist for 124M and for the two tokenizer files of every size; elsewhere the bytes are counted here, and
-TensorFlow compares every tensor with its CRC in model.ckpt.index when the checkpoint is read.
+Published hashes exist for 124M and for the two tokenizer files of every size; elsewhere the size is compared, and the digest
+that the host's headers offer. TensorFlow then compares every tensor with its CRC32C in model.ckpt.index (tensorflow_io.py).
 """
 
-import hashlib
+import errno
+import json
 import os
 import shutil
 import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import requests
-from requests.adapters import HTTPAdapter
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
-from urllib3.util.retry import Retry
 
+from golf_nb_utils import transfer
+from golf_nb_utils.artifacts import CHECKPOINT_FILES, DAMAGED, DATA_FILE, MANIFEST, sha256_file, write_with
 from golf_nb_utils.config import CheckpointConfig, ConfigError, nearest
+from golf_nb_utils.transfer import DownloadError
 
 OFFICIAL_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 BACKUP_URL = CheckpointConfig.backup_url
-FILES = (
-    "checkpoint", "encoder.json", "hparams.json", "model.ckpt.data-00000-of-00001",
-    "model.ckpt.index", "model.ckpt.meta", "vocab.bpe",
-)  # fmt: skip
 
-# Bytes in the order of FILES; two or more independent sources agree on each, so another size is refused.
+# Bytes in the order of CHECKPOINT_FILES; two or more independent sources agree on each, so another size is refused.
 KNOWN_SIZES = {
-    "124M": dict(zip(FILES, (77, 1042301, 90, 497759232, 5215, 471155, 456318), strict=True)),
-    "355M": dict(zip(FILES, (77, 1042301, 91, 1419292672, 10399, 926519, 456318), strict=True)),
+    "124M": dict(zip(CHECKPOINT_FILES, (77, 1042301, 90, 497759232, 5215, 471155, 456318), strict=True)),
+    "355M": dict(zip(CHECKPOINT_FILES, (77, 1042301, 91, 1419292672, 10399, 926519, 456318), strict=True)),
 }
 # Computed from the architecture, not confirmed: a download of another size is kept, with a warning. Nobody has published
 # the size of model.ckpt.meta, which TensorFlow does not need in order to read the weights.
 DERIVED_SIZES = {
     "774M": {
-        "checkpoint": 77, "encoder.json": 1042301, "hparams.json": 91, "model.ckpt.data-00000-of-00001": 3096120320,
+        "checkpoint": 77, "encoder.json": 1042301, "hparams.json": 91, DATA_FILE: 3096120320,
         "model.ckpt.index": 15535, "vocab.bpe": 456318,
     },
     "1558M": {
-        "checkpoint": 77, "encoder.json": 1042301, "hparams.json": 91, "model.ckpt.data-00000-of-00001": 6230444800,
+        "checkpoint": 77, "encoder.json": 1042301, "hparams.json": 91, DATA_FILE: 6230444800,
         "model.ckpt.index": 20724, "vocab.bpe": 456318,
     },
 }  # fmt: skip
@@ -46,7 +46,7 @@ DERIVED_SIZES = {
 KNOWN_SHA256 = {
     ("124M", "checkpoint"): "dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb",
     ("124M", "hparams.json"): "d9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318",
-    ("124M", "model.ckpt.data-00000-of-00001"): "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
+    ("124M", DATA_FILE): "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118",
 }
 TOKENIZER_SHA256 = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
@@ -54,30 +54,28 @@ TOKENIZER_SHA256 = {
 }
 KNOWN_SHA256 |= {(size, name): value for size in (*KNOWN_SIZES, *DERIVED_SIZES) for name, value in TOKENIZER_SHA256.items()}
 
-TIMEOUT = (10, 60)
-"""Seconds to connect, and between two bytes."""
-RETRIES = 3
-BACKOFF_SECONDS = 1.0
-"""The waits between retries are 0, 2 and 4 times this."""
-CHUNK_BYTES = 1 << 20
-
-
-class DownloadError(RuntimeError):
-    """A file of the checkpoint could not be fetched, or did not pass its checks."""
-
 
 def download_checkpoint(
-    model_size: str, folder: str | Path, urls: tuple[str, ...] = (OFFICIAL_URL, BACKUP_URL), progress: bool = True
+    model_size: str,
+    folder: str | Path,
+    urls: Sequence[str] = (OFFICIAL_URL, BACKUP_URL),
+    given: Sequence[Path] = (),
+    progress: bool = True,
+    connections: int = transfer.CONNECTIONS,
 ) -> dict[str, dict]:
-    """Fetch what `folder` lacks of a GPT-2 size, and return for each of the seven files its bytes, sha256, verified and url.
+    """Bring the seven files of a GPT-2 size into `folder`; return for each one its bytes, sha256, verified and source.
 
-    `verified` says how far the check went: `sha256` (the published hash), `size` (the known or derived size), `length` (as many
-    bytes as the server announced) or `unchecked` (found in the folder, and no size of it is known). `url` is None for a file that
-    was there already; such a file is checked too, without network. The host that served a file is asked first for the next one.
+    What is in `folder` and passes its checks stays; what one of the folders `given` has is linked or copied; the rest is
+    fetched, from the first of the `urls` that delivers it. `verified` says how far the check went: `sha256` (the published
+    hash), `md5 of the host` or `sha1 of the host` (its headers), `size` (the known or derived size), `length` (as many bytes
+    as announced) or `unchecked` (found in a folder, and nothing is known of it); a manifest in the folder whose hash agrees
+    lends its word. `source` is the url or folder it came from, or None where only the file is known. Without anything to fetch the network
+    is not touched. One run at a time works in a folder; a second one waits, and finds the files.
 
     Raises:
         ConfigError: the size has no checkpoint to download (`tiny` is made, not downloaded).
-        DownloadError: the disk is too small, or no url delivered a file that passed its checks.
+        DownloadError: the disk is too small, or no url delivered a file that passed its checks; the next run goes on from
+            what has arrived.
         OSError: the folder cannot be written.
     """
     sizes = KNOWN_SIZES | DERIVED_SIZES
@@ -85,35 +83,67 @@ def download_checkpoint(
         close = nearest(str(model_size), sizes)
         raise ConfigError(f"no download for model_size {model_size!r}{close}; expected one of {', '.join(sizes)}.")
     folder = Path(folder)
+    # Before the lock, which a folder that cannot be written (an attached input) does not grant.
+    results = {name: _kept(model_size, folder / name) for name in CHECKPOINT_FILES}
+    if all(results.values()):
+        return results
     folder.mkdir(parents=True, exist_ok=True)
-    results = {name: _kept(model_size, folder / name) for name in FILES}
-    wanted = [name for name in FILES if results[name] is None]
-    needed = sum(sizes[model_size].get(name, 0) for name in wanted)
+    with _only_run(folder, progress):
+        try:
+            return _complete(model_size, folder, urls, given, progress, connections)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise DownloadError(
+                f"the disk of {folder} is full before GPT-2 {model_size} is complete: make room and run again; "
+                "it goes on from what has arrived."
+            ) from error
+
+
+def _complete(
+    model_size: str, folder: Path, urls: Sequence[str], given: Sequence[Path], progress: bool, connections: int
+) -> dict[str, dict]:
+    sizes = (KNOWN_SIZES | DERIVED_SIZES)[model_size]
+    results = {name: _kept(model_size, folder / name) or _brought(model_size, folder / name, given) for name in CHECKPOINT_FILES}
+    wanted = [name for name in CHECKPOINT_FILES if results[name] is None]
+    needed = sum(sizes.get(name, 0) for name in wanted)
+    _require_space(model_size, folder, needed - sum(transfer.part_bytes(folder / name) for name in wanted))
+    order = list(urls)
+    with tqdm(total=needed, unit="B", unit_scale=True, disable=not (progress and wanted)) as bar:
+        for name in wanted:
+            bar.set_description(f"{model_size} {name}")
+            results[name], served = _fetch_from_any(order, model_size, folder / name, bar, connections)
+            (folder / f"{name}{DAMAGED}").unlink(missing_ok=True)
+            # The host that served a file is asked first for the next one.
+            order.sort(key=lambda url: url != served)
+    return results
+
+
+def find_folders(model_size: str, roots: Sequence[Path]) -> list[Path]:
+    """Return the folders below `roots` that hold a checkpoint of the size, by their data file's bytes.
+
+    An attached Kaggle dataset lies several folders deep, under a name that its author chose.
+    """
+    sizes = (KNOWN_SIZES | DERIVED_SIZES)[model_size]
+    found = (path for root in roots for path in sorted(root.rglob(DATA_FILE)))
+    return [path.parent for path in found if path.stat().st_size == sizes[DATA_FILE]]
+
+
+def _only_run(folder: Path, progress: bool) -> AbstractContextManager:
+    lock = FileLock(folder / ".lock")
+    try:
+        return lock.acquire(timeout=0)
+    except Timeout:
+        with tqdm(bar_format="{desc} {elapsed}", desc=f"another run works in {folder}; waiting", disable=not progress):
+            return lock.acquire()
+
+
+def _require_space(model_size: str, folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DownloadError(
             f"GPT-2 {model_size} needs {needed:,} bytes in {folder}, where {free:,} are free: delete something or choose a smaller size."
         )
-    order = list(urls)
-    with _session() as session, tqdm(total=needed, unit="B", unit_scale=True, disable=not (progress and wanted)) as bar:
-        for name in wanted:
-            bar.set_description(f"{model_size} {name}")
-            results[name], served = _fetch_from_any(session, order, model_size, folder / name, bar)
-            order.sort(key=lambda url: url != served)
-    return results
-
-
-def _session() -> requests.Session:
-    # Retry-After is not followed: it may ask for an hour, and there is a second host.
-    retry = Retry(
-        total=RETRIES, read=1, backoff_factor=BACKOFF_SECONDS, status_forcelist=(429, 500, 502, 503, 504),
-        raise_on_status=False, respect_retry_after_header=False,
-    )  # fmt: skip
-    session = requests.Session()
-    session.mount("https://", HTTPAdapter(max_retries=retry))
-    session.mount("http://", HTTPAdapter(max_retries=retry))
-    session.headers["Accept-Encoding"] = "identity"
-    return session
 
 
 def _expected(model_size: str, name: str) -> tuple[int | None, int | None, str | None]:
@@ -126,86 +156,69 @@ def _kept(model_size: str, path: Path) -> dict | None:
     """The result for a file that is there and passes its checks; None for one to fetch."""
     known, derived, expected_sha256 = _expected(model_size, path.name)
     found = path.stat().st_size if path.is_file() else 0
-    if not found or (known or derived or found) != found:
+    if not found or known not in (None, found):
         return None
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = sha256_file(path)
     if expected_sha256 not in (None, sha256):
         return None
-    return _result(model_size, path.name, found, sha256, "unchecked", None)
+    told = _manifest_entry(path)
+    # A derived size may be wrong; then the manifest of the run that fetched the file has the word.
+    if told["sha256"] != sha256 if told else derived not in (None, found):
+        return None
+    verified = "sha256" if expected_sha256 else told["verified"] if told else "size" if known or derived else "unchecked"
+    return {"bytes": found, "sha256": sha256, "verified": verified, "source": told["source"] if told else None}
 
 
-def _result(model_size: str, name: str, n_bytes: int, sha256: str, otherwise: str, url: str | None) -> dict:
-    """The result for a file that passed; `otherwise` names the check where neither hash nor size is known."""
-    known, derived, expected_sha256 = _expected(model_size, name)
-    verified = "sha256" if expected_sha256 else "size" if n_bytes in (known, derived) else otherwise
-    return {"bytes": n_bytes, "sha256": sha256, "verified": verified, "url": url}
+def _manifest_entry(path: Path) -> dict | None:
+    """What the manifest beside a file says of its hash, how it was verified, and where it came from."""
+    try:
+        manifest = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))
+        sha256, source = manifest["files"][path.name]["sha256"], manifest.get("sources", {}).get(path.name)
+        return {"sha256": sha256, "verified": manifest["verified"][path.name], "source": source}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _fetch_from_any(session: requests.Session, urls: list[str], model_size: str, target: Path, bar: tqdm) -> tuple[dict, str]:
+def _brought(model_size: str, target: Path, given: Sequence[Path]) -> dict | None:
+    """Link or copy a file from the first given folder that has a good one, unless one of them has proved damaged."""
+    if target.with_name(f"{target.name}{DAMAGED}").exists():
+        return None
+    for folder in given:
+        result = _kept(model_size, folder / target.name)
+        if result:
+            target.unlink(missing_ok=True)
+            try:
+                os.link(folder / target.name, target)
+            except OSError:  # another disk, or one that knows no links
+                write_with(target, lambda temporary, source=folder / target.name: shutil.copyfile(source, temporary))
+            return result | {"source": str(folder)}
+    return None
+
+
+def _fetch_from_any(urls: Sequence[str], model_size: str, target: Path, bar: tqdm, connections: int) -> tuple[dict, str]:
     """Fetch one file from the first url that delivers it; return its result and that url."""
+    known, derived, expected_sha256 = _expected(model_size, target.name)
     reasons = []
+
+    def advance(n_bytes: int) -> None:
+        if known is derived is None:
+            bar.total += n_bytes
+        bar.update(n_bytes)
+
     for base in urls:
         url = "/".join((base.rstrip("/"), model_size, target.name))
-        done, total = bar.n, bar.total
         try:
-            return _fetch(session, url, model_size, target, bar), base
+            fetched = transfer.fetch(url, target, known, expected_sha256, advance, connections)
         except (DownloadError, requests.RequestException) as error:
-            reasons.append(f"{url} ({_reason(error)})")
-            bar.update(done - bar.n)
-            bar.total = total
+            reasons.append(f"{url} ({transfer.innermost(error) if isinstance(error, requests.RequestException) else error})")
+            continue
+        if derived not in (None, fetched.bytes):
+            warnings.warn(f"{target.name} of GPT-2 {model_size} has {fetched.bytes:,} bytes, {derived:,} were derived.", stacklevel=3)
+        verified = f"{fetched.checked_by} of the host" if fetched.checked_by in ("md5", "sha1") else fetched.checked_by
+        if verified == "length" and fetched.bytes == derived:
+            verified = "size"
+        return {"bytes": fetched.bytes, "sha256": fetched.sha256, "verified": verified, "source": base}, base
     raise DownloadError(
         f"cannot download {target.name} of GPT-2 {model_size}: {', '.join(reasons) or 'no url given'}; check the internet access "
         f"(on Kaggle: Settings, Internet on), or put the seven files into {target.parent} by hand."
     )
-
-
-def _fetch(session: requests.Session, url: str, model_size: str, target: Path, bar: tqdm) -> dict:
-    """Stream one url to `target` by way of a .part file, which is gone afterwards whatever happens."""
-    known, derived, expected_sha256 = _expected(model_size, target.name)
-    part = target.with_name(f"{target.name}.part")
-    digest = hashlib.sha256()
-    try:
-        with session.get(url, stream=True, timeout=TIMEOUT) as response:
-            if response.status_code != 200:
-                raise DownloadError(f"HTTP {response.status_code} {response.reason}")
-            content_type = response.headers.get("Content-Type", "")
-            if "html" in content_type.lower() or "xml" in content_type.lower():
-                raise DownloadError(f"a page of type {content_type} instead of the file")
-            length = response.headers.get("Content-Length", "")
-            # The length of an encoded body is not that of the file.
-            length = int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
-            if known is not None and length not in (None, known):
-                raise DownloadError(f"{length:,} bytes announced, {known:,} expected")
-            if known is length is expected_sha256 is None:
-                raise DownloadError("no Content-Length, so nothing tells whether the file is complete")
-            if known is derived is None:
-                bar.total += length or 0
-            with part.open("wb") as file:
-                for chunk in response.iter_content(CHUNK_BYTES):
-                    file.write(chunk)
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-                received = file.tell()
-                file.flush()
-                os.fsync(file.fileno())
-        expected = known if known is not None else length
-        if expected is not None and received != expected:
-            raise DownloadError(f"{received:,} bytes received, {expected:,} expected")
-        if expected_sha256 not in (None, digest.hexdigest()):
-            raise DownloadError(f"sha256 {digest.hexdigest()[:12]}..., {expected_sha256[:12]}... expected")
-        if derived not in (None, received):
-            warnings.warn(f"{target.name} of GPT-2 {model_size} has {received:,} bytes, {derived:,} were derived.", stacklevel=4)
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-    return _result(model_size, target.name, received, digest.hexdigest(), "length", url)
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost cause: `[Errno 111] Connection refused` rather than the three layers that requests and urllib3 put around it."""
-    while True:
-        inner = error.__cause__ or next((arg for arg in getattr(error, "args", ()) if isinstance(arg, BaseException)), None)
-        if inner is None:
-            return str(error) or type(error).__name__
-        error = inner

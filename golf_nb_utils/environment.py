@@ -4,11 +4,20 @@ import os
 import platform
 import random
 import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 KAGGLE_INPUT = Path("/kaggle/input")
@@ -145,6 +154,21 @@ def require_disk(folder: Path, n_bytes: int, purpose: str) -> None:
             f"{purpose} needs {n_bytes / 1e6:,.0f} MB in {folder}, {free / 1e6:,.0f} MB are free; "
             "make room or set output_root to another disk."
         )
+
+
+@contextmanager
+def timed(steps: dict[str, dict[str, float]], name: str) -> Iterator[None]:
+    """Record in `steps[name]` the seconds of a `with` block, and the peaks of memory so far, in bytes: of this process and of
+    its largest child. Windows tells no peaks; there they are 0."""
+    started = time.perf_counter()
+    yield
+    peaks = dict.fromkeys(("process_bytes", "child_bytes"), 0)
+    if resource:
+        # Kibibytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        for key, who in zip(peaks, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN), strict=True):
+            peaks[key] = resource.getrusage(who).ru_maxrss * unit
+    steps[name] = {"seconds": time.perf_counter() - started, **peaks}
 
 
 def environment_report(devices: Devices, root: Path) -> str:

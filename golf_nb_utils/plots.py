@@ -7,11 +7,12 @@ from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.environment import is_headless
 from golf_nb_utils.evaluation import CHECKS
+from golf_nb_utils.model import GPTModel
 from golf_nb_utils.phrases import SEVERITY_EDGES
 from golf_nb_utils.training import History
 
@@ -112,6 +113,19 @@ def plot_parameters(counts: dict[str, int]) -> Figure:
     axis.invert_yaxis()
     axis.margins(x=0.2)
     axis.set(xlabel="parameters", title=f"Where the {sum(counts.values()):,} parameters are")
+    return figure
+
+
+def plot_weight_scales(model: GPTModel) -> Figure:
+    """Return the root mean square of each kind of matrix, layer by layer."""
+    figure, (axis,) = _figure(8, 3.0)
+    kinds = {"attn.c_attn": GREEN, "attn.c_proj": GOLD, "mlp.c_fc": GREY, "mlp.c_proj": RUST}
+    for kind, colour in kinds.items():
+        scales = [float(block.get_parameter(f"{kind}.weight").detach().square().mean().sqrt()) for block in model.h]
+        axis.plot(range(len(scales)), scales, marker="o", markersize=4, color=colour, label=kind)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set(xlabel="layer", ylabel="root mean square of the weights", title="How large the weights are", ylim=(0, None))
+    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
 
 

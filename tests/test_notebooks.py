@@ -64,7 +64,7 @@ def test_the_command_line_runs_the_series_and_writes_every_promised_file(small_r
         },
         "gpt2_models/tiny": {
             "checkpoint", "encoder.json", "hparams.json", "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.ckpt.meta",
-            "vocab.bpe", "manifest.json",
+            "vocab.bpe", "model.safetensors", "model.safetensors.json", "manifest.json",
         },
         "golf_feedback_models": {
             "gpt2-tiny-golf-feedback.pth", "gpt2-tiny-golf-feedback.json", "loss_plot_tiny.pdf", "training_log.jsonl", "manifest.json",
