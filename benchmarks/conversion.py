@@ -35,7 +35,9 @@ def make_checkpoint(size: str, folder: Path) -> None:
         model = GPTModel(config)
     model.to_empty(device="cpu")
     init_weights(model, seed=1)
-    checkpoints.write_tf_checkpoint(folder, checkpoints.state_dict_to_tf(model.state_dict(), config), config)
+    tensors = checkpoints.state_dict_to_tf(model.state_dict(), config)
+    del model  # TensorFlow's Saver needs the room: 13 GB for 1558M
+    checkpoints.write_tf_checkpoint(folder, tensors, config)
 
 
 def ours(folder: Path):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-DATA_FILE, INDEX_FILE = "model.ckpt.data-00000-of-00001", "model.ckpt.index"
-CHECKPOINT_FILES = ("checkpoint", "encoder.json", "hparams.json", DATA_FILE, INDEX_FILE, "model.ckpt.meta", "vocab.bpe")
+DATA_FILE, INDEX_FILE, META_FILE = "model.ckpt.data-00000-of-00001", "model.ckpt.index", "model.ckpt.meta"
+CHECKPOINT_FILES = ("checkpoint", "encoder.json", "hparams.json", DATA_FILE, INDEX_FILE, META_FILE, "vocab.bpe")
 """The seven files of a GPT-2, as OpenAI named them."""
 DAMAGED = ".damaged"
 """Ending of a checkpoint's file that was moved aside because its tensors failed their check, to be fetched anew."""

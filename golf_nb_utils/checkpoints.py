@@ -149,9 +149,14 @@ def load_base_model(folder: str | Path) -> GPTModel:
         raise ArtifactMismatchError(
             f"{out} has sha256 {found[:12]}..., {out.name}.json says {expected[:12]}...; delete both and run notebook 02 again."
         )
+    return _assembled(config, load_file(out))
+
+
+def _assembled(config: GPTConfig, state: dict[str, torch.Tensor]) -> GPTModel:
+    """A model in eval mode around the tensors of a state dict, without a copy and without weights drawn in vain."""
     with torch.device("meta"):
         model = GPTModel(config)
-    model.load_state_dict(load_file(out), assign=True)
+    model.load_state_dict(state, assign=True)
     return model.eval()
 
 
@@ -251,6 +256,4 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
                 f"{path.name} does not belong to its surroundings: {name} is {value[:12]}..., "
                 f"its sidecar {sidecar_path.name} says {str(sidecar.get(name))[:12]}...; run notebook 03 again."
             )
-    model = GPTModel(config)
-    model.load_state_dict(torch.load(path, weights_only=True))
-    return model.eval(), sidecar
+    return _assembled(config, torch.load(path, weights_only=True, mmap=True)), sidecar

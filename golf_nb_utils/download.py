@@ -18,7 +18,16 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from golf_nb_utils import transfer
-from golf_nb_utils.artifacts import CHECKPOINT_FILES, DAMAGED, DATA_FILE, MANIFEST, sha256_file, write_with
+from golf_nb_utils.artifacts import (
+    CHECKPOINT_FILES,
+    DAMAGED,
+    DATA_FILE,
+    MANIFEST,
+    META_FILE,
+    MissingArtifactError,
+    sha256_file,
+    write_with,
+)
 from golf_nb_utils.config import CheckpointConfig, ConfigError, nearest
 from golf_nb_utils.transfer import DownloadError
 
@@ -129,6 +138,36 @@ def find_folders(model_size: str, roots: Sequence[Path]) -> list[Path]:
     return [path.parent for path in found if path.stat().st_size == sizes[DATA_FILE]]
 
 
+def take_checkpoint(given: Path, folder: Path) -> dict[str, dict]:
+    """Link or copy a TensorFlow checkpoint of any shape from `given` into `folder`; return what download_checkpoint returns.
+
+    Nothing is known of its files, so `verified` is `unchecked`; the conversion compares its tensors with their index.
+
+    Raises:
+        MissingArtifactError: files are missing (`checkpoint` and model.ckpt.meta may be: no weight is read from them).
+    """
+    missing = [name for name in CHECKPOINT_FILES if name not in ("checkpoint", META_FILE) and not (given / name).is_file()]
+    if missing:
+        raise MissingArtifactError(f"{given} lacks {', '.join(missing)}; expected a GPT-2 as OpenAI or transformers saves it.")
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for name in (name for name in CHECKPOINT_FILES if (given / name).is_file()):
+        _link_or_copy(given / name, folder / name)
+        sha256 = sha256_file(folder / name)
+        results[name] = {"bytes": (folder / name).stat().st_size, "sha256": sha256, "verified": "unchecked", "source": str(given)}
+    return results
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    if target.exists() and target.samefile(source):
+        return
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one that knows no links
+        write_with(target, lambda temporary: shutil.copyfile(source, temporary))
+
+
 def _only_run(folder: Path, progress: bool) -> AbstractContextManager:
     lock = FileLock(folder / ".lock")
     try:
@@ -186,11 +225,7 @@ def _brought(model_size: str, target: Path, given: Sequence[Path]) -> dict | Non
     for folder in given:
         result = _kept(model_size, folder / target.name)
         if result:
-            target.unlink(missing_ok=True)
-            try:
-                os.link(folder / target.name, target)
-            except OSError:  # another disk, or one that knows no links
-                write_with(target, lambda temporary, source=folder / target.name: shutil.copyfile(source, temporary))
+            _link_or_copy(folder / target.name, target)
             return result | {"source": str(folder)}
     return None
 

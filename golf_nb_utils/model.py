@@ -82,8 +82,10 @@ class GPTModel(nn.Module):
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.config = config
-        self.wte = nn.Embedding(config.n_vocab, config.n_embd)
-        self.wpe = nn.Embedding(config.n_ctx, config.n_embd)
+        # Zeros until init_weights or a state dict fills them: nn.Embedding would draw them in vain, and on the meta device, where
+        # a model is built to be loaded, first import a thousand modules for it.
+        self.wte = nn.Embedding.from_pretrained(torch.zeros(config.n_vocab, config.n_embd), freeze=False)
+        self.wpe = nn.Embedding.from_pretrained(torch.zeros(config.n_ctx, config.n_embd), freeze=False)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
 

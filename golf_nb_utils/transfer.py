@@ -25,7 +25,7 @@ from golf_nb_utils.artifacts import write_json
 SEGMENT_BYTES = 8 << 20
 """What one request asks for, and the most that a killed run loses of each connection."""
 CHUNK_BYTES = 1 << 18
-CONNECTIONS = 4
+CONNECTIONS = 8
 """Segments fetched at the same time; benchmarks/results says what that buys where a host limits each connection."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and between two bytes."""

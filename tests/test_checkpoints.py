@@ -3,12 +3,14 @@
 import hashlib
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -585,6 +587,28 @@ def test_hparams_of_another_size_are_refused_and_no_file_is_blamed(copied, chang
     assert names(copied) == before
 
 
+def test_a_checkpoint_of_another_model_is_refused_by_its_tensors(tmp_path):
+    bert = {"bert/embeddings/word_embeddings": np.ones((30, 4), np.float32), "bert/pooler/dense/bias": np.ones(4, np.float32)}
+    checkpoints.write_tf_checkpoint(tmp_path, bert, replace(CONFIG, n_layer=1))
+    before = names(tmp_path)
+    with pytest.raises(CheckpointError, match=r"does not fit its hparams\.json") as caught:
+        checkpoints.load_base_model(tmp_path)
+    for problem in ("missing model/wte", "missing model/h0/attn/c_attn/w", *(f"unexpected {name}" for name in bert)):
+        assert problem in str(caught.value)
+    assert names(tmp_path) == before
+
+
+def test_a_path_with_blanks_and_letters_that_are_not_ascii_is_written_and_read(gpt2, tmp_path, monkeypatch):
+    config, tensors, token_ids, expected, _ = gpt2(1)
+    monkeypatch.chdir(tmp_path)
+    folder = Path("mein Modell für Golf 重心") / "mit 'Zeichen' & 100%"
+    checkpoints.write_tf_checkpoint(folder, tensors, config)
+    model = checkpoints.load_base_model(folder)
+    np.testing.assert_allclose(logits_of(model, token_ids), expected, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(checkpoints.checkpoint_logits(folder, token_ids.tolist()), expected, rtol=0, atol=1e-4)
+    assert names(folder) == {"checkpoint", "hparams.json", INDEX, DATA, "model.ckpt.meta", CONVERTED, SIDECAR}
+
+
 # What is written, and the embedded tiny.
 
 
@@ -736,3 +760,24 @@ def test_a_model_that_is_not_there_names_notebook_03(saved, suffix):
     path.with_suffix(suffix).unlink()
     with pytest.raises(MissingArtifactError, match=rf"golf\{suffix} does not exist: run notebook 03"):
         checkpoints.load_model(path, folder)
+
+
+class Code:
+    """What pickle turns into a call: the file that it makes shows that somebody ran it."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_code_in_a_pth_is_refused_and_not_run_even_if_its_sidecar_vouches_for_it(saved, tmp_path):
+    _, path, folder = saved
+    torch.save({"wte.weight": Code(tmp_path / "it ran")}, path)
+    edit_sidecar(path, weights_sha256=sha256(path))
+    with pytest.raises(pickle.UnpicklingError):
+        checkpoints.load_model(path, folder)
+    assert not (tmp_path / "it ran").exists()
+    torch.load(path, weights_only=False)["wte.weight"].close()
+    assert (tmp_path / "it ran").exists(), "the file holds code that runs where it is not refused"

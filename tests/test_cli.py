@@ -1,4 +1,4 @@
-"""The command line: what it refuses before anything runs, and check-knowledge; tests/test_notebooks.py runs the notebooks for real."""
+"""The command line: what it refuses before anything runs, check-knowledge and export; tests/test_notebooks.py runs the notebooks."""
 
 import dataclasses
 import json
@@ -9,9 +9,13 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
+import torch
 
 from golf_nb_utils import config
 from golf_nb_utils.__main__ import main
+from golf_nb_utils.artifacts import Paths
+from golf_nb_utils.checkpoints import save_model
+from golf_nb_utils.tokenizer import learn_bpe
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -172,3 +176,69 @@ def test_an_unknown_command_is_refused(capsys):
         main(["check"])
     assert caught.value.code == 2
     assert "check-knowledge" in capsys.readouterr().err
+
+
+EXPORTED = {
+    "model.safetensors", "config.json", "generation_config.json", "README.md",
+    "vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json",
+}  # fmt: skip
+
+
+@pytest.fixture
+def trained(tmp_path, random_model, monkeypatch):
+    """A function that makes an output root with a fine-tuned model of a size, as notebooks 02 and 03 leave it."""
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+
+    def make(size):
+        paths = Paths(tmp_path / "output root")
+        learn_bpe(["swing easy and turn, swing easy and turn"], 262, paths.checkpoint(size))
+        facts = {"seed": 1, "metrics": {"val_loss": 0.5}, "data": {"golf_feedback_train.json": {"sha256": "a" * 64}}}
+        training = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "loss_on": "all"}
+        model = random_model(config.GPTConfig(n_vocab=262, n_ctx=8, n_embd=8, n_head=2, n_layer=1))
+        save_model(paths.weights(size), model, paths.checkpoint(size), model_size=size, training=training, **facts)
+        return paths
+
+    return make
+
+
+@pytest.mark.parametrize("size", ["tiny", "own", "auto"])
+def test_an_export_prints_the_files_that_it_writes_beside_the_model(trained, capsys, monkeypatch, size):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    paths = trained("tiny" if size == "auto" else size)
+    assert main(["export", "--model-size", size, "--output-root", str(paths.root)]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    (folder,) = (path for path in paths.models.iterdir() if path.is_dir())
+    assert {path.name for path in folder.iterdir()} == EXPORTED
+    said = dict(reversed(line.strip().split(" bytes  ")) for line in captured.out.splitlines())
+    assert said == {str(path): f"{path.stat().st_size:,}" for path in folder.iterdir()}
+
+
+def test_an_export_goes_where_it_is_told_to(trained, tmp_path, capsys):
+    paths, out = trained("tiny"), tmp_path / "für Golf" / "out"
+    assert main(["export", "--model-size", "tiny", "--output-root", str(paths.root), "--out", str(out)]) == 0
+    assert {path.name for path in out.iterdir()} == EXPORTED
+    assert str(out / "model.safetensors") in capsys.readouterr().out
+    assert not any(path.is_dir() for path in paths.models.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model-size", "7B"], "unknown model_size '7B'"),
+        (["--model-size", "own"], "gpt2-own-golf-feedback.pth does not exist: run notebook 03 first"),
+        (["--model-size", "tiny"], "weights_sha256"),
+    ],
+)
+def test_an_export_of_an_unknown_missing_or_changed_model_ends_with_exit_code_2_and_one_sentence(
+    trained, tmp_path, capsys, arguments, said
+):
+    paths = trained("tiny")
+    with open(paths.weights("tiny"), "ab") as file:
+        file.write(b"more")
+    assert main(["export", *arguments, "--output-root", str(paths.root), "--out", str(tmp_path / "out")]) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert re.fullmatch(r"error: [^\n]+\.\n", captured.err)
+    assert captured.out == ""
+    assert not (tmp_path / "out").exists()

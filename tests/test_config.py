@@ -10,6 +10,7 @@ from golf_nb_utils.config import (
     ALL_SCORES,
     AREAS,
     GPT_CONFIGS,
+    MODEL_SIZES,
     CheckpointConfig,
     ConfigError,
     DataConfig,
@@ -74,6 +75,34 @@ def test_an_unknown_size_is_refused_and_the_known_ones_are_listed(size):
         resolve_model_size(size, has_gpu=True)
     assert repr(size) in str(caught.value)
     assert all(known in str(caught.value) for known in ("auto", "tiny", *REAL_SIZES))
+
+
+@pytest.mark.parametrize("has_gpu", [True, False])
+def test_own_is_a_size_whose_shape_nobody_knows_before_it_is_there(has_gpu):
+    assert resolve_model_size("own", has_gpu) == "own"
+    assert set(MODEL_SIZES) - set(GPT_CONFIGS) == {"own"}
+    with pytest.raises(ConfigError, match="own"):
+        resolve_model_size("owm", has_gpu)
+
+
+@pytest.mark.parametrize("config", [DataConfig, TrainConfig, SampleConfig])
+def test_own_has_the_settings_of_the_gpt2_sizes(config):
+    assert {**vars(config.for_size("own")), "model_size": ""} == {**vars(config.for_size("124M")), "model_size": ""}
+
+
+@pytest.mark.parametrize(
+    "build", [lambda **given: CheckpointConfig(model_size="own", **given), lambda **given: CheckpointConfig.for_size("own", **given)]
+)
+def test_own_needs_the_folder_that_it_comes_from(build):
+    for given_nothing in ({}, {"checkpoint_folder": ""}):
+        with pytest.raises(ConfigError, match=r"CheckpointConfig\.checkpoint_folder must be .*'own'"):
+            build(**given_nothing)
+    assert build(checkpoint_folder="mein Modell").checkpoint_folder == "mein Modell"
+
+
+@pytest.mark.parametrize("size", ["tiny", *REAL_SIZES])
+def test_no_other_size_needs_a_folder(size):
+    assert CheckpointConfig.for_size(size).checkpoint_folder == ""
 
 
 @pytest.mark.parametrize("size", REAL_SIZES)

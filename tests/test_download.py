@@ -23,7 +23,7 @@ import trustme
 from hosts import ALWAYS, FileOnFullDisk, Host
 
 from golf_nb_utils import download, transfer
-from golf_nb_utils.artifacts import CHECKPOINT_FILES, DAMAGED, MANIFEST
+from golf_nb_utils.artifacts import CHECKPOINT_FILES, DAMAGED, MANIFEST, MissingArtifactError
 from golf_nb_utils.config import GPT_CONFIGS, ConfigError
 from golf_nb_utils.download import DownloadError, download_checkpoint
 
@@ -625,6 +625,27 @@ def test_the_manifest_of_a_given_folder_is_heard(tmp_path, official, urls):
     assert results["hparams.json"]["verified"] == "md5 of the host"
     assert results["hparams.json"]["source"] == str(given)
     assert results["checkpoint"]["source"] == official.url
+
+
+@pytest.mark.parametrize("lacking", [(), ("checkpoint", META)])
+def test_a_checkpoint_of_any_shape_is_taken_with_nothing_known_of_it(tmp_path, lacking):
+    given, folder = fill(tmp_path / "gegeben und gut"), tmp_path / "folder"
+    (given / DATA).write_bytes(b"of another shape")
+    for name in lacking:
+        (given / name).unlink()
+    for _ in range(2):
+        results = download.take_checkpoint(given, folder)
+        assert set(results) == set(CHECKPOINT_FILES) - set(lacking)
+        assert contents(folder) == contents(given)
+        assert {result["verified"] for result in results.values()} == {"unchecked"}
+    assert results[DATA]["sha256"] == hashlib.sha256(b"of another shape").hexdigest()
+
+
+def test_a_checkpoint_that_lacks_files_is_not_taken(tmp_path):
+    given, folder = fill(tmp_path / "given", DATA, "vocab.bpe"), tmp_path / "folder"
+    with pytest.raises(MissingArtifactError, match=rf"{given} lacks {DATA}, vocab.bpe; "):
+        download.take_checkpoint(given, folder)
+    assert not folder.exists()
 
 
 def test_what_proved_damaged_is_fetched_anew_and_not_taken_from_a_given_folder(official, urls, tmp_path):

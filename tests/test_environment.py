@@ -1,9 +1,13 @@
 """Where the code runs: hosts are faked by their variables, GPUs and disks by what torch and shutil would answer."""
 
 import random
+import re
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +24,7 @@ from golf_nb_utils.environment import (
     output_root,
     require_disk,
     seed_everything,
+    timed,
     versions,
 )
 
@@ -272,3 +277,60 @@ def test_the_report_names_the_host_the_number_format_its_reason_and_the_folder(s
     assert lines["output root"] == str(tmp_path / "not yet")
     assert lines["free disk"] == "57 GB"
     assert f"torch {torch.__version__.split('+')[0]}" in lines["versions"]
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A function that sets what the system says of memory: `self` and `child` in its own unit, and which system it is."""
+
+    def be(platform, **peaks):
+        def getrusage(who):
+            return SimpleNamespace(ru_maxrss=peaks[who])
+
+        monkeypatch.setattr(environment, "resource", SimpleNamespace(RUSAGE_SELF="self", RUSAGE_CHILDREN="child", getrusage=getrusage))
+        monkeypatch.setattr(sys, "platform", platform)
+
+    return be
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("linux", 1024), ("darwin", 1)])
+def test_a_step_is_recorded_with_its_seconds_and_both_peaks_in_bytes(machine, monkeypatch, platform, unit):
+    machine(platform, self=5000, child=70)
+    clock = iter([100.0, 102.5])
+    monkeypatch.setattr(environment.time, "perf_counter", lambda: next(clock))
+    steps = {"before": {"seconds": 1.0}}
+    with timed(steps, "load"):
+        assert "load" not in steps
+    assert steps == {"before": {"seconds": 1.0}, "load": {"seconds": 2.5, "process_bytes": 5000 * unit, "child_bytes": 70 * unit}}
+
+
+def test_a_step_on_windows_has_its_seconds_and_no_peaks(monkeypatch):
+    monkeypatch.setattr(environment, "resource", None)
+    steps = {}
+    with timed(steps, "load"):
+        pass
+    assert steps["load"].pop("seconds") >= 0
+    assert steps == {"load": {"process_bytes": 0, "child_bytes": 0}}
+
+
+def test_a_step_that_fails_is_not_recorded_and_its_error_comes_through():
+    steps = {}
+    with pytest.raises(ZeroDivisionError), timed(steps, "load"):
+        _ = 1 / 0
+    assert steps == {}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the same by another way")
+def test_the_peaks_are_those_of_this_process_and_of_its_largest_child():
+    # The child says its own peak, so that neither number is taken from the code under test.
+    child = "block = bytearray(300_000_000); print(open('/proc/self/status').read())"
+    steps = {}
+    with timed(steps, "children"):
+        said = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True).stdout
+
+    def peak(status):
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])
+
+    assert peak(said) > 300_000_000
+    assert steps["children"]["process_bytes"] == pytest.approx(peak(Path("/proc/self/status").read_text()), rel=0.02)
+    assert steps["children"]["child_bytes"] >= 0.98 * peak(said)

@@ -5,9 +5,12 @@ from itertools import product
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from golf_nb_utils import plots
+from golf_nb_utils.config import GPTConfig
+from golf_nb_utils.model import GPTModel
 from golf_nb_utils.training import History
 
 AREAS = ("setup_quality", "tempo_rhythm", "weight_shift", "body_rotation", "followthrough", "balance")
@@ -56,6 +59,7 @@ FIGURES = {
     "nearest without a held-out set": lambda: plots.plot_nearest({}, 0.8),
     "token lengths": lambda: plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024),
     "parameters": lambda: plots.plot_parameters({"embedding": 524_288, "attention": 100}),
+    "weight scales": lambda: plots.plot_weight_scales(GPTModel(GPTConfig(n_vocab=5, n_ctx=4, n_embd=4, n_head=2, n_layer=2))),
     "losses": lambda: plots.plot_losses(history()),
     "losses before the first evaluation": lambda: plots.plot_losses(History()),
     "checks": lambda: plots.plot_checks(METRICS),
@@ -148,6 +152,25 @@ def test_the_bars_of_parameters_are_labelled_with_their_counts():
     assert [patch.get_width() for patch in axis.patches] == [524_288, 100]
     assert {"524,288", "100"} <= {text.get_text() for text in axis.texts}
     assert "524,388" in axis.get_title()
+
+
+@pytest.mark.parametrize("n_layer", [2, 12])
+def test_each_kind_of_matrix_is_a_line_with_the_root_mean_square_of_each_layer(random_model, n_layer):
+    model = random_model(GPTConfig(n_vocab=5, n_ctx=4, n_embd=8, n_head=2, n_layer=n_layer))
+    (axis,) = plots.plot_weight_scales(model).axes
+    kinds = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    assert {text.get_text() for text in axis.get_legend().get_texts()} == set(kinds)
+    drawn = {line.get_label(): line for line in axis.lines}
+    assert len(axis.lines) == 4
+    assert len({line.get_color() for line in axis.lines}) == 4
+    weights = model.state_dict()
+    for kind in kinds:
+        matrices = [weights[f"h.{layer}.{kind}.weight"].numpy().astype(np.float64) for layer in range(n_layer)]
+        assert list(drawn[kind].get_xdata()) == list(range(n_layer))
+        np.testing.assert_allclose(drawn[kind].get_ydata(), [np.sqrt(np.mean(matrix**2)) for matrix in matrices], rtol=1e-5)
+    # A layer is no fraction, and a scale is seen from nothing on.
+    assert all(float(tick).is_integer() for tick in axis.get_xticks())
+    assert axis.get_ylim()[0] == 0
 
 
 def test_both_losses_are_drawn_over_the_steps_and_the_tokens():
