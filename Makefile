@@ -24,6 +24,9 @@ notebooks: $(VENV)/test.stamp
 bench: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/data_generation.py --largest 100000
+	$(BIN)/python benchmarks/download.py
+	$(PIP) install --no-deps llms-from-scratch
+	$(BIN)/python benchmarks/conversion.py
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import yaml
 
-from golf_nb_utils.artifacts import ArtifactMismatchError, MissingArtifactError, Paths
+from golf_nb_utils.artifacts import ArtifactMismatchError, Paths
 from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES, ConfigError, nearest, resolve_model_size
 from golf_nb_utils.coverage import coverage, holes, reading_grade, thin_places
 from golf_nb_utils.environment import REPOSITORY_ROOT, detect_devices, knowledge_folder, output_root
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "export":
             return export_model(options.model_size, Paths(output_root(options.output_root)), options.out)
         return run_notebooks(options.numbers, _parameters(options), output_root(options.output_root))
-    except (ConfigError, MissingArtifactError, ArtifactMismatchError) as error:
+    except (ConfigError, ArtifactMismatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

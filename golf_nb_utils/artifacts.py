@@ -1,9 +1,12 @@
 """What the notebooks hand to each other: where it lies, written whole or not at all, with a manifest written last."""
 
+import errno
 import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,10 +80,12 @@ def write_with(path: Path, write) -> Path:
     """Call `write(temporary_path)` and rename the result to `path` once it is on the disk.
 
     Raises:
+        PermissionError: the folder cannot be written.
         Whatever `write` raises; `path` then is as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    with explained_if_read_only(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -95,6 +100,24 @@ def write_with(path: Path, write) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+@contextmanager
+def explained_if_read_only(folder: Path) -> Iterator[None]:
+    """Say of a refusal to write which folder it is and what to do.
+
+    Raises:
+        PermissionError: the folder cannot be written; attached inputs never can.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        reason = os.strerror(error.errno).lower()
+        raise PermissionError(
+            error.errno, f"{folder} cannot be written ({reason}); choose an output_root that can, or copy the folder there"
+        ) from error
 
 
 def sha256_file(path: Path) -> str:

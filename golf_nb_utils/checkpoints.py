@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pickle
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -233,7 +234,8 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
 
     Raises:
         MissingArtifactError: the weights or the sidecar are missing.
-        ArtifactMismatchError: weights, template or tokenizer are not those of the sidecar; the message says which.
+        ArtifactMismatchError: weights, template or tokenizer are not those of the sidecar, the message says which; or the
+            file holds more than weights.
     """
     path = Path(path)
     sidecar_path = path.with_suffix(".json")
@@ -256,4 +258,8 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
                 f"{path.name} does not belong to its surroundings: {name} is {value[:12]}..., "
                 f"its sidecar {sidecar_path.name} says {str(sidecar.get(name))[:12]}...; run notebook 03 again."
             )
-    return _assembled(config, torch.load(path, weights_only=True, mmap=True)), sidecar
+    try:
+        state = torch.load(path, weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        raise ArtifactMismatchError(f"{path} holds more than weights, which may be code; none of it was run: delete the file.") from error
+    return _assembled(config, state), sidecar

@@ -25,6 +25,7 @@ from golf_nb_utils.artifacts import (
     MANIFEST,
     META_FILE,
     MissingArtifactError,
+    explained_if_read_only,
     sha256_file,
     write_with,
 )
@@ -85,7 +86,7 @@ def download_checkpoint(
         ConfigError: the size has no checkpoint to download (`tiny` is made, not downloaded).
         DownloadError: the disk is too small, or no url delivered a file that passed its checks; the next run goes on from
             what has arrived.
-        OSError: the folder cannot be written.
+        PermissionError: the folder cannot be written.
     """
     sizes = KNOWN_SIZES | DERIVED_SIZES
     if model_size not in sizes:
@@ -96,8 +97,10 @@ def download_checkpoint(
     results = {name: _kept(model_size, folder / name) for name in CHECKPOINT_FILES}
     if all(results.values()):
         return results
-    folder.mkdir(parents=True, exist_ok=True)
-    with _only_run(folder, progress):
+    with explained_if_read_only(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        running = _only_run(folder, progress)
+    with running:
         try:
             return _complete(model_size, folder, urls, given, progress, connections)
         except OSError as error:

@@ -6,6 +6,7 @@ transformers keeps matrices as OpenAI does, [in, out]; its names are ours, with 
 import dataclasses
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
-from golf_nb_utils.artifacts import INDEX_FILE, MissingArtifactError, write_json, write_text, write_with
+from golf_nb_utils.artifacts import INDEX_FILE, ArtifactMismatchError, MissingArtifactError, write_json, write_text, write_with
 from golf_nb_utils.checkpoints import conversion_table, load_model, write_converted
 from golf_nb_utils.config import ConfigError, GPTConfig
 from golf_nb_utils.conversion import CheckpointError, check_table
+from golf_nb_utils.environment import require_disk
 from golf_nb_utils.tokenizer import END_OF_TEXT, load_tokenizer
 
 # What GPTModel computes; a folder whose config.json says otherwise is another model. Absent fields have these values there.
@@ -40,7 +42,7 @@ def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list
         MissingArtifactError, ArtifactMismatchError: see checkpoints.load_model.
     """
     model, sidecar = load_model(weights, checkpoint_folder)
-    config = model.config
+    config, card = model.config, model_card(sidecar)
     out.mkdir(parents=True, exist_ok=True)
     is_matrix = {target: matrix for target, _, matrix in conversion_table(config).values()}
     state = {f"transformer.{name}": (tensor.T if is_matrix[name] else tensor).contiguous() for name, tensor in model.state_dict().items()}
@@ -54,7 +56,7 @@ def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list
         write_json(out / "config.json", settings),
         write_json(out / "generation_config.json", ids | sampling),
         *_write_tokenizer(Path(checkpoint_folder), out, config.n_ctx),
-        write_text(out / "README.md", model_card(sidecar)),
+        write_text(out / "README.md", card),
     ]
 
 
@@ -76,15 +78,23 @@ def _write_tokenizer(folder: Path, out: Path, n_ctx: int) -> list[Path]:
 
 
 def model_card(sidecar: dict) -> str:
-    """Return the card (README.md) of a fine-tuned model from its sidecar: base, data, licence, measures and limits."""
-    size, training, data = sidecar["model_size"], sidecar["training"], sidecar["data"]["golf_feedback_train.json"]
+    """Return the card (README.md) of a fine-tuned model from its sidecar: base, data, licence, measures and limits.
+
+    Raises:
+        ArtifactMismatchError: the sidecar lacks what only a training that came to its end writes.
+    """
+    try:
+        size, training, data = sidecar["model_size"], sidecar["training"], sidecar["data"]["golf_feedback_train.json"]
+        metrics, seed = sidecar["metrics"], sidecar["seed"]
+    except KeyError as error:
+        raise ArtifactMismatchError(f"the sidecar has no {error}; run notebook 03 to its end.") from error
     base, licence = f"OpenAI's GPT-2 {size}", "MIT; the base weights are OpenAI's, under the Modified MIT licence of openai/gpt-2"
     if size == "tiny":
         base, licence = "random weights of GPT-2's architecture (the project's stand-in `tiny`; its answers are no coaching)", "MIT"
     elif size == "own":
         base, licence = "a GPT-2 that its user brought", "that of the base model; the training data is under MIT"
     link = f"base_model: openai-community/{_HUB_NAMES[size]}\n" if size in _HUB_NAMES else ""
-    measures = "\n".join(f"| {name} | {value} |" for name, value in sidecar["metrics"].items())
+    measures = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
     return f"""---
 license: {"other" if size == "own" else "mit"}
 language: en
@@ -100,7 +110,7 @@ Turns the scores of a golf swing (six areas, 0 to 1) into coaching in three head
 - **Data**: generated records (golf_feedback_train.json, SHA-256 {data["sha256"][:16]}); every sentence renders an item of a knowledge
   base of golf instruction whose figures carry their sources.
 - **Training**: {training["epochs"]} epochs, batches of {training["batch_size"]}, learning rate {training["learning_rate"]}, loss on
-  `{training["loss_on"]}` positions, seed {sidecar["seed"]}.
+  `{training["loss_on"]}` positions, seed {seed}.
 - **Licence**: {licence}.
 
 | at the end of training | |
@@ -126,8 +136,12 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
     Raises:
         MissingArtifactError: config.json, the weights or the tokenizer's files are missing.
         CheckpointError: it is no GPT-2, its head is untied, its tensors do not fit config.json, or a file is damaged.
-        ConfigError: it is of another shape than expected, or `folder` holds a TensorFlow checkpoint, which would be read instead.
+        ConfigError: it is of another shape than expected, `folder` is `source`, or it holds a TensorFlow checkpoint, which would
+            be read instead.
+        OSError: the disk is too small, or the folder cannot be written.
     """
+    if source.resolve() == folder.resolve():
+        raise ConfigError(f"{folder} is where the base model is written to; move your folder elsewhere.")
     if (folder / INDEX_FILE).exists():
         raise ConfigError(f"{folder} holds a TensorFlow checkpoint already; choose model_size 'own' or another output_root.")
     config = _read_config(source / "config.json")
@@ -150,7 +164,10 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
         saved["lm_head.weight"] = head
         if not np.array_equal(read("lm_head.weight"), read("wte.weight")):
             raise CheckpointError(f"{source}: lm_head.weight differs from wte.weight; a GPT-2 has one matrix for both.")
-    _bring_tokenizer(source, folder)
+    tokenizer = _read_tokenizer(source, config.n_vocab)
+    require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
+    for name, text in tokenizer.items():
+        write_text(folder / name, text)
     write_json(folder / "hparams.json", dataclasses.asdict(config))
     write_converted(folder, read, table, shapes)
     return config
@@ -161,9 +178,13 @@ def _read_config(path: Path) -> GPTConfig:
         raise MissingArtifactError(f"{path} does not exist; expected a folder written by save_pretrained of transformers.")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
+        if found.get("activation_function") == "gelu_pytorch_tanh":  # another name of the same function
+            found["activation_function"] = "gelu_new"
         wrong = [f"{name} {found[name]!r} instead of {value!r}" for name, value in _ARCHITECTURE.items() if found.get(name, value) != value]
         if found.get("n_inner") not in (None, 4 * found["n_embd"]):
             wrong.append(f"n_inner {found['n_inner']!r} instead of {4 * found['n_embd']}")
+        if found.get("quantization_config"):
+            wrong.append("weights that are quantized")
         if wrong:
             raise CheckpointError(f"{path} is not of a GPT-2: {', '.join(wrong)}.")
         return GPTConfig(**{ours: found[theirs] for ours, theirs in _SHAPE.items()})
@@ -190,20 +211,40 @@ def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
     return found
 
 
-def _bring_tokenizer(source: Path, folder: Path) -> None:
-    """vocab.json and merges.txt are OpenAI's encoder.json and vocab.bpe; newer versions save tokenizer.json alone."""
+def _read_tokenizer(source: Path, n_vocab: int) -> dict[str, str]:
+    """{encoder.json, vocab.bpe: text}; vocab.json and merges.txt are these two, newer versions save tokenizer.json alone."""
     if (source / "vocab.json").is_file() and (source / "merges.txt").is_file():
         encoder, merges = (source / "vocab.json").read_text(encoding="utf-8"), (source / "merges.txt").read_text(encoding="utf-8")
     elif (source / "tokenizer.json").is_file():
-        try:
-            tokenizer = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-            pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["model"]["merges"]]
-            vocabulary = tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
-        except (ValueError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{source / 'tokenizer.json'} is not the tokenizer of a GPT-2 ({error!r}).") from error
-        encoder, merges = json.dumps(vocabulary), "#version: 0.2\n" + "".join(f"{pair}\n" for pair in pairs)
+        encoder, merges = _read_fast_tokenizer(source / "tokenizer.json")
     else:
         raise MissingArtifactError(f"{source} holds no tokenizer: vocab.json with merges.txt, or tokenizer.json.")
-    write_text(folder / "encoder.json", encoder)
-    write_text(folder / "vocab.bpe", merges if merges.startswith("#version") else f"#version: 0.2\n{merges}")
-    load_tokenizer(folder)
+    lines = [line for line in merges.splitlines() if line and not line.startswith("#version")]
+    files = {"encoder.json": encoder, "vocab.bpe": "\n".join(("#version: 0.2", *lines, ""))}
+    with tempfile.TemporaryDirectory() as temporary:
+        for name, text in files.items():
+            write_text(Path(temporary) / name, text)
+        try:
+            n_tokens = load_tokenizer(temporary).n_vocab
+        except ValueError as error:
+            raise CheckpointError(
+                f"{source}: the tokenizer is not GPT-2's byte-pair encoding with {END_OF_TEXT} as its last and only added token."
+            ) from error
+    if n_tokens > n_vocab:
+        raise CheckpointError(f"{source}: the tokenizer has {n_tokens:,} tokens, the model embeds {n_vocab:,}.")
+    return files
+
+
+def _read_fast_tokenizer(path: Path) -> tuple[str, str]:
+    try:
+        tokenizer = json.loads(path.read_text(encoding="utf-8"))
+        before = tokenizer["pre_tokenizer"]
+        if before["type"] != "ByteLevel" or before.get("add_prefix_space") or not before.get("use_regex", True):
+            raise CheckpointError(f"{path} cuts words by other rules than GPT-2's: {before!r}.")
+        pairs = [pair if isinstance(pair, str) else " ".join(pair) for pair in tokenizer["model"]["merges"]]
+        vocabulary = tokenizer["model"]["vocab"] | {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+        return json.dumps(vocabulary), "\n".join(pairs)
+    except CheckpointError:
+        raise
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} is not the tokenizer of a GPT-2 ({error!r}).") from error

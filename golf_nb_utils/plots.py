@@ -123,7 +123,7 @@ def plot_weight_scales(model: GPTModel) -> Figure:
     for kind, colour in kinds.items():
         scales = [float(block.get_parameter(f"{kind}.weight").detach().square().mean().sqrt()) for block in model.h]
         axis.plot(range(len(scales)), scales, marker="o", markersize=4, color=colour, label=kind)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set(xlabel="layer", ylabel="root mean square of the weights", title="How large the weights are", ylim=(0, None))
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -1,11 +1,13 @@
 """What the notebooks hand over: whole files or none, manifests that catch a change, folders found where they are attached."""
 
+import errno
 import hashlib
 import json
 import os
 
 import pytest
 
+from golf_nb_utils import artifacts
 from golf_nb_utils.artifacts import (
     ArtifactMismatchError,
     MissingArtifactError,
@@ -203,3 +205,24 @@ def test_a_folder_that_was_never_finished_is_missing_and_the_notebook_to_run_is_
         find_folder(folder, tmp_path, "01_generate_data", [tmp_path / "absent"])
     assert str(folder) in str(caught.value)
     assert "notebook 01_generate_data" in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monkeypatch, code):
+    def refused(**arguments):
+        raise OSError(code, os.strerror(code), "somewhere")
+
+    monkeypatch.setattr(artifacts.tempfile, "mkstemp", refused)
+    with pytest.raises(PermissionError, match=rf"{tmp_path} cannot be written \(.*\); choose an output_root") as caught:
+        write_text(tmp_path / "file", "text")
+    assert caught.value.errno == code
+
+
+def test_another_error_of_the_disk_is_passed_on_as_it_is(tmp_path, monkeypatch):
+    def broken(**arguments):
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(artifacts.tempfile, "mkstemp", broken)
+    with pytest.raises(OSError, match="broken") as caught:
+        write_text(tmp_path / "file", "text")
+    assert caught.value.errno == errno.EIO

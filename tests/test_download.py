@@ -706,3 +706,14 @@ class TestTables:
         for size in ("124M", "355M", "774M", "1558M"):
             assert {(size, "encoder.json"), (size, "vocab.bpe")} <= set(download.KNOWN_SHA256)
         assert all(re.fullmatch("[0-9a-f]{64}", value) for value in download.KNOWN_SHA256.values())
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_is_fetched(official, urls, tmp_path, monkeypatch, code):
+    def refused(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(download, "_only_run", refused)
+    with pytest.raises(PermissionError, match=rf"{tmp_path} cannot be written \(.*\); choose an output_root"):
+        run(tmp_path, urls)
+    assert official.requests == []

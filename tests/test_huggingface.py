@@ -207,17 +207,18 @@ def test_the_head_is_the_token_embedding_and_is_in_the_file_once(theirs, exporte
 
 
 @pytest.fixture(scope="module")
-def tokenizer_pairs(tmp_path_factory, random_model, tokenizer_folders):
-    """{kind: (tiktoken's tokenizer of the folder, transformers' one of the export)}."""
+def tokenizer_trios(tmp_path_factory, random_model, tokenizer_folders):
+    """{kind: (tiktoken's tokenizer of the folder, transformers' one of the export, what others read of its tokenizer.json)}."""
     from transformers import AutoTokenizer
 
-    pairs = {}
+    trios = {}
     for kind, folder in tokenizer_folders.items():
         root = tmp_path_factory.mktemp(kind)
         weights = save_model(root / "golf.pth", random_model(replace(CONFIG, n_layer=1)), folder, **FACTS)
         export_pretrained(weights, folder, root / "out")
-        pairs[kind] = load_tokenizer(folder), AutoTokenizer.from_pretrained(root / "out")
-    return pairs
+        alone = Tokenizer.from_file(str(root / "out" / "tokenizer.json"))
+        trios[kind] = load_tokenizer(folder), AutoTokenizer.from_pretrained(root / "out"), alone
+    return trios
 
 
 @pytest.mark.parametrize("kind", ["openai", "tiny"])
@@ -228,9 +229,11 @@ def tokenizer_pairs(tmp_path_factory, random_model, tokenizer_folders):
 @example(text=" \t\n  \r\n    x   ")
 @example(text="")
 @settings(max_examples=300)
-def test_the_exported_tokenizer_gives_tiktokens_ids_and_decodes_them_back(tokenizer_pairs, kind, text):
-    ours, theirs = tokenizer_pairs[kind]
+def test_the_exported_tokenizer_gives_tiktokens_ids_and_decodes_them_back(tokenizer_trios, kind, text):
+    ours, theirs, alone = tokenizer_trios[kind]
     ids = ours.encode(text, allowed_special="all")
+    assert alone.encode(text).ids == ids
+    assert alone.decode(ids, skip_special_tokens=False) == text
     assert theirs(text)["input_ids"] == ids
     assert theirs.decode(ids) == text
     assert theirs.decode(ids, skip_special_tokens=True) == text.replace(END_OF_TEXT, "")
@@ -600,7 +603,7 @@ def test_a_tokenizer_json_of_another_kind_is_refused(content, source, target):
     for name in ("vocab.json", "merges.txt"):
         (folder / name).unlink()
     (folder / "tokenizer.json").write_text(content)
-    assert_refused(folder, target, CheckpointError, "tokenizer.json", "not the tokenizer of a GPT-2")
+    assert_refused(folder, target, CheckpointError, "tokenizer.json", "GPT-2")
 
 
 def drop_a_merge(folder):
@@ -622,16 +625,44 @@ def no_json(folder):
 def test_two_files_that_are_no_gpt2_vocabulary_are_refused_and_no_weights_are_written(spoil, source, target):
     folder = source()
     spoil(folder)
-    with pytest.raises(ValueError, match="not one GPT-2 vocabulary"):
-        import_pretrained(folder, target)
-    assert not {"hparams.json", "model.safetensors", "model.safetensors.json"} & names(target)
+    assert_refused(folder, target, CheckpointError, str(folder), "the tokenizer is not GPT-2's")
+
+
+def test_a_merge_file_without_a_line_break_at_its_end_loses_no_merge(source, target):
+    folder = source()
+    (folder / "merges.txt").write_text((folder / "merges.txt").read_text(encoding="utf-8").rstrip("\n"), encoding="utf-8")
+    import_pretrained(folder, target)
+
+
+def test_a_tokenizer_json_that_cuts_words_by_other_rules_is_refused(source, target):
+    folder = source()
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink()
+    tokenizer = read_json(folder / "tokenizer.json")
+    digits = {"type": "Digits", "individual_digits": True}
+    for rules in (
+        {"type": "Sequence", "pretokenizers": [digits, tokenizer["pre_tokenizer"]]},
+        tokenizer["pre_tokenizer"] | {"use_regex": False},
+    ):
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"pre_tokenizer": rules}), encoding="utf-8")
+        assert_refused(folder, target, CheckpointError, "other rules than GPT-2's")
+
+
+def test_an_export_of_a_training_that_did_not_end_says_so_and_writes_nothing(saved, copy_of, tmp_path):
+    _, weights, folder = copy_of(saved)
+    sidecar = read_json(weights.with_suffix(".json"))
+    del sidecar["training"]
+    weights.with_suffix(".json").write_text(json.dumps(sidecar))
+    with pytest.raises(ArtifactMismatchError, match="no 'training'; run notebook 03 to its end"):
+        export_pretrained(weights, folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_refused_tokenizer_leaves_an_earlier_import_as_it_was(source, target):
     import_pretrained(source(), target)
     folder = source(name="other")
     swap_two_ids(folder)
-    assert_refused(folder, target, ValueError, "not one GPT-2 vocabulary")
+    assert_refused(folder, target, CheckpointError, "the tokenizer is not GPT-2's")
 
 
 def test_a_tokenizer_with_more_tokens_than_the_model_has_embeddings_is_refused(texts, source, target):
@@ -817,10 +848,11 @@ def test_an_import_never_holds_more_than_a_tensor_and_the_one_before(change, sou
             return self.file.__exit__(*error)
 
         def get_tensor(self, name):
-            alive_at_a_read.append(sum(tensor() is not None for _, tensor in read))
-            tensor = self.file.get_tensor(name)
-            read.append((name, weakref.ref(tensor)))
-            return tensor
+            alive_at_a_read.append(sum(array() is not None for _, array in read))
+            # An array that lives as long as anybody uses its memory, as a tensor or as an array.
+            array = self.file.get_tensor(name).numpy().copy()
+            read.append((name, weakref.ref(array)))
+            return torch.from_numpy(array)
 
         def __getattr__(self, name):
             return getattr(self.file, name)
@@ -830,4 +862,4 @@ def test_an_import_never_holds_more_than_a_tensor_and_the_one_before(change, sou
     # Every tensor passed here: nothing was read by another way.
     assert {name for name, _ in read} == set(load_file(folder / "model.safetensors"))
     assert max(alive_at_a_read) <= 1
-    assert not any(tensor() is not None for _, tensor in read)
+    assert not any(array() is not None for _, array in read)
