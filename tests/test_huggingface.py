@@ -638,13 +638,10 @@ def test_a_tokenizer_json_that_cuts_words_by_other_rules_is_refused(source, targ
     folder = source()
     for name in ("vocab.json", "merges.txt"):
         (folder / name).unlink()
-    tokenizer = read_json(folder / "tokenizer.json")
-    digits = {"type": "Digits", "individual_digits": True}
-    for rules in (
-        {"type": "Sequence", "pretokenizers": [digits, tokenizer["pre_tokenizer"]]},
-        tokenizer["pre_tokenizer"] | {"use_regex": False},
-    ):
-        (folder / "tokenizer.json").write_text(json.dumps(tokenizer | {"pre_tokenizer": rules}), encoding="utf-8")
+    usual = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
+    digits_first = {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, usual]}
+    for rules in (digits_first, usual | {"use_regex": False}, usual | {"add_prefix_space": True}):
+        (folder / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": rules}))
         assert_refused(folder, target, CheckpointError, "other rules than GPT-2's")
 
 
