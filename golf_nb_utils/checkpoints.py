@@ -198,6 +198,7 @@ def write_tf_checkpoint(folder: str | Path, tensors: dict[str, np.ndarray], conf
 def make_tiny_checkpoint(folder: str | Path, texts: list[str], seed: int) -> None:
     """Make the seven files of `tiny`: a vocabulary learnt from `texts` and random weights drawn from `seed`."""
     config = GPT_CONFIGS["tiny"]
+    (Path(folder) / CONVERTED).unlink(missing_ok=True)
     learn_bpe(texts, config.n_vocab, folder)
     seed_everything(seed)
     model = GPTModel(config)

@@ -77,7 +77,8 @@ def write_safetensors(path: str | Path, read: Callable[[str], np.ndarray], table
         start, end = end, end + 4 * int(np.prod(shape))
         header[target] = {"dtype": "F32", "shape": [*shape[:-3:-1]] if is_matrix else [*shape], "data_offsets": [start, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    # The data begins at a multiple of 64 bytes, as vector instructions like it: the tensors are used where they are mapped.
+    text += b" " * (-(8 + len(text)) % 64)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in converted(read, table):

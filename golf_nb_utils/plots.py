@@ -119,10 +119,11 @@ def plot_parameters(counts: dict[str, int]) -> Figure:
 def plot_weight_scales(model: GPTModel) -> Figure:
     """Return the root mean square of each kind of matrix, layer by layer."""
     figure, (axis,) = _figure(8, 3.0)
-    kinds = {"attn.c_attn": GREEN, "attn.c_proj": GOLD, "mlp.c_fc": GREY, "mlp.c_proj": RUST}
-    for kind, colour in kinds.items():
+    # Thick below thin: kinds of the same size, as freshly drawn ones are, stay visible.
+    kinds = {"attn.c_attn": (GREEN, 5), "attn.c_proj": (GOLD, 5), "mlp.c_fc": (GREY, 2), "mlp.c_proj": (RUST, 2)}
+    for kind, (colour, width) in kinds.items():
         scales = [float(block.get_parameter(f"{kind}.weight").detach().square().mean().sqrt()) for block in model.h]
-        axis.plot(range(len(scales)), scales, marker="o", markersize=4, color=colour, label=kind)
+        axis.plot(range(len(scales)), scales, marker="o", markersize=2 * width, linewidth=width, color=colour, label=kind)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set(xlabel="layer", ylabel="root mean square of the weights", title="How large the weights are", ylim=(0, None))
     axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))

@@ -76,6 +76,8 @@ def test_the_safetensors_library_reads_what_is_written(tmp_path, shape):
     found = load_file(tmp_path / "file")
     assert {name: array.tolist() for name, array in found.items()} == {"linear.weight": [[0, 2, 4], [1, 3, 5]]}
     assert found["linear.weight"].dtype == np.float32
+    header = int.from_bytes((tmp_path / "file").read_bytes()[:8], "little")
+    assert (8 + header) % 64 == 0
 
 
 # NumPy's logits.
