@@ -1,90 +1,222 @@
-"""Training throughput of `tiny`, side by side with transformers' GPT2LMHeadModel on the same batches, in one process.
+"""Training speed side by side: ours, the `llms-from-scratch` package's loop, and transformers' Trainer, each in its own process.
 
-    python benchmarks/training.py            prints a Markdown table; benchmarks/results/ holds recorded ones
+    pip install --no-deps llms-from-scratch       # it pins an old numpy
+    pip install accelerate                        # the Trainer wants it
+    python benchmarks/training.py --size 124M --steps 4 --batch-size 8
+    python benchmarks/training.py --size tiny --steps 30 --batch-size 4
 
-Both models have the same shape, weights drawn alike, AdamW, autocast and batches; tokens are real ones, without padding.
+All start from the same random weights and take the same batches of golf records (of rows of like length, in the vocabulary of
+`tiny`), the same rate and AdamW, no dropout, the loss on all positions. Tokens are real ones, without padding. The package
+trains in fp32, the only format it has; the Trainer as documented for speed on the device (bf16 on a CPU, fp16 on a GPU, SDPA,
+fused AdamW). The first two steps warm up and are not timed; the loss is that of the last steps' batches after training.
 """
 
 import argparse
+import json
 import platform
+import resource
+import subprocess
+import sys
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
 from itertools import islice
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from golf_nb_utils import environment, examples
-from golf_nb_utils.config import GPT_CONFIGS, DataConfig, TrainConfig
+from golf_nb_utils.config import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
 from golf_nb_utils.dataset import InstructionDataset, make_loader
 from golf_nb_utils.knowledge import load_knowledge
 from golf_nb_utils.model import GPTModel, init_weights
 from golf_nb_utils.prompts import format_example
 from golf_nb_utils.tokenizer import learn_bpe, load_tokenizer
-from golf_nb_utils.training import LossInReplica, make_optimizer, mean_loss
+from golf_nb_utils.training import LossInReplica, evaluate_loss, make_optimizer, mean_loss
+
+WARM_UP = 2
+RATE = 5e-5
+Batch = tuple[torch.Tensor, torch.Tensor]
 
 
-def tokens_per_second(step, batches) -> float:
-    """Time `step` on all batches but the first two, which warm it up."""
-    n_tokens, seconds = 0, 0.0
-    for index, (input_ids, targets) in enumerate(batches):
-        started = time.perf_counter()
-        step(input_ids, targets)
-        if index >= 2:
-            seconds += time.perf_counter() - started
-            n_tokens += int((targets != -100).sum())
-    return n_tokens / seconds
+class Clock:
+    """Hands out the batches and takes the time from the one that follows the warm-up to the end of the last."""
+
+    def __init__(self, batches: list[Batch]):
+        self.batches, self.started = batches, 0.0
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for number, batch in enumerate(self.batches):
+            if number == WARM_UP:
+                synchronize()
+                self.started = time.perf_counter()
+            yield batch
+
+    def stop(self) -> float:
+        synchronize()
+        return time.perf_counter() - self.started
+
+
+def synchronize() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def make_batches(config: GPTConfig, batch_size: int, steps: int) -> list[Batch]:
+    knowledge = load_knowledge(environment.knowledge_folder())
+    with TemporaryDirectory() as folder:
+        learn_bpe([format_example(record) for record in examples.vocabulary_records(knowledge)], GPT_CONFIGS["tiny"].n_vocab, folder)
+        tokenizer = load_tokenizer(folder)
+    n_records = max(400, 2 * (steps + WARM_UP) * batch_size)
+    records = examples.generate_records(knowledge, DataConfig(n_examples=n_records))["train"]
+    loader = make_loader(InstructionDataset(records, tokenizer, config.n_ctx), batch_size, tokenizer.eot_token, "all", seed=1)
+    return list(islice(loader, steps + WARM_UP))
+
+
+def ours(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
+    devices = environment.detect_devices()
+    module = LossInReplica(model.to(devices.device), devices.dtype)
+    optimizer = make_optimizer(model, TrainConfig(learning_rate=RATE))
+    scaler = torch.amp.GradScaler(devices.device.type, enabled=devices.needs_loss_scaling)
+    for input_ids, targets in clock:
+        loss = mean_loss(module, input_ids.to(devices.device), targets.to(devices.device))
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+    return clock.stop(), model
+
+
+def llms_from_scratch(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
+    from llms_from_scratch import ch05
+    from llms_from_scratch.ch04 import GPTModel as Theirs
+
+    config, device = model.config, environment.detect_devices().device
+    theirs = Theirs({
+        "vocab_size": config.n_vocab, "context_length": config.n_ctx, "emb_dim": config.n_embd, "n_heads": config.n_head,
+        "n_layers": config.n_layer, "drop_rate": 0.0, "qkv_bias": True,
+    })  # fmt: skip
+    pairs = []
+    with torch.no_grad():
+        theirs.tok_emb.weight.copy_(model.wte.weight)
+        theirs.pos_emb.weight.copy_(model.wpe.weight)
+        theirs.out_head.weight.copy_(model.wte.weight)
+        for a, b in zip(theirs.trf_blocks, model.h, strict=True):
+            for name, part in zip(("W_query", "W_key", "W_value"), range(3), strict=True):
+                layer, rows = getattr(a.att, name), slice(part * config.n_embd, (part + 1) * config.n_embd)
+                layer.weight.copy_(b.attn.c_attn.weight[rows])
+                layer.bias.copy_(b.attn.c_attn.bias[rows])
+            pairs += [(a.att.out_proj, b.attn.c_proj), (a.ff.layers[0], b.mlp.c_fc), (a.ff.layers[2], b.mlp.c_proj)]
+            pairs += [(a.norm1, b.ln_1), (a.norm2, b.ln_2)]
+        pairs.append((theirs.final_norm, model.ln_f))
+        for layer, source in pairs:
+            (layer.scale if hasattr(layer, "scale") else layer.weight).copy_(source.weight)
+            (layer.shift if hasattr(layer, "shift") else layer.bias).copy_(source.bias)
+    theirs.to(device)
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=RATE, weight_decay=0.1)
+    # The loop's own evaluation and sample are not what is compared.
+    ch05.generate_and_print_sample = lambda *arguments: None
+    ch05.evaluate_model = lambda *arguments: (0.0, 0.0)
+    ch05.train_model_simple(theirs, clock, None, optimizer, device, 1, 10**9, 1, "", None)
+    return clock.stop(), theirs
+
+
+def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
+    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+
+    config, devices = model.config, environment.detect_devices()
+    twin = GPT2LMHeadModel(GPT2Config(
+        vocab_size=config.n_vocab, n_positions=config.n_ctx, n_embd=config.n_embd, n_layer=config.n_layer, n_head=config.n_head,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
+    ))  # fmt: skip
+    with torch.no_grad():
+        for name, parameter in twin.transformer.named_parameters():
+            weight = model.get_parameter(name)
+            parameter.copy_(weight.T if "c_" in name and name.endswith("weight") else weight)
+
+    class Batches:
+        def __len__(self):
+            return len(clock)
+
+        def __iter__(self):
+            for input_ids, targets in clock:
+                # Its labels are not shifted: position t is the target of t - 1.
+                labels = torch.cat((torch.full_like(targets[:, :1], -100), targets), dim=1)
+                inputs = torch.cat((input_ids, targets[:, -1:].clamp(min=0)), dim=1)
+                yield {"input_ids": inputs.to(devices.device), "labels": labels.to(devices.device)}
+
+    class OwnBatches(Trainer):
+        def get_train_dataloader(self):
+            return Batches()
+
+    with TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder, max_steps=len(clock), learning_rate=RATE, lr_scheduler_type="constant", weight_decay=0.1, max_grad_norm=0.0,
+            optim="adamw_torch_fused", bf16=devices.dtype is torch.bfloat16, fp16=devices.dtype is torch.float16,
+            report_to=[], use_cpu=devices.n_gpus == 0, save_strategy="no", logging_strategy="no", disable_tqdm=True,
+        )  # fmt: skip
+        OwnBatches(twin, arguments).train()
+    return clock.stop(), twin
+
+
+WAYS = {"ours": ours, "llms-from-scratch": llms_from_scratch, "transformers' Trainer": transformers_trainer}
+
+
+@torch.no_grad()
+def final_loss(model: torch.nn.Module, batches: list[Batch]) -> float:
+    """The loss over all targets of the batches, in fp32, by any of the three models."""
+    device = next(model.parameters()).device
+    model.eval()
+    if isinstance(model, GPTModel):
+        return evaluate_loss(LossInReplica(model, torch.float32), batches, device)
+    total, count = 0.0, 0
+    for input_ids, targets in batches:
+        logits = model(input_ids.to(device))
+        logits = logits if isinstance(logits, torch.Tensor) else logits.logits
+        total += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum"))
+        count += int((targets != -100).sum())
+    return total / count
+
+
+def measure(way: str, size: str, batches_path: str) -> dict:
+    config, batches = GPT_CONFIGS[size], torch.load(batches_path)
+    model = GPTModel(config)
+    init_weights(model, seed=1)
+    seconds, trained = WAYS[way](model.train(), Clock(batches))
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    n_tokens = sum(int((targets != -100).sum()) for _, targets in batches[WARM_UP:])
+    return {"rate": n_tokens / seconds, "peak": peak, "loss": final_loss(trained, batches[-2:])}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=30)
-    steps = parser.parse_args().steps
-    config, train_config = GPT_CONFIGS["tiny"], TrainConfig.for_size("tiny")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="tiny", choices=list(GPT_CONFIGS))
+    parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--one", nargs=2, metavar=("WAY", "BATCHES"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(options.one[0], options.size, options.one[1])))
+        return
     devices = environment.detect_devices()
-    knowledge = load_knowledge(environment.knowledge_folder())
+    name = devices.names[0] if devices.n_gpus else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    print(f"{name}, torch {torch.__version__}, {devices.dtype}; {options.size}, batch {options.batch_size}, {options.steps} steps\n")
+    print("| way | tokens/s | ours is faster by | peak MiB | loss after |\n| --- | ---: | ---: | ---: | ---: |")
     with TemporaryDirectory() as folder:
-        learn_bpe([format_example(record) for record in examples.vocabulary_records(knowledge)], config.n_vocab, folder)
-        tokenizer = load_tokenizer(folder)
-    records = examples.generate_records(knowledge, DataConfig(n_examples=1000))["train"]
-    dataset = InstructionDataset(records, tokenizer, config.n_ctx)
-    loader = make_loader(dataset, train_config.batch_size, tokenizer.eot_token, "all", seed=1)
-    batches = list(islice(loader, steps + 2))
-
-    ours = GPTModel(config)
-    init_weights(ours, seed=1)
-    ours.to(devices.device)
-    module = LossInReplica(ours, devices.dtype)
-    our_optimizer = make_optimizer(ours, train_config)
-
-    def our_step(input_ids, targets):
-        mean_loss(module, input_ids.to(devices.device), targets.to(devices.device)).backward()
-        our_optimizer.step()
-        our_optimizer.zero_grad()
-
-    peer = GPT2LMHeadModel(GPT2Config(
-        vocab_size=config.n_vocab, n_positions=config.n_ctx, n_embd=config.n_embd, n_layer=config.n_layer, n_head=config.n_head,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
-    )).to(devices.device)  # fmt: skip
-    peer_optimizer = torch.optim.AdamW(peer.parameters(), lr=1e-3)
-
-    def peer_step(input_ids, targets):
-        labels = torch.full_like(input_ids, -100)
-        labels[:, 1:] = targets[:, :-1]
-        autocast = torch.autocast(devices.device.type, devices.dtype) if devices.dtype is not torch.float32 else nullcontext()
-        with autocast:
-            loss = peer(input_ids.to(devices.device), attention_mask=(input_ids != tokenizer.eot_token).long(), labels=labels).loss
-        loss.backward()
-        peer_optimizer.step()
-        peer_optimizer.zero_grad()
-
-    rates = {"golf_nb_utils": tokens_per_second(our_step, batches), "transformers": tokens_per_second(peer_step, batches)}
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}, {devices.dtype}")
-    print(f"{config}, batch {train_config.batch_size}, {steps} steps\n")
-    print("| loop | tokens/s | ratio |\n| --- | ---: | ---: |")
-    for name, rate in rates.items():
-        print(f"| {name} | {rate:,.0f} | {rate / rates['transformers']:.2f} |")
+        path = Path(folder) / "batches.pt"
+        torch.save(make_batches(GPT_CONFIGS[options.size], options.batch_size, options.steps), path)
+        first = None
+        for way in options.ways:
+            command = [sys.executable, __file__, "--size", options.size, "--one", way, str(path)]
+            row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+            first = first or row["rate"]
+            print(
+                f"| {way} | {row['rate']:,.0f} | {first / row['rate']:.2f} | {row['peak'] / 2**20:,.0f} | {row['loss']:.4f} |", flush=True
+            )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""Shared by several test modules: a byte tokenizer, small models with random weights, and their twins in transformers."""
+"""Shared by several test modules: a byte tokenizer, small models with random weights and their twins in transformers, impatience."""
+
+import signal
 
 import pytest
 import tiktoken
 import torch
 from hypothesis import settings
 
+from golf_nb_utils import transfer
 from golf_nb_utils.config import DataConfig
 from golf_nb_utils.examples import generate_records
 from golf_nb_utils.knowledge import KnowledgeBase, load_knowledge
@@ -82,3 +85,17 @@ def gpt2_twin(empty_twin):
         return twin
 
     return make
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """For hosts that are silent; elsewhere a busy machine must not be taken for one."""
+    monkeypatch.setattr(transfer, "TIMEOUT", (10, 0.25))
+
+
+@pytest.fixture
+def interruptible():
+    """Ctrl-C counts even where the tests run in the background, which shells start with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -58,25 +58,11 @@ def small_and_fast(monkeypatch):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """For hosts that are silent; elsewhere a busy machine must not be taken for one."""
-    monkeypatch.setattr(transfer, "TIMEOUT", (10, 0.2))
-
-
-@pytest.fixture
 def fault(request):
     """A fault by its name in FAULTS."""
     if "silent" in request.param:
         request.getfixturevalue("impatient")
     return FAULTS[request.param]
-
-
-@pytest.fixture
-def interruptible():
-    """Ctrl-C counts even where the tests run in the background, which shells start with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

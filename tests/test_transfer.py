@@ -54,20 +54,6 @@ def small_and_fast(monkeypatch):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """For hosts that are silent; elsewhere a busy machine must not be taken for one."""
-    monkeypatch.setattr(transfer, "TIMEOUT", (10, 0.25))
-
-
-@pytest.fixture
-def interruptible():
-    """Ctrl-C counts even where the tests run in the background, which shells start with it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.fixture
 def host():
     with Host({PATH: CONTENT}) as host:
         yield host
