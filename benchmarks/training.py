@@ -32,7 +32,7 @@ from golf_nb_utils.knowledge import load_knowledge
 from golf_nb_utils.model import GPTModel, init_weights
 from golf_nb_utils.prompts import format_example
 from golf_nb_utils.tokenizer import learn_bpe, load_tokenizer
-from golf_nb_utils.training import LossInReplica, evaluate_loss, make_optimizer, mean_loss
+from golf_nb_utils.training import LossInReplica, evaluate_loss, make_optimizer, mean_loss, wrap
 
 WARM_UP = 2
 RATE = 5e-5
@@ -78,7 +78,7 @@ def make_batches(config: GPTConfig, batch_size: int, steps: int) -> list[Batch]:
 
 def ours(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
     devices = environment.detect_devices()
-    module = LossInReplica(model.to(devices.device), devices.dtype)
+    module = wrap(model, devices)
     optimizer = make_optimizer(model, TrainConfig(learning_rate=RATE))
     scaler = torch.amp.GradScaler(devices.device.type, enabled=devices.needs_loss_scaling)
     for input_ids, targets in clock:

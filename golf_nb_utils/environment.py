@@ -1,5 +1,6 @@
 """Where am I: the host, its devices and number format with the reason, its folders, seeds and versions."""
 
+import ctypes
 import os
 import platform
 import random
@@ -128,6 +129,20 @@ def seed_everything(seed: int) -> None:
     """Seed Python and torch; nothing here draws from numpy."""
     random.seed(seed)
     torch.manual_seed(seed)
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep what is freed instead of returning every large tensor to the system, which pages it in anew.
+
+    For training on a CPU (measured: benchmarks/results); the process then holds the most that it ever needed. Returns whether
+    this took effect: only with glibc. Parameters: mallopt(3).
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):  # macOS, musl, Windows
+        return False
+    M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+    return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
 
 
 def versions(packages: tuple[str, ...] = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")) -> dict[str, str]:

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from golf_nb_utils.artifacts import write_text
 from golf_nb_utils.config import TrainConfig
-from golf_nb_utils.environment import Devices, is_headless
+from golf_nb_utils.environment import Devices, is_headless, keep_freed_memory
 from golf_nb_utils.model import GPTModel
 
 
@@ -76,6 +76,8 @@ class LossInReplica(nn.Module):
 def wrap(model: GPTModel, devices: Devices) -> nn.Module:
     """Move the model to its device and return the module that computes losses: replicated when there is more than one GPU."""
     model.to(devices.device)
+    if devices.device.type == "cpu":
+        keep_freed_memory()
     module = LossInReplica(model, devices.dtype)
     return nn.DataParallel(module, device_ids=list(devices.device_ids)) if devices.n_gpus > 1 else module
 

@@ -1,5 +1,6 @@
 """Where the code runs: hosts are faked by their variables, GPUs and disks by what torch and shutil would answer."""
 
+import platform
 import random
 import re
 import shutil
@@ -334,3 +335,39 @@ def test_the_peaks_are_those_of_this_process_and_of_its_largest_child():
     assert peak(said) > 300_000_000
     assert steps["children"]["process_bytes"] == pytest.approx(peak(Path("/proc/self/status").read_text()), rel=0.02)
     assert steps["children"]["child_bytes"] >= 0.98 * peak(said)
+
+
+FAULTS = """
+import resource, sys
+import torch
+from golf_nb_utils.environment import keep_freed_memory
+took_effect = len(sys.argv) > 1 and keep_freed_memory()
+def use():
+    for _ in range(10):
+        torch.ones(4_000_000)
+use()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use()
+print(int(took_effect), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a C library without mallopt")
+def test_freed_memory_that_is_kept_is_not_paged_in_anew():
+    runs = [
+        subprocess.run([sys.executable, "-c", FAULTS, *given], capture_output=True, text=True, check=True).stdout.split()
+        for given in ([], ["keep"])
+    ]
+    (_, usual), (took_effect, kept) = ([int(word) for word in run] for run in runs)
+    assert took_effect
+    # Ten tensors of 16 MB are 39,000 pages of 4 kB.
+    assert kept < 1000 < usual
+
+
+@pytest.mark.parametrize("error", [OSError, AttributeError, TypeError])
+def test_where_there_is_no_mallopt_nothing_happens(monkeypatch, error):
+    def missing(name):
+        raise error
+
+    monkeypatch.setattr(environment.ctypes, "CDLL", missing)
+    assert environment.keep_freed_memory() is False
