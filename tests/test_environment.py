@@ -345,7 +345,8 @@ took_effect = len(sys.argv) > 1 and keep_freed_memory()
 def use():
     for _ in range(5):
         torch.ones(12_000_000)
-use()
+for _ in range(5):
+    use()
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 use()
 print(int(took_effect), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
