@@ -27,7 +27,7 @@ import torch
 
 from golf_nb_utils import environment, examples
 from golf_nb_utils.config import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
-from golf_nb_utils.dataset import InstructionDataset, make_loader
+from golf_nb_utils.dataset import Batches, InstructionDataset
 from golf_nb_utils.knowledge import load_knowledge
 from golf_nb_utils.model import GPTModel, init_weights
 from golf_nb_utils.prompts import format_example
@@ -72,7 +72,7 @@ def make_batches(config: GPTConfig, batch_size: int, steps: int) -> list[Batch]:
         tokenizer = load_tokenizer(folder)
     n_records = max(400, 2 * (steps + WARM_UP) * batch_size)
     records = examples.generate_records(knowledge, DataConfig(n_examples=n_records))["train"]
-    loader = make_loader(InstructionDataset(records, tokenizer, config.n_ctx), batch_size, tokenizer.eot_token, "all", seed=1)
+    loader = Batches(InstructionDataset(records, tokenizer, config.n_ctx), batch_size, tokenizer.eot_token, "all", seed=1)
     return list(islice(loader, steps + WARM_UP))
 
 

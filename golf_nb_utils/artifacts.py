@@ -53,8 +53,8 @@ class Paths:
     def exported(self, model_size: str) -> Path:
         return self.models / f"gpt2-{model_size}-golf-feedback-transformers"
 
-    def interrupted_weights(self, model_size: str) -> Path:
-        return self.models / "checkpoints" / f"gpt2-{model_size}-interrupted.pth"
+    def run_states(self, model_size: str) -> Path:
+        return self.models / "checkpoints" / f"gpt2-{model_size}"
 
     def loss_plot(self, model_size: str) -> Path:
         return self.models / f"loss_plot_{model_size}.pdf"

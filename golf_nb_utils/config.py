@@ -221,10 +221,14 @@ class TrainConfig(_Settings):
     model_size: str = "124M"
     epochs: int = 2
     batch_size: int = 8
-    """Records per GPU and step."""
+    """Records per GPU and micro-batch."""
+    gradient_accumulation_steps: int = 1
+    """Micro-batches whose gradients are added before the weights change."""
     learning_rate: float = 5e-5
-    final_learning_rate_fraction: float = 1.0
-    """The rate falls linearly to this share of learning_rate by the last step; 1 keeps it fixed."""
+    schedule: str = "constant"
+    """How the rate goes on after the warm-up: `constant`, `linear` or `cosine`."""
+    final_learning_rate_fraction: float = 0.0
+    """The share of learning_rate that `linear` and `cosine` reach in the last step."""
     warmup_steps: int = 0
     weight_decay: float = 0.1
     beta2: float = 0.999
@@ -235,22 +239,50 @@ class TrainConfig(_Settings):
     loss_on: str = "all"
     """`all` positions, or the `response` alone."""
     context_length: int = 1024
+    method: str = "full"
+    """`full` trains every weight, `lora` low-rank additions to the matrices of the blocks."""
+    lora_rank: int = 16
+    activation_checkpointing: bool = False
+    """Blocks are computed again in the backward pass instead of being kept: a third more work, far less memory."""
+    strategy: str = "auto"
+    """`auto` (one device: plain, several GPUs: dp), `dp`, `ddp` or `fsdp`."""
     eval_freq: int = 10
     """Steps between two measurements of train and validation loss."""
     eval_batches: int = 5
     """Batches averaged in each such measurement."""
+    save_best: bool = True
+    """The weights with the lowest validation loss are what is saved in the end, not the last ones."""
+    early_stopping_patience: int = 0
+    """Training ends after so many evaluations without a better validation loss; 0 means never."""
+    save_every: int = 0
+    """Steps between two states to resume from; 0 leaves it to save_every_minutes."""
+    save_every_minutes: float = 10.0
+    """Minutes between two states to resume from; 0 leaves it to save_every."""
+    max_minutes: float = 0.0
+    """After so many minutes of this run the state is saved and training ends, to be continued by the next run; 0 means never."""
+    resume: bool = True
+    """Go on from the newest state of the same run; False begins anew and deletes what is there."""
+    tensorboard: bool = False
+    """Write the points of the log for TensorBoard, too."""
     seed: int = 123
     output_root: str = ""
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "eval_freq", "eval_batches", "context_length"):
+        for name in ("epochs", "batch_size", "gradient_accumulation_steps", "eval_freq", "eval_batches", "context_length", "lora_rank"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
         self._require("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
         self._require("final_learning_rate_fraction", 0 <= self.final_learning_rate_fraction <= 1, "between 0 and 1")
         self._require("beta2", 0 < self.beta2 < 1, "between 0 and 1")
-        for name in ("warmup_steps", "weight_decay", "max_grad_norm"):
+        for name in (
+            "warmup_steps", "weight_decay", "max_grad_norm", "early_stopping_patience", "save_every", "save_every_minutes", "max_minutes",
+        ):  # fmt: skip
             self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("schedule", self.schedule in ("constant", "linear", "cosine"), "'constant', 'linear' or 'cosine'")
         self._require("loss_on", self.loss_on in ("all", "response"), "'all' or 'response'")
+        self._require("method", self.method in ("full", "lora"), "'full' or 'lora'")
+        self._require("strategy", self.strategy in ("auto", "dp", "ddp", "fsdp"), "'auto', 'dp', 'ddp' or 'fsdp'")
+        # Sharding needs one number format for all weights of a block; LoRA keeps its frozen ones in half of it.
+        self._require("strategy", (self.method, self.strategy) != ("lora", "fsdp"), "'auto', 'dp' or 'ddp' with method 'lora'")
 
 
 @dataclass(frozen=True)
@@ -285,7 +317,8 @@ TINY_PRESET = {
         "topics_per_area": 1, "phrasings": 1, "all_scores_fraction": 0.15,
     },
     "TrainConfig": {
-        "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "final_learning_rate_fraction": 0.03, "warmup_steps": 100,
+        "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "warmup_steps": 100, "schedule": "linear",
+        "final_learning_rate_fraction": 0.03,
         "beta2": 0.97, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 100,
     },
     "SampleConfig": {"batch_size": 50},

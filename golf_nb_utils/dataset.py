@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import tiktoken
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from golf_nb_utils.prompts import format_input
 
@@ -69,43 +70,48 @@ def collate(batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all
     return inputs, targets
 
 
-class LengthBucketSampler(Sampler):
-    """Batches of rows of like length, so that little is padded; which rows meet, and the order of batches, come from the seed."""
+@dataclass(frozen=True)
+class Batches:
+    """The batches of a dataset, each of `batch_size` rows of like length, so that little is padded.
+
+    Which rows meet, and in which order the batches come, is drawn from the seed and the number of the epoch, and from nothing
+    else: so a run that was cut off finds its place again. Batches are (input ids, targets) as `collate` makes them.
+    """
+
+    dataset: InstructionDataset
+    batch_size: int
+    pad_id: int
+    loss_on: str
+    seed: int
 
     POOL = 20  # batches sorted together: small enough to stay random, large enough to pad little
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int):
-        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
-        self.epoch = 0
-
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size)
+        return -(-len(self.dataset.lengths) // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
-        rng = random.Random(f"{self.seed}/{self.epoch}")
-        self.epoch += 1
-        order = list(range(len(self.lengths)))
-        rng.shuffle(order)
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return self.epoch(0)
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Return the batches of an epoch, from the one with the index `start` on."""
+        for rows in self.order(number)[start:]:
+            yield collate([self.dataset[row] for row in rows], self.pad_id, self.loss_on)
+
+    def order(self, number: int) -> list[list[int]]:
+        """Return the rows of each batch of an epoch."""
+        lengths = self.dataset.lengths
+        rng = random.Random(f"{self.seed}/{number}")
+        rows = list(range(len(lengths)))
+        rng.shuffle(rows)
         batches = []
-        for start in range(0, len(order), self.POOL * self.batch_size):
-            pool = sorted(order[start : start + self.POOL * self.batch_size], key=self.lengths.__getitem__)
+        for start in range(0, len(rows), self.POOL * self.batch_size):
+            pool = sorted(rows[start : start + self.POOL * self.batch_size], key=lengths.__getitem__)
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         rng.shuffle(batches)
-        return iter(batches)
+        return batches
 
-
-def make_loader(dataset: InstructionDataset, batch_size: int, pad_id: int, loss_on: str, seed: int) -> DataLoader:
-    """Return a loader of collated, length-bucketed batches; each pass over it has another order, drawn from the seed."""
-    sampler = LengthBucketSampler(dataset.lengths, batch_size, seed)
-    return DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=lambda batch: collate(batch, pad_id, loss_on), pin_memory=torch.cuda.is_available()
-    )
-
-
-def padding_share(loader: DataLoader) -> float:
-    """Return the share of positions in one pass that are padding."""
-    sampler = loader.batch_sampler
-    lengths = sampler.lengths
-    batches = [[lengths[i] for i in batch] for batch in LengthBucketSampler(lengths, sampler.batch_size, sampler.seed)]
-    padded = sum(max(batch) * len(batch) for batch in batches)
-    return 1 - sum(lengths) / padded
+    def padding_share(self) -> float:
+        """Return the share of positions in one epoch that are padding."""
+        lengths = self.dataset.lengths
+        padded = sum(max(lengths[row] for row in rows) * len(rows) for rows in self.order(0))
+        return 1 - sum(lengths) / padded

@@ -145,6 +145,14 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_MAX, 0) and mallopt(M_TRIM_THRESHOLD, -1))
 
 
+def memory_peak(device_ids: tuple[int, ...]) -> int:
+    """Return the most bytes that this process has had: on the fullest of its GPUs, or without one in main memory (0 on Windows)."""
+    if device_ids:
+        return max(torch.cuda.max_memory_allocated(index) for index in device_ids)
+    # Kibibytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) if resource else 0
+
+
 def versions(packages: tuple[str, ...] = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")) -> dict[str, str]:
     """Return the installed versions, Python's own among them; `-` for a package that is not installed."""
     found = {"python": platform.python_version()}

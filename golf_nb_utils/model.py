@@ -7,8 +7,10 @@ stores them, [out, in], so the converter transposes.
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from golf_nb_utils.config import GPTConfig
+from golf_nb_utils.cross_entropy import summed_cross_entropy
 
 
 class KVCache:
@@ -49,8 +51,29 @@ class Attention(nn.Module):
             cache.write(layer, positions, key, value)
         if mask is not None:
             key, value = cache.read(layer, mask.shape[-1])
-        y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+        if mask is None and query.device.type == "cpu" and query.dtype is torch.bfloat16:
+            y = causal_attention(query, key, value)
+        else:
+            y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
         return self.c_proj(y.transpose(1, 2).reshape(batch, length, width))
+
+
+def causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Return what F.scaled_dot_product_attention(..., is_causal=True) does; all are (batch, heads, length, head size).
+
+    On CPUs with bfloat16 instructions torch's own kernel makes a training step of 124M 12 % slower than these batched products.
+    256 queries at a time see no key after the last of them: half of the scores are never computed, nor kept for the backward pass.
+    """
+    batch, heads, length, size = query.shape
+    query, key, value = (tensor.reshape(batch * heads, length, size) for tensor in (query, key, value))
+    parts = []
+    for start in range(0, length, 256):
+        rows = query[:, start : start + 256]
+        end = start + rows.shape[1]
+        future = rows.new_full((rows.shape[1], end), -torch.inf).triu(start + 1)
+        scores = torch.baddbmm(future, rows, key[:, :end].transpose(1, 2), alpha=size**-0.5)
+        parts.append(scores.softmax(dim=-1) @ value[:, :end])
+    return torch.cat(parts, dim=1).view(batch, heads, length, size)
 
 
 class MLP(nn.Module):
@@ -88,6 +111,8 @@ class GPTModel(nn.Module):
         self.wpe = nn.Embedding.from_pretrained(torch.zeros(config.n_ctx, config.n_embd), freeze=False)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
+        # Activation checkpointing: a third more work, and of a block only its input is kept for the backward pass.
+        self.recompute_blocks = False
 
     def hidden(self, input_ids: torch.Tensor, cache: KVCache | None = None, positions: torch.Tensor | None = None) -> torch.Tensor:
         """Return the final hidden states, (batch, length, n_embd), of token ids, (batch, length).
@@ -110,7 +135,10 @@ class GPTModel(nn.Module):
             mask = (seen <= positions)[:, None, None, :]
         x = self.wte(input_ids) + self.wpe(positions)
         for layer, block in enumerate(self.h):
-            x = block(x, layer, cache, positions, mask)
+            if self.recompute_blocks and cache is None and torch.is_grad_enabled():
+                x = checkpoint(block, x, layer, cache, positions, mask, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = block(x, layer, cache, positions, mask)
         return self.ln_f(x)
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -125,12 +153,11 @@ class GPTModel(nn.Module):
         """Return (sum of the cross-entropies, number of labelled positions), both of shape (1,).
 
         `targets`, (batch, length), is -100 where nothing is to be learnt; only the other rows pass the head, whose
-        n_vocab columns are the largest tensor of all. A sum and a count, and not a mean, so that the replicas of
+        logits are never held together (summed_cross_entropy). A sum and a count, and not a mean, so that the replicas of
         DataParallel can be added: a mean of means weighs their tokens wrongly.
         """
         labelled = targets != -100
-        logits = self.head(self.hidden(input_ids)[labelled])
-        loss = F.cross_entropy(logits.float(), targets[labelled], reduction="sum")
+        loss = summed_cross_entropy(self.hidden(input_ids)[labelled], self.wte.weight, targets[labelled])
         return loss.view(1), labelled.sum().view(1)
 
 

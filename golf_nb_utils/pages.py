@@ -1,8 +1,11 @@
 """Self-contained HTML pages: one style, figures as embedded pictures, every text escaped."""
 
 import base64
+import difflib
 import html
 import io
+import re
+from itertools import pairwise
 
 from matplotlib.figure import Figure
 
@@ -46,3 +49,31 @@ def picture(name: str, figure: Figure) -> str:
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")
     encoded = base64.b64encode(buffer.getvalue()).decode()
     return f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{encoded}">'
+
+
+def samples_table(samples: list[list[str]]) -> str:
+    """Return an HTML table of answers: a row for each prompt, a column before training and after each epoch.
+
+    `samples[n][i]` is the answer to prompt i after n epochs; words that differ from the column before are marked.
+    """
+    head = "".join(f"<th>{'before training' if number == 0 else f'after epoch {number}'}</th>" for number in range(len(samples)))
+    rows = []
+    for answers in zip(*samples, strict=True):
+        cells = [html.escape(answers[0]), *(_marked(before, after) for before, after in pairwise(answers))]
+        style = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere"
+        rows.append("<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell in cells) + "</tr>")
+    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+
+
+def _marked(before: str, after: str) -> str:
+    """`after` as HTML, with the words that are not in `before` at that place in <mark>; if nearly all differ, nothing is marked."""
+    # The blanks stay with their words, so that lines are kept.
+    old, new = (re.findall(r"\S+\s*", text) for text in (before, after))
+    matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
+    if matcher.ratio() < 0.2:
+        return html.escape(after)
+    parts = []
+    for kind, _, _, start, end in matcher.get_opcodes():
+        text = html.escape("".join(new[start:end]))
+        parts.append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
+    return "".join(parts)

@@ -12,9 +12,9 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.environment import is_headless
 from golf_nb_utils.evaluation import CHECKS
+from golf_nb_utils.history import History
 from golf_nb_utils.model import GPTModel
 from golf_nb_utils.phrases import SEVERITY_EDGES
-from golf_nb_utils.training import History
 
 GREEN, GOLD, GREY, RUST = "#2f6f4e", "#d9a441", "#8a949b", "#b4532a"
 SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": RUST}
@@ -131,18 +131,25 @@ def plot_weight_scales(model: GPTModel) -> Figure:
 
 
 def plot_losses(history: History) -> Figure:
-    """Return train and validation loss over the steps, with the tokens seen on the upper axis."""
+    """Return train and validation loss over the steps, with the epochs marked and the tokens seen on the upper axis."""
     figure, (axis,) = _figure(8, 3.8)
     axis.plot(history.steps, history.train_loss, color=GREEN, label="train")
     axis.plot(history.steps, history.val_loss, color=GOLD, linestyle="--", label="validation")
     axis.set(xlabel="optimizer steps", ylabel="cross-entropy per token", ylim=(0, None))
+    if history.best_step:
+        label = f"lowest validation loss, step {history.best_step:,}"
+        axis.plot(history.best_step, history.best_val_loss, "o", color=GOLD, markersize=6, label=label)
     axis.legend(frameon=False)
+    for epoch in range(1, history.n_steps // history.n_per_epoch + 1 if history.n_per_epoch else 0):
+        axis.axvline(epoch * history.n_per_epoch, color=GREY, linewidth=0.8, zorder=0)
+        place = {"xycoords": axis.get_xaxis_transform(), "ha": "right", "va": "bottom", "fontsize": 8, "color": GREY}
+        axis.annotate(f"epoch {epoch} ", (epoch * history.n_per_epoch, 0.02), **place)
     if history.steps:
         tokens_per_step = history.tokens[-1] / history.steps[-1]
         upper = axis.secondary_xaxis(
             "top", functions=(lambda step: step * tokens_per_step / 1e6, lambda seen: seen * 1e6 / tokens_per_step)
         )
-        upper.set_xlabel("million tokens seen")
+        upper.set_xlabel("million labelled tokens seen")
     return figure
 
 

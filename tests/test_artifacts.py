@@ -43,7 +43,7 @@ def test_every_path_is_the_one_the_design_promises(tmp_path):
     }
     for path, expected in relative.items():
         assert path == tmp_path / "experimental" / expected
-    assert paths.interrupted_weights("124M").parent == tmp_path / "experimental" / "golf_feedback_models" / "checkpoints"
+    assert paths.run_states("124M").parent == tmp_path / "experimental" / "golf_feedback_models" / "checkpoints"
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError("disk full")])

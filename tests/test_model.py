@@ -1,10 +1,14 @@
 """The model against the GPT2LMHeadModel of transformers, and what its cache and its padding promise."""
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
 import pytest
 import torch
+from torch.nn import functional as F
 
 from golf_nb_utils.config import GPTConfig
-from golf_nb_utils.model import GPTModel, KVCache, init_weights
+from golf_nb_utils.model import GPTModel, KVCache, causal_attention, init_weights
 
 # Head size 6, an odd vocabulary, as many layers as 124M.
 CONFIG = GPTConfig(n_vocab=61, n_ctx=16, n_embd=24, n_head=4, n_layer=12)
@@ -58,6 +62,99 @@ def test_the_loss_equals_that_of_transformers_and_ignores_unlabelled_positions(m
     assert loss.shape == count.shape == (1,)
     assert count.item() == 5 + 6 + 9
     assert (loss / count).item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_the_loss_and_every_gradient_of_a_padded_batch_equal_those_of_transformers(random_model, gpt2_twin, recompute):
+    model = random_model(GPTConfig(n_vocab=61, n_ctx=16, n_embd=24, n_head=4, n_layer=2))
+    model.recompute_blocks = recompute
+    twin = gpt2_twin(model)
+    lengths = torch.tensor([16, 9, 12])
+    padding = torch.arange(16) >= lengths[:, None]
+    input_ids = tokens(3, 16).masked_fill(padding, 0)
+    labels = input_ids.masked_fill(padding, -100)
+    # transformers shifts the labels by itself; here the targets are one position ahead already.
+    loss, count = model.loss_sum(input_ids, torch.cat([labels[:, 1:], torch.full((3, 1), -100)], dim=1))
+    expected = twin(input_ids, attention_mask=(~padding).long(), labels=labels).loss
+    (loss / count).backward()
+    expected.backward()
+    assert count.item() == lengths.sum() - 3
+    assert (loss / count).item() == pytest.approx(expected.item(), rel=1e-5)
+    theirs = {name.removeprefix("transformer."): parameter.grad for name, parameter in twin.named_parameters()}
+    for name, parameter in model.named_parameters():
+        gradient = theirs.pop(name)
+        gradient = gradient.T if "c_" in name and name.endswith("weight") else gradient
+        assert (parameter.grad - gradient).norm() <= 1e-5 * gradient.norm(), name
+    assert not theirs
+
+
+def loss_and_gradients(model, input_ids, targets, dtype=torch.float32):
+    with torch.autocast("cpu", dtype) if dtype is not torch.float32 else nullcontext():
+        loss, _ = model.loss_sum(input_ids, targets)
+    return loss.detach(), *torch.autograd.grad(loss, list(model.parameters()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_recomputing_the_blocks_changes_no_bit_and_keeps_little_for_the_backward_pass(random_model, dtype):
+    model, input_ids, targets = random_model(CONFIG), tokens(3, 10), tokens(3, 10, seed=2)
+    results, kept = [], []
+    for model.recompute_blocks in (False, True):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda tensor, sizes=sizes: sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
+        ):
+            results.append(loss_and_gradients(model, input_ids, targets, dtype))
+        kept.append(sum(sizes))
+    assert all(map(torch.equal, *results))
+    assert kept[1] < kept[0] / 5
+
+
+def test_recomputed_blocks_neither_disturb_the_cache_nor_run_where_there_is_no_gradient(random_model):
+    model, input_ids = random_model(CONFIG), tokens(2, 9)
+    expected = model.hidden(input_ids).detach()
+    model.recompute_blocks = True
+    cache = KVCache(CONFIG, 2, 9, input_ids.device, torch.float32)
+    with torch.inference_mode():
+        assert torch.equal(model.hidden(input_ids), expected)
+        model.hidden(input_ids[:, :8], cache)
+        last = model.hidden(input_ids[:, 8:], cache, torch.full((2, 1), 8))
+    torch.testing.assert_close(last[:, 0], expected[:, 8], atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_replicas_in_threads_give_the_loss_and_gradients_of_one_after_the_other(random_model, dtype):
+    # As DataParallel runs them: autocast is opened in each thread, and the backward pass runs outside of it.
+    model = random_model(CONFIG)
+    model.recompute_blocks = True
+    halves = [(tokens(2, 10, seed=seed), tokens(2, 10, seed=seed + 10)) for seed in (1, 2)]
+    expected = [loss_and_gradients(model, *half, dtype) for half in halves]
+    with ThreadPoolExecutor(2) as threads:
+        assert all(
+            torch.equal(ours, theirs)
+            for results, one in zip(threads.map(lambda half: loss_and_gradients(model, *half, dtype), halves), expected, strict=True)
+            for ours, theirs in zip(results, one, strict=True)
+        )
+
+
+def test_bfloat16_is_as_near_to_fp32_as_that_of_transformers(model, twin):
+    input_ids, targets = tokens(3, 16), tokens(3, 16, seed=2)
+    exact = twin(input_ids).logits
+    with torch.autocast("cpu", torch.bfloat16):
+        theirs = twin(input_ids).logits.float()
+    expected = F.cross_entropy(exact.flatten(0, 1), targets.flatten(), reduction="sum")
+    error = (F.cross_entropy(theirs.flatten(0, 1), targets.flatten(), reduction="sum") - expected).abs()
+    loss, *_ = loss_and_gradients(model, input_ids, targets, torch.bfloat16)
+    assert (loss - expected).abs() <= 2 * error
+
+
+@pytest.mark.parametrize("length", [1, 255, 256, 257, 600])
+def test_attention_in_parts_equals_that_of_torch(length):
+    generator = torch.Generator().manual_seed(length)
+    inputs = [torch.randn(2, 3, length, 4, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(3)]
+    ours, theirs = causal_attention(*inputs), F.scaled_dot_product_attention(*inputs, is_causal=True)
+    torch.testing.assert_close(ours, theirs)
+    weights = torch.randn(ours.shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(torch.autograd.grad(ours, inputs, weights), torch.autograd.grad(theirs, inputs, weights))
 
 
 def test_a_batch_without_labels_costs_nothing_and_can_be_differentiated(model):
