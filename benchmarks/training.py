@@ -4,6 +4,7 @@
     pip install accelerate                        # the Trainer wants it
     python benchmarks/training.py --size 124M --steps 4 --batch-size 8
     python benchmarks/training.py --size tiny --steps 30 --batch-size 4
+    python benchmarks/training.py --scaling --steps 2
 
 All start from the same random weights and take the same batches of golf records (of rows of like length, in the vocabulary of
 `tiny`), the same rate and AdamW, no dropout, the loss on all positions. Tokens are real ones, without padding. The package
@@ -13,12 +14,14 @@ fused AdamW). The first two steps warm up and are not timed; the loss is that of
 
 import argparse
 import json
+import os
 import platform
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,15 +31,22 @@ import torch
 from golf_nb_utils import environment, examples
 from golf_nb_utils.config import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
 from golf_nb_utils.dataset import Batches, InstructionDataset
+from golf_nb_utils.history import History
 from golf_nb_utils.knowledge import load_knowledge
 from golf_nb_utils.model import GPTModel, init_weights
 from golf_nb_utils.prompts import format_example
 from golf_nb_utils.tokenizer import learn_bpe, load_tokenizer
-from golf_nb_utils.training import LossInReplica, evaluate_loss, make_optimizer, mean_loss, wrap
+from golf_nb_utils.training import LossInReplica, evaluate_loss, train
 
 WARM_UP = 2
 RATE = 5e-5
 Batch = tuple[torch.Tensor, torch.Tensor]
+# FLOP a second of dense FP16 products with tensor cores, by NVIDIA's data sheets.
+PEAKS = {"Tesla T4": 65e12, "A100": 312e12, "L4": 121e12, "H100": 989e12, "H200": 989e12}
+SCALING = (
+    *(("tiny", batch, length) for batch in (1, 4, 16) for length in (128, 512)), ("124M", 1, 256), ("124M", 2, 256), ("124M", 4, 256),
+    ("124M", 8, 256), ("124M", 4, 128), ("124M", 4, 512), ("124M", 2, 1024), ("355M", 2, 256),
+)  # fmt: skip
 
 
 class Clock:
@@ -76,18 +86,41 @@ def make_batches(config: GPTConfig, batch_size: int, steps: int) -> list[Batch]:
     return list(islice(loader, steps + WARM_UP))
 
 
+class Done(Exception):
+    """The last step was taken: the evaluation after it is not what is timed."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What `train` takes for the batches of an epoch, with the clock's."""
+
+    clock: Iterable[Batch]
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.clock)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(())
+
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        return iter(self.clock)
+
+
 def ours(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
-    devices = environment.detect_devices()
-    module = wrap(model, devices)
-    optimizer = make_optimizer(model, TrainConfig(learning_rate=RATE))
-    scaler = torch.amp.GradScaler(devices.device.type, enabled=devices.needs_loss_scaling)
-    for input_ids, targets in clock:
-        loss = mean_loss(module, input_ids.to(devices.device), targets.to(devices.device))
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-    return clock.stop(), model
+    """The loop of notebook 03 as it is, without its evaluation and its states."""
+    n_rows, seconds = len(clock.batches[0][0]), []
+    config = TrainConfig(epochs=1, batch_size=n_rows, learning_rate=RATE, eval_freq=10**9, save_every_minutes=0, save_best=False)
+
+    def stop_after_the_last(history: History, loss: float) -> None:
+        if history.n_steps == history.n_planned:
+            seconds.append(clock.stop())
+            raise Done
+
+    with TemporaryDirectory() as folder, suppress(Done):
+        batches, devices = dict.fromkeys(("train", "val"), Given(clock, n_rows)), environment.detect_devices()
+        train(model, batches, config, devices, Path(folder) / "states", Path(folder) / "log", {}, on_step=stop_after_the_last)
+    return seconds[0], model
 
 
 def llms_from_scratch(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
@@ -186,9 +219,58 @@ def measure(way: str, size: str, batches_path: str) -> dict:
     model = GPTModel(config)
     init_weights(model, seed=1)
     seconds, trained = WAYS[way](model.train(), Clock(batches))
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = environment.memory_peak(environment.detect_devices().device_ids)
     n_tokens = sum(int((targets != -100).sum()) for _, targets in batches[WARM_UP:])
-    return {"rate": n_tokens / seconds, "peak": peak, "loss": final_loss(trained, batches[-2:])}
+    length = max(len(row) for row in batches[-1][0])
+    rate = n_tokens / seconds
+    utilisation = rate * flops_per_token(config, length) / matrix_product_rate()
+    return {"rate": rate, "peak": peak, "loss": final_loss(trained, batches[-2:]), "utilisation": utilisation}
+
+
+def flops_per_token(config: GPTConfig, length: int) -> float:
+    """Forward and backward: 6 a parameter but the positions', and 12 n_layer n_embd length for attention (PaLM, appendix B)."""
+    return 6 * (config.n_parameters - config.n_ctx * config.n_embd) + 12 * config.n_layer * config.n_embd * length
+
+
+def matrix_product_rate() -> float:
+    """FLOP a second of a product in the format that training takes: a GPU's by its data sheet, a CPU's as it does GPT-2's own."""
+    devices = environment.detect_devices()
+    for name, rate in PEAKS.items():
+        if name in devices.names[0]:
+            return rate
+    size = (8192, 8192, 8192) if devices.n_gpus else (2560, 768, 3072)
+    left, right = (torch.randn(rows, size[1], device=devices.device, dtype=devices.dtype) for rows in (size[0], size[2]))
+    best = float("inf")
+    for _ in range(6):
+        synchronize()
+        started = time.perf_counter()
+        torch.nn.functional.linear(left, right)
+        synchronize()
+        best = min(best, time.perf_counter() - started)
+    return 2 * size[0] * size[1] * size[2] / best
+
+
+def row_of(way: str, size: str, batches: list[Batch]) -> dict:
+    """One way in a process of its own, so that its peak is its own."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "batches.pt"
+        torch.save(batches, path)
+        command = [sys.executable, __file__, "--size", size, "--one", way, str(path)]
+        return json.loads(
+            subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "GOLF_HEADLESS": "1"}
+            ).stdout.splitlines()[-1]
+        )
+
+
+def scaling(steps: int) -> None:
+    """Ours alone, over model size, batch and length, with rows of random tokens."""
+    print("| size | batch | length | tokens/s | of the product's rate | peak MiB |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    for size, batch_size, length in SCALING:
+        ids = torch.randint(GPT_CONFIGS[size].n_vocab, (steps + WARM_UP, batch_size, length + 1))
+        row = row_of("ours", size, [(rows[:, :-1].clone(), rows[:, 1:].clone()) for rows in ids])
+        cells = f"{row['rate']:,.0f} | {row['utilisation']:.0%} | {row['peak'] / 2**20:,.0f}"
+        print(f"| {size} | {batch_size} | {length} | {cells} |", flush=True)
 
 
 def main() -> None:
@@ -197,6 +279,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--scaling", action="store_true", help="ours alone over model size, batch and length")
     parser.add_argument("--one", nargs=2, metavar=("WAY", "BATCHES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
@@ -204,19 +287,23 @@ def main() -> None:
         return
     devices = environment.detect_devices()
     name = devices.names[0] if devices.n_gpus else f"{platform.machine()}, {torch.get_num_threads()} threads"
-    print(f"{name}, torch {torch.__version__}, {devices.dtype}; {options.size}, batch {options.batch_size}, {options.steps} steps\n")
-    print("| way | tokens/s | ours is faster by | peak MiB | loss after |\n| --- | ---: | ---: | ---: | ---: |")
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "batches.pt"
-        torch.save(make_batches(GPT_CONFIGS[options.size], options.batch_size, options.steps), path)
-        first = None
-        for way in options.ways:
-            command = [sys.executable, __file__, "--size", options.size, "--one", way, str(path)]
-            row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-            first = first or row["rate"]
-            print(
-                f"| {way} | {row['rate']:,.0f} | {first / row['rate']:.2f} | {row['peak'] / 2**20:,.0f} | {row['loss']:.4f} |", flush=True
-            )
+    print(f"{name}, torch {torch.__version__}, {devices.dtype}, products at {matrix_product_rate() / 1e9:,.0f} GFLOP/s\n")
+    if options.scaling:
+        scaling(options.steps)
+        return
+    print(f"{options.size}, batch {options.batch_size}, {options.steps} steps\n")
+    print(
+        "| way | tokens/s | ours is faster by | of the product's rate | peak MiB | loss after |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    )
+    batches = make_batches(GPT_CONFIGS[options.size], options.batch_size, options.steps)
+    first = None
+    for way in options.ways:
+        row = row_of(way, options.size, batches)
+        first = first or row["rate"]
+        cells = (
+            f"{row['rate']:,.0f} | {first / row['rate']:.2f} | {row['utilisation']:.0%} | {row['peak'] / 2**20:,.0f} | {row['loss']:.4f}"
+        )
+        print(f"| {way} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ def summed_cross_entropy(hidden: torch.Tensor, weight: torch.Tensor, targets: to
 
     `hidden` is (rows, n_embd), `weight` (n_vocab, n_embd), `targets` (rows,) of token ids; no rows give 0. The products are in
     autocast's format where it is on, as F.linear's are; softmax and sums are in fp32.
-    The gradient of a row's logits is softmax - one_hot(target). It is made, and multiplied on to `hidden` and `weight`, in the
-    same pass as the loss, so that no logits are kept or computed twice.
+    The gradient of a row's logits is softmax - one_hot(target). In fp32 and bf16 it is made, and multiplied on to `hidden` and
+    `weight`, in the same pass as the loss, so that no logits are kept or computed twice.
 
     Raises:
         RuntimeError: in the backward pass, when it is to be differentiated itself, or in fp32 and bf16 when it is run twice.

@@ -134,7 +134,7 @@ def joined(strategy: str, devices: Devices) -> Iterator[tuple[Workers, Devices]]
         yield Workers(strategy, rank, count), devices
     except Exception:
         # So short that the pipe takes it whole, between the lines of other workers.
-        say(failed=traceback.format_exc()[-3000:])
+        say(failed=traceback.format_exc(limit=-6)[-3500:])
         raise
     # Not after an error: with NCCL this waits for workers that may be gone.
     dist.destroy_process_group()
@@ -204,12 +204,13 @@ def _message(line: str) -> dict:
 
 def _reason(failures: list[str], printed: str) -> str:
     """Why the workers failed: what the first of them said of it, or what was printed before torchrun's own report."""
-    killed = re.search(r"Signal \d+ \((SIG\w+)\) received by PID", printed)
-    if killed:
+    # The signals before are those of torchrun, which ends the other workers.
+    killed = re.search(r"Root Cause.*Signal \d+ \((SIG\w+)\) received by PID", printed, re.DOTALL)
+    if killed and killed[1] != "SIGTERM":
         reason = "the system's memory is full" if killed[1] == "SIGKILL" else "a library or a device fails"
         return f"a worker was ended by {killed[1]}, as happens when {reason}."
     if failures:
         return failures[0].strip()
     lines = printed.splitlines()
     of_torchrun = next((number for number, line in enumerate(lines) if "distributed/elastic" in line), 0) or len(lines)
-    return "\n".join(lines[:of_torchrun][-40:])
+    return "\n".join(lines[:of_torchrun][-40:]) or "torchrun itself was ended."

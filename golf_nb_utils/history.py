@@ -110,6 +110,7 @@ def summary(history: History, padding_share: float) -> str:
         "time               " + ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in history.phases.items()),
         f"peak memory        {history.peak_bytes / 2**30:.1f} GiB",
         f"steps left out     {history.n_skipped} (loss or gradient not finite)",
-        f"lowest val. loss   {history.best_val_loss:.4f} after step {history.best_step:,}",
     ]
+    if history.best_step:
+        lines.append(f"lowest val. loss   {history.best_val_loss:.4f} after step {history.best_step:,}")
     return "\n".join(lines + [f"step {step:<13,} {sentence}" for step, sentence in history.events])

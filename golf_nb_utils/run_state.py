@@ -33,9 +33,11 @@ def save_state(folder: Path, step: int, state: dict, identity: dict, best: tuple
         files[f"best-{best[0]:08}.pt"] = best[1]
     # The oldest goes first: the newest whole one stays, and no third has to fit on the disk.
     _keep(folder, [path for path in _described(folder) if path != described][: N_KEPT - 1])
+    known = {name: sha256 for path in _described(folder) for name, sha256 in (_read(path) or ({},))[0].items()}
     try:
         for name, content in files.items():
-            if name.startswith("state") or not (folder / name).is_file():
+            # Best weights that an earlier state has, too, are not written again, if they still are what they were.
+            if name not in known or not _is_whole(folder / name, known[name]):
                 write_with(folder / name, lambda temporary, content=content: _write(temporary, content))
         hashes = {name: sha256_file(folder / name) for name in files}
         write_json(described, {"step": step, "identity": identity, "files": hashes})
@@ -59,14 +61,10 @@ def load_state(folder: Path, identity: dict) -> tuple[dict, dict | None, list[st
     """
     remarks = []
     for described in _described(folder):
-        try:
-            about = json.loads(described.read_text(encoding="utf-8"))
-            hashes, found = dict(about["files"]), dict(about["identity"])
-        except (ValueError, TypeError, KeyError):
-            hashes, found, damaged = {}, identity, described.name
-        else:
-            wrong = (name for name, sha256 in hashes.items() if not (folder / name).is_file() or sha256_file(folder / name) != sha256)
-            damaged = next(wrong, "")
+        about = _read(described)
+        hashes, found = about or ({}, identity)
+        wrong = (name for name, sha256 in hashes.items() if not _is_whole(folder / name, sha256))
+        damaged = next(wrong, "") if about else described.name
         differing = sorted(name for name in {*found, *identity} if found.get(name) != identity.get(name))
         if differing:
             name = differing[0]
@@ -98,6 +96,20 @@ def _write(temporary: Path, content: dict) -> None:
         torch.save(content, file)
 
 
+def _read(described: Path) -> tuple[dict, dict] | None:
+    """The hashes by file name, and the identity, in the JSON file of a state; None if it is damaged."""
+    try:
+        about = json.loads(described.read_text(encoding="utf-8"))
+        hashes, identity = dict(about["files"]), dict(about["identity"])
+    except (ValueError, TypeError, KeyError):
+        return None
+    return (hashes, identity) if described.with_suffix(".pt").name in hashes else None
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    return path.is_file() and sha256_file(path) == sha256
+
+
 def _step(described: Path) -> int:
     return int(described.stem.removeprefix("state-"))
 
@@ -110,11 +122,8 @@ def _described(folder: Path) -> list[Path]:
 def _keep(folder: Path, kept: list[Path]) -> None:
     names = set()
     for described in kept:
-        names.add(described.name)
-        try:
-            names |= set(json.loads(described.read_text(encoding="utf-8"))["files"])
-        except (ValueError, TypeError, KeyError):
-            names.discard(described.name)
+        about = _read(described)
+        names |= {described.name, *about[0]} if about else set()
     # A state's JSON file goes before what it describes.
     for pattern in ("state-*.json", "state-*.pt", "best-*.pt", ".state-*", ".best-*"):
         for path in folder.glob(pattern):

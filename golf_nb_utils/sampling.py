@@ -60,7 +60,8 @@ def generate_batch(
     return [torch.tensor(tokens, dtype=torch.int64) for tokens in new_tokens]
 
 
-@torch.inference_mode()
+# Not inference_mode: what FSDP gathers in it cannot be trained on afterwards.
+@torch.no_grad()
 def stream_batch(
     model: GPTModel,
     prompts: list[torch.Tensor],

@@ -580,6 +580,7 @@ def train_in_workers(
     if interrupted:
         kept = f"the state is in {folder}: run this again to go on" if any(folder.glob("state-*.json")) else "no state had been saved yet"
         raise TrainingInterrupted(f"stopped by hand after {history.n_steps} of {history.n_planned} steps; {kept}.")
+    job_path.unlink()
     state, best, _ = load_state(folder, run_identity(model, config, identity))
     model.load_state_dict(best if config.save_best and best else state["weights"], strict=False)
     return history

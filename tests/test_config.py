@@ -111,8 +111,35 @@ def test_a_gpt2_size_is_trained_with_the_settings_the_design_promises(size):
     assert (config.epochs, config.batch_size, config.learning_rate) == (2, 8, 5e-5)
     assert (config.weight_decay, config.beta2, config.mixed_precision) == (0.1, 0.999, True)
     assert (config.eval_freq, config.context_length, config.loss_on) == (10, 1024, "all")
-    assert (config.final_learning_rate_fraction, config.warmup_steps) == (1.0, 0), "the learning rate is fixed"
+    assert (config.schedule, config.warmup_steps) == ("constant", 0), "the learning rate is fixed"
     assert config.max_grad_norm == 0, "gradients are not clipped"
+    assert (config.gradient_accumulation_steps, config.method, config.strategy) == (1, "full", "auto")
+    assert (config.activation_checkpointing, config.early_stopping_patience, config.max_minutes) == (False, 0, 0)
+
+
+@pytest.mark.parametrize("size", ["tiny", *REAL_SIZES])
+def test_a_run_is_saved_every_ten_minutes_goes_on_where_it_was_and_keeps_its_best_weights(size):
+    config = TrainConfig.for_size(size)
+    assert (config.save_every, config.save_every_minutes, config.resume, config.save_best) == (0, 10, True, True)
+
+
+def test_tiny_warms_up_and_falls_down_a_line_to_its_final_share():
+    config = TrainConfig.for_size("tiny")
+    assert (config.schedule, config.final_learning_rate_fraction) == ("linear", 0.03)
+    assert config.warmup_steps > 0
+
+
+def test_low_rank_additions_are_not_sharded():
+    with pytest.raises(ConfigError, match=r"TrainConfig\.strategy must be 'auto', 'dp' or 'ddp' with method 'lora', found 'fsdp'"):
+        TrainConfig.for_size("124M", method="lora", strategy="fsdp")
+    for strategy in ("auto", "dp", "ddp"):
+        assert TrainConfig(method="lora", strategy=strategy).lora_rank == 16
+    assert TrainConfig(method="full", strategy="fsdp").strategy == "fsdp"
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_every_schedule_is_known_by_name(schedule):
+    assert TrainConfig.for_size("124M", schedule=schedule).schedule == schedule
 
 
 @pytest.mark.parametrize("size", REAL_SIZES)
@@ -172,6 +199,7 @@ def test_a_flag_that_is_neither_true_nor_false_is_refused_by_name(value):
 
 def test_yamls_text_for_a_rate_in_scientific_notation_is_read_as_a_number():
     assert TrainConfig.for_size("124M", learning_rate="1e-4").learning_rate == 0.0001
+    assert TrainConfig.for_size("124M", max_minutes="90").max_minutes == 90.0
 
 
 def test_a_whole_number_written_as_float_is_accepted_where_an_integer_is_wanted():
@@ -268,6 +296,15 @@ def test_a_number_for_a_text_is_refused():
         (TrainConfig, "weight_decay", -0.1),
         (TrainConfig, "max_grad_norm", -1.0),
         (TrainConfig, "loss_on", "answer"),
+        (TrainConfig, "gradient_accumulation_steps", 0),
+        (TrainConfig, "schedule", "exponential"),
+        (TrainConfig, "method", "qlora"),
+        (TrainConfig, "lora_rank", 0),
+        (TrainConfig, "strategy", "deepspeed"),
+        (TrainConfig, "early_stopping_patience", -1),
+        (TrainConfig, "save_every", -1),
+        (TrainConfig, "save_every_minutes", -0.5),
+        (TrainConfig, "max_minutes", -1.0),
         (SampleConfig, "max_new_tokens", 0),
         (SampleConfig, "batch_size", 0),
         (SampleConfig, "n_shown", 0),
@@ -283,6 +320,7 @@ def test_a_value_out_of_range_is_refused_by_name_on_either_way_in(config, name, 
 
 def test_the_values_at_the_edge_of_a_range_are_accepted():
     TrainConfig(epochs=1, batch_size=1, eval_freq=1, eval_batches=1, context_length=1, final_learning_rate_fraction=0.0, weight_decay=0.0)
+    TrainConfig(final_learning_rate_fraction=1.0, gradient_accumulation_steps=1, lora_rank=1, save_every_minutes=0.0)
     SampleConfig(temperature=0.0, top_k=0, max_new_tokens=1, batch_size=1, n_shown=1)
     DataConfig(n_examples=1, val_fraction=0.25, test_fraction=0.25, all_scores_fraction=0.0)
     DataConfig(unseen_topics_per_area=0, topics_per_area=0, phrasings=0, all_scores_fraction=1.0)

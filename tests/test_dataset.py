@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golf_nb_utils.dataset import DatasetError, InstructionDataset, LengthBucketSampler, collate, make_loader, padding_share
+from golf_nb_utils.dataset import Batches, DatasetError, InstructionDataset, collate
 
 EOT = 256
 PROMPT = (
@@ -86,54 +86,103 @@ def test_a_text_that_spells_the_end_of_text_cannot_smuggle_one_in(byte_tokenizer
 LENGTHS = random.Random(1).choices(range(20, 400), k=257)
 
 
-def test_an_epoch_covers_every_record_once_in_batches_of_the_size_asked_for():
-    sampler = LengthBucketSampler(LENGTHS, 8, seed=1)
-    for _ in range(3):
-        batches = list(sampler)
-        assert sorted(index for batch in batches for index in batch) == list(range(257))
-        assert sorted(map(len, batches)) == [1] + [8] * 32
-        assert len(sampler) == len(batches)
+def batches_of(lengths, batch_size, seed=1, loss_on="all"):
+    """Batches of records of these lengths."""
+    return Batches(Rows(lengths), batch_size, EOT, loss_on, seed)
 
 
-def test_the_order_differs_between_epochs_and_seeds_and_can_be_repeated():
-    def two_epochs(seed):
-        sampler = LengthBucketSampler(LENGTHS, 8, seed)
-        return [list(sampler), list(sampler)]
+class Rows(list):
+    """Items as InstructionDataset has them; the first token of each is its number."""
 
-    first, second = two_epochs(1)
+    def __init__(self, lengths):
+        super().__init__(([number, *[0] * (length - 2), EOT], 1) for number, length in enumerate(lengths))
+
+    @property
+    def lengths(self):
+        return [len(ids) for ids, _ in self]
+
+
+@pytest.mark.parametrize(("n_records", "batch_size", "n_batches"), [(257, 8, 33), (256, 8, 32), (3, 8, 1), (160, 8, 20), (161, 8, 21)])
+def test_an_epoch_covers_every_record_once_in_batches_of_the_size_asked_for(n_records, batch_size, n_batches):
+    batches = batches_of((LENGTHS * 2)[:n_records], batch_size)
+    assert len(batches) == n_batches
+    for number in range(3):
+        order = batches.order(number)
+        assert sorted(row for rows in order for row in rows) == list(range(n_records))
+        assert sorted(map(len, order), reverse=True) == [batch_size] * (n_records // batch_size) + [n_records % batch_size] * (
+            n_records % batch_size > 0
+        )
+
+
+def test_the_batches_of_an_epoch_are_the_rows_of_its_order():
+    batches = batches_of(LENGTHS, 8)
+    for number in (0, 3):
+        seen = [inputs[:, 0].tolist() for inputs, _ in batches.epoch(number)]
+        assert seen == batches.order(number)
+    assert [inputs[:, 0].tolist() for inputs, _ in batches] == batches.order(0)
+
+
+@pytest.mark.parametrize("start", [0, 1, 17, 32, 33])
+def test_an_epoch_can_be_entered_at_any_of_its_batches(start):
+    batches = batches_of(LENGTHS, 8)
+    whole = list(batches.epoch(5))
+    rest = list(batches.epoch(5, start))
+    assert len(rest) == 33 - start
+    assert all(torch.equal(one, other) for pair in zip(whole[start:], rest, strict=True) for one, other in zip(*pair, strict=True))
+
+
+def test_the_order_differs_between_epochs_and_seeds_and_depends_on_nothing_else():
+    first, second = (batches_of(LENGTHS, 8).order(number) for number in (1, 2))
     assert first != second
-    assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}
-    assert two_epochs(1) == [first, second]
-    assert two_epochs(2)[0] != first
+    assert {frozenset(rows) for rows in first} != {frozenset(rows) for rows in second}, "other rows meet"
+    random.seed(4)
+    torch.manual_seed(4)
+    again = batches_of(LENGTHS, 8)
+    # Neither the epochs that were read before nor anyone's random numbers count.
+    assert [again.order(number) for number in (2, 1)] == [second, first]
+    assert batches_of(LENGTHS, 8, seed=2).order(1) != first
+
+
+def test_reading_an_epoch_draws_no_random_numbers():
+    random.seed(1)
+    torch.manual_seed(1)
+    before = random.getstate(), torch.get_rng_state()
+    list(batches_of(LENGTHS, 8).epoch(1))
+    assert random.getstate() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
 
 
 def test_batches_come_in_no_order_of_length():
-    longest = [max(LENGTHS[i] for i in batch) for batch in LengthBucketSampler(LENGTHS, 8, seed=1)]
+    longest = [max(LENGTHS[row] for row in rows) for rows in batches_of(LENGTHS, 8).order(1)]
     rising = sum(a < b for a, b in itertools.pairwise(longest))
     assert 8 < rising < 24
 
 
 def test_rows_of_like_length_need_a_fraction_of_the_padding_of_random_order(byte_tokenizer):
     dataset = InstructionDataset([record("grip", "x" * length) for length in LENGTHS], byte_tokenizer, 1024)
-    loader = make_loader(dataset, 8, EOT, "all", seed=1)
-    padded = [(inputs.numel(), int(targets.ne(-100).sum())) for inputs, targets in loader]
+    batches = Batches(dataset, 8, EOT, "all", seed=1)
+    padded = [(inputs.numel(), int(targets.ne(-100).sum())) for inputs, targets in batches]
     share = 1 - sum(count for _, count in padded) / sum(size for size, _ in padded)
     order = random.Random(2).sample(dataset.lengths, len(dataset))
     shuffled = [order[start : start + 8] for start in range(0, len(order), 8)]
     at_random = 1 - sum(order) / sum(max(batch) * len(batch) for batch in shuffled)
     assert share < at_random / 3
-    # The function counts the last token of each row too, which is never an input.
-    assert padding_share(loader) == pytest.approx(share, abs=0.01)
-    assert padding_share(loader) > 0
+    # The method counts the last token of each row too, which is never an input.
+    assert batches.padding_share() == pytest.approx(share, abs=0.01)
+    assert batches.padding_share() > 0
 
 
-def test_the_loader_labels_what_it_was_told_to(byte_tokenizer):
+def test_rows_of_one_length_need_no_padding():
+    assert batches_of([7] * 10, 4).padding_share() == 0.0
+
+
+def test_the_batches_label_what_they_were_told_to(byte_tokenizer):
     records = [record("grip", "x" * length) for length in (3, 4, 5, 6)]
     dataset = InstructionDataset(records, byte_tokenizer, 1024)
     counts = {}
     for loss_on in ("all", "response"):
-        loader = make_loader(dataset, 2, EOT, loss_on, seed=1)
-        assert len(loader) == 2
-        counts[loss_on] = sum(int(targets.ne(-100).sum()) for _, targets in loader)
+        batches = Batches(dataset, 2, EOT, loss_on, seed=1)
+        assert len(batches) == 2
+        counts[loss_on] = sum(int(targets.ne(-100).sum()) for _, targets in batches)
     n_prompt = len(PROMPT.format("grip"))
     assert counts == {"response": 3 + 4 + 5 + 6 + 4, "all": 4 * n_prompt + 3 + 4 + 5 + 6}

@@ -98,6 +98,7 @@ def loss_and_gradients(model, input_ids, targets, dtype=torch.float32):
 def test_recomputing_the_blocks_changes_no_bit_and_keeps_little_for_the_backward_pass(random_model, dtype):
     model, input_ids, targets = random_model(CONFIG), tokens(3, 10), tokens(3, 10, seed=2)
     results, kept = [], []
+    assert model.recompute_blocks is False
     for model.recompute_blocks in (False, True):
         sizes = []
         with torch.autograd.graph.saved_tensors_hooks(
@@ -109,7 +110,7 @@ def test_recomputing_the_blocks_changes_no_bit_and_keeps_little_for_the_backward
     assert kept[1] < kept[0] / 5
 
 
-def test_recomputed_blocks_neither_disturb_the_cache_nor_run_where_there_is_no_gradient(random_model):
+def test_recomputing_the_blocks_disturbs_neither_evaluation_nor_the_cache(random_model):
     model, input_ids = random_model(CONFIG), tokens(2, 9)
     expected = model.hidden(input_ids).detach()
     model.recompute_blocks = True
@@ -136,15 +137,21 @@ def test_replicas_in_threads_give_the_loss_and_gradients_of_one_after_the_other(
         )
 
 
-def test_bfloat16_is_as_near_to_fp32_as_that_of_transformers(model, twin):
+def test_gradients_in_bfloat16_are_as_near_to_fp32_as_those_of_transformers(model, twin):
     input_ids, targets = tokens(3, 16), tokens(3, 16, seed=2)
-    exact = twin(input_ids).logits
-    with torch.autocast("cpu", torch.bfloat16):
-        theirs = twin(input_ids).logits.float()
-    expected = F.cross_entropy(exact.flatten(0, 1), targets.flatten(), reduction="sum")
-    error = (F.cross_entropy(theirs.flatten(0, 1), targets.flatten(), reduction="sum") - expected).abs()
-    loss, *_ = loss_and_gradients(model, input_ids, targets, torch.bfloat16)
-    assert (loss - expected).abs() <= 2 * error
+
+    def theirs(dtype):
+        with torch.autocast("cpu", dtype) if dtype is not torch.float32 else nullcontext():
+            logits = twin(input_ids).logits
+        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), reduction="sum")
+        return dict(zip(names, torch.autograd.grad(loss, list(twin.parameters())), strict=True))
+
+    names = [name.removeprefix("transformer.") for name, _ in twin.named_parameters()]
+    exact, rounded = theirs(torch.float32), theirs(torch.bfloat16)
+    _, *gradients = loss_and_gradients(model, input_ids, targets, torch.bfloat16)
+    ours = dict(zip((name for name, _ in model.named_parameters()), gradients, strict=True))
+    for name in ("wte.weight", "h.0.attn.c_attn.bias", "h.6.mlp.c_fc.bias", "ln_f.weight"):
+        assert (ours[name] - exact[name]).norm() <= 1.5 * (rounded[name] - exact[name]).norm(), name
 
 
 @pytest.mark.parametrize("length", [1, 255, 256, 257, 600])
@@ -165,16 +172,18 @@ def test_a_batch_without_labels_costs_nothing_and_can_be_differentiated(model):
     assert torch.equal(gradient, torch.zeros(CONFIG.n_embd))
 
 
-def test_token_by_token_with_the_cache_equals_one_pass_without_it(model):
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+def test_token_by_token_with_the_cache_equals_one_pass_without_it(model, dtype, tolerance):
     input_ids, prompt = tokens(2, CONFIG.n_ctx), 5
-    cache = KVCache(CONFIG, 2, CONFIG.n_ctx, input_ids.device, torch.float32)
+    cache = KVCache(CONFIG, 2, CONFIG.n_ctx, input_ids.device, dtype)
     with torch.inference_mode():
         whole = model(input_ids)
-        stepwise = [model.head(model.hidden(input_ids[:, :prompt], cache))]
-        for place in range(prompt, CONFIG.n_ctx):
-            positions = torch.full((2, 1), place)
-            stepwise.append(model.head(model.hidden(input_ids[:, place : place + 1], cache, positions)))
-    torch.testing.assert_close(torch.cat(stepwise, dim=1), whole, atol=1e-4, rtol=1e-4)
+        with torch.autocast("cpu", dtype) if dtype is not torch.float32 else nullcontext():
+            stepwise = [model.head(model.hidden(input_ids[:, :prompt], cache))]
+            for place in range(prompt, CONFIG.n_ctx):
+                positions = torch.full((2, 1), place)
+                stepwise.append(model.head(model.hidden(input_ids[:, place : place + 1], cache, positions)))
+    assert (torch.cat(stepwise, dim=1) - whole).norm() < tolerance * whole.norm()
 
 
 def test_rows_of_different_length_share_a_cache(model):

@@ -10,8 +10,8 @@ import pytest
 
 from golf_nb_utils import plots
 from golf_nb_utils.config import GPTConfig
+from golf_nb_utils.history import History
 from golf_nb_utils.model import GPTModel
-from golf_nb_utils.training import History
 
 AREAS = ("setup_quality", "tempo_rhythm", "weight_shift", "body_rotation", "followthrough", "balance")
 LEVELS = ("beginner", "intermediate", "advanced")
@@ -36,7 +36,7 @@ RECORDS = [
 def history():
     return History(
         steps=[10, 20], tokens=[3000, 6000], train_loss=[2.5, 1.25], val_loss=[2.6, 1.5],
-        learning_rate=[1e-3, 1e-3], seconds=[40.0, 80.0], n_planned=50, n_steps=20,
+        learning_rate=[1e-3, 1e-3], seconds=[40.0, 80.0], n_planned=50, n_steps=20, n_tokens=6000, phases={"training": 80.0},
     )  # fmt: skip
 
 

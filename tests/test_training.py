@@ -9,40 +9,18 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+import toy_runs
 from torch import nn
 from torch.nn import functional as F
+from toy_runs import GPT, Toy, cpu, fresh_model, loader, weights_of
 
 from golf_nb_utils import training
-from golf_nb_utils.config import GPTConfig, TrainConfig
-from golf_nb_utils.dataset import Batches
+from golf_nb_utils.config import TrainConfig
 from golf_nb_utils.environment import Devices
-from golf_nb_utils.model import GPTModel, init_weights
-from golf_nb_utils.training import History, LossInReplica, TrainingDiverged, TrainingInterrupted
+from golf_nb_utils.history import History
+from golf_nb_utils.training import LossInReplica, TrainingDiverged
 
-GPT = GPTConfig(n_vocab=23, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
-def cpu(dtype=torch.float32, n_replicas=0):
-    return Devices(torch.device("cpu"), tuple(range(n_replicas)), ("cpu",), dtype, "a test")
-
-
-class Toy(list):
-    """Random records as InstructionDataset has them: (token ids, number of prompt tokens)."""
-
-    def __init__(self, n_records, seed=0):
-        generator = torch.Generator().manual_seed(seed)
-        for _ in range(n_records):
-            length = int(torch.randint(4, 13, (), generator=generator))
-            self.append(([*torch.randint(22, (length,), generator=generator).tolist(), 22], 2))
-
-    @property
-    def lengths(self):
-        return [len(ids) for ids, _ in self]
-
-
-def loader(n_records=24, batch_size=4, seed=0, order=1):
-    return Batches(Toy(n_records, seed), batch_size, 22, "all", order)
 
 
 @dataclass(frozen=True)
@@ -62,30 +40,14 @@ class GivenBatches:
         return iter(self.batches[start:])
 
 
-def fresh_model(seed=1):
-    model = GPTModel(GPT)
-    init_weights(model, seed)
-    return model
-
-
-def weights_of(model):
-    return torch.cat([parameter.detach().cpu().flatten() for parameter in model.parameters()])
-
-
 @pytest.fixture
 def run(tmp_path):
-    """A function that trains on toy records with what is given and returns (model, history)."""
+    """toy_runs.train without states to go on from; loaders may be lists of batches."""
 
-    def start(model=None, devices=None, train_loader=None, val_loader=None, on_evaluation=lambda history: None, **settings):
-        model = model or fresh_model()
-        settings = {"epochs": 2, "learning_rate": 3e-3, "eval_freq": 5, "eval_batches": 2, "resume": False, "save_best": False} | settings
-        config = TrainConfig(**settings)
-        batches = {"train": train_loader or loader(), "val": val_loader or loader(8, seed=9)}
-        batches = {name: GivenBatches(given) if isinstance(given, list) else given for name, given in batches.items()}
-        history = training.train(
-            model, batches, config, devices or cpu(), tmp_path / "states", tmp_path / "log.jsonl", {}, on_evaluation=on_evaluation
-        )
-        return model, history
+    def start(*arguments, train_loader=None, val_loader=None, **settings):
+        given = {"train_loader": train_loader, "val_loader": val_loader}
+        given = {name: GivenBatches(batches) if isinstance(batches, list) else batches for name, batches in given.items()}
+        return toy_runs.train(tmp_path, *arguments, **given, **{"resume": False, "save_best": False} | settings)
 
     return start
 
@@ -241,6 +203,14 @@ def test_the_weights_equal_those_of_a_plain_loop_over_transformers(run, gpt2_twi
         ({}, 3, [8e-4, 8e-4, 8e-4]),
         ({"schedule": "linear", "final_learning_rate_fraction": 0.5}, 1, [8e-4]),
         ({"warmup_steps": 4}, 3, [2e-4, 4e-4, 6e-4]),
+        ({"warmup_steps": 2}, 5, [4e-4, 8e-4, 8e-4, 8e-4, 8e-4]),
+        # The cosines of 0, 45, 90, 135 and 180 degrees.
+        ({"schedule": "cosine"}, 5, [8e-4, 4e-4 * (1 + 0.5**0.5), 4e-4, 4e-4 * (1 - 0.5**0.5), 0.0]),
+        # From 8e-4 down to 2e-4 over four steps: the cosines of 0, 60, 120 and 180 degrees.
+        (
+            {"schedule": "cosine", "warmup_steps": 1, "final_learning_rate_fraction": 0.25}, 5,
+            [8e-4, 8e-4, 6.5e-4, 3.5e-4, 2e-4],
+        ),
     ],
 )  # fmt: skip
 def test_the_learning_rate_warms_up_and_falls_to_its_final_share(settings, n_steps, expected):
@@ -271,7 +241,7 @@ def test_the_evaluation_weighs_every_token_alike(random_model):
 
 def test_the_history_counts_steps_tokens_and_evaluations(run):
     seen = []
-    _, history = run(on_evaluation=lambda history: seen.append(history.steps[-1]))
+    _, history = run(calls={"on_evaluation": lambda history: seen.append(history.steps[-1])})
     # 24 records in batches of 4, twice.
     assert history.n_steps == history.n_planned == 12
     assert history.steps == seen == [5, 10, 12]
@@ -306,7 +276,7 @@ def test_the_log_has_the_config_and_one_line_an_evaluation(run, tmp_path):
 
 def test_the_log_is_there_while_the_training_runs(run, tmp_path):
     n_lines = []
-    run(eval_freq=4, on_evaluation=lambda history: n_lines.append(len((tmp_path / "log.jsonl").read_text().splitlines())))
+    run(eval_freq=4, calls={"on_evaluation": lambda history: n_lines.append(len((tmp_path / "log.jsonl").read_text().splitlines()))})
     assert n_lines == [2, 3, 4]
 
 
@@ -406,3 +376,245 @@ def test_data_parallel_of_torch_trains_in_fp16(run):
     _, history = run(devices=gpu(torch.float16, (0, 0)))
     assert history.n_skipped < history.n_steps
     assert history.val_loss[-1] < history.val_loss[0]
+
+
+@pytest.fixture
+def scripted_losses(monkeypatch):
+    """A function that lets the n-th evaluation find the n-th of these validation losses."""
+
+    def script(losses):
+        coming = iter(losses)
+        monkeypatch.setattr(training._Run, "loss", lambda run, split: next(coming) if split == "val" else 1.0)
+
+    return script
+
+
+@pytest.mark.parametrize("save_best", [True, False])
+def test_the_weights_with_the_lowest_validation_loss_are_what_comes_back(run, save_best):
+    model, seen = fresh_model(), []
+
+    def note(history):
+        with torch.no_grad():
+            costs = [F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), reduction="sum") for ids, targets in loader(8, seed=9)]
+        seen.append((float(sum(costs)), history.n_steps, weights_of(model).clone()))
+
+    # So high a rate that the model gets worse again.
+    _, history = run(model, learning_rate=0.3, eval_freq=1, save_best=save_best, calls={"on_evaluation": note})
+    _, best_step, best_weights = min(seen, key=lambda entry: entry[0])
+    assert history.best_step == best_step < 12
+    assert torch.equal(weights_of(model), best_weights if save_best else seen[-1][2])
+    assert not torch.equal(best_weights, seen[-1][2])
+
+
+@pytest.mark.parametrize(
+    ("patience", "losses", "n_evaluations"),
+    [
+        (2, [0.9, 0.5, 0.6, 0.7, 0.4, 0.3], 4),
+        (3, [0.9, 0.5, 0.6, 0.7, 0.4, 0.3], 6),
+        (1, [0.9, 0.5, 0.4, 0.4, 0.3, 0.2], 4),
+        (1, [0.9, 0.8, 0.7, 0.6, 0.5, 0.4], 6),
+        (2, [0.9, math.nan, math.nan, 0.1, 0.1, 0.1], 3),
+        (0, [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], 6),
+    ],
+)
+def test_training_ends_after_as_many_evaluations_without_a_better_loss_as_patience_allows(
+    run, scripted_losses, patience, losses, n_evaluations
+):
+    scripted_losses(losses)
+    settings = {"eval_freq": 2, "early_stopping_patience": patience, "save_best": True}
+    kept = {}
+    model = fresh_model()
+    calls = {"on_step": lambda history, loss: kept.update({history.n_steps: weights_of(model).clone()})}
+    _, history = run(model, calls=calls, **settings)
+    best = min(range(n_evaluations), key=lambda index: math.inf if math.isnan(losses[index]) else losses[index])
+    assert (history.n_steps, history.stopped) == (2 * n_evaluations, "early_stopping" if n_evaluations < 6 else "")
+    assert history.best_step == 2 * (best + 1)
+    assert torch.equal(weights_of(model), kept[history.best_step])
+
+    # Called again, it stays as it is.
+    again, its_history = run(resume=True, **settings)
+    assert its_history.n_steps == history.n_steps
+    assert torch.equal(weights_of(again), weights_of(model))
+
+
+EIGHT = (10, 1, 7, 2, 2, 9, 1, 4)
+
+
+@pytest.mark.parametrize(("batch_size", "n_accumulated", "pieces"), [(8, 1, [8]), (2, 4, [2, 2, 2, 2]), (4, 2, [4, 4]), (3, 3, [3, 3, 2])])
+def test_a_step_over_micro_batches_is_the_step_over_all_their_records(run, batch_size, n_accumulated, pieces):
+    batches = [batch_of(EIGHT, seed) for seed in range(3)]
+    model, losses, rows = fresh_model(), [], []
+    model.wte.register_forward_hook(lambda layer, arguments, vectors: rows.append(len(vectors)) if model.training else None)
+    run(
+        model, train_loader=batches, val_loader=batches[:1], epochs=1, learning_rate=1e-3, batch_size=batch_size,
+        gradient_accumulation_steps=n_accumulated, calls={"on_step": lambda history, loss: losses.append(loss)},
+    )  # fmt: skip
+    assert rows == pieces * 3
+
+    plain, expected = fresh_model(), []
+    decayed, others = ([p for p in plain.parameters() if (p.dim() > 1) == matrix] for matrix in (True, False))
+    optimizer = torch.optim.AdamW([{"params": decayed}, {"params": others, "weight_decay": 0.0}], lr=1e-3, weight_decay=0.1)
+    for input_ids, targets in batches:
+        loss = F.cross_entropy(plain(input_ids).flatten(0, 1), targets.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        expected.append(loss.item())
+    assert losses == pytest.approx(expected, abs=1e-6)
+    # The gradient of a key's bias is zero but for rounding, which AdamW makes steps of.
+    for (name, ours), theirs in zip(model.named_parameters(), plain.parameters(), strict=True):
+        if name.endswith("c_attn.bias"):
+            ours, theirs = (torch.cat((bias[:16], bias[32:])) for bias in (ours, theirs))
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5, msg=name)
+
+
+def test_columns_without_labels_are_not_computed(run):
+    batches, widths = [batch_of((3, 10, 2, 4))], []
+    model = fresh_model()
+    model.wte.register_forward_hook(lambda layer, arguments, vectors: widths.append(vectors.shape[1]) if model.training else None)
+    run(model, train_loader=batches, val_loader=batches, epochs=1, batch_size=2, gradient_accumulation_steps=2)
+    assert widths == [10, 4]
+
+
+def test_a_step_takes_batch_size_records_on_each_device_as_often_as_it_accumulates():
+    config = TrainConfig(batch_size=4, gradient_accumulation_steps=3)
+    assert training.records_per_step(config, cpu()) == 12
+    assert training.records_per_step(config, cpu(n_replicas=2)) == 24
+    assert training.records_per_step(config, cpu(n_replicas=1), n_workers=5) == 60
+
+
+def test_a_step_without_any_label_is_an_error(run):
+    with pytest.raises(ValueError, match="no position of this batch is labelled"):
+        run(train_loader=[batch_of((0, 0))], val_loader=loader(8))
+
+
+def out_of_memory_at(model, condition):
+    """Let the model run out of memory in training when `condition(rows, number of the forward pass)`; return the rows of each pass."""
+    passes = []
+
+    def check(layer, arguments, vectors):
+        if model.training:
+            passes.append(len(vectors))
+            if condition(len(vectors), len(passes)):
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    model.wte.register_forward_hook(check)
+    return passes
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected", "halvings"),
+    [
+        (lambda rows, number: rows > 4, [8, 4, 4, 4, 4, 4, 4], [4]),
+        (lambda rows, number: rows > 2, [8, 4, *[2] * 12], [4, 2]),
+        # The first half of the batch went well: its gradients must not count twice.
+        (lambda rows, number: number == 1 or number == 3, [8, 4, 4, *[2] * 12], [4, 2]),
+        (lambda rows, number: number == 3, [8, 8, 8, 4, 4], [4]),
+        (lambda rows, number: rows > 1, [8, 4, 2, *[1] * 24], [4, 2, 1]),
+    ],
+    ids=["more than 4", "more than 2", "second piece", "later step", "more than 1"],
+)
+def test_when_memory_runs_out_the_micro_batch_is_halved_and_the_losses_stay(run, condition, expected, halvings):
+    batches = [batch_of(EIGHT, seed) for seed in range(3)]
+    settings = {"train_loader": batches, "val_loader": batches[:1], "epochs": 1, "batch_size": 8, "learning_rate": 1e-3, "eval_freq": 1}
+
+    def losses_of(model):
+        losses = []
+        _, history = run(model, calls={"on_step": lambda history, loss: losses.append(loss)}, **settings)
+        return losses, history
+
+    losses, history = losses_of(fresh_model())
+    model = fresh_model()
+    passes = out_of_memory_at(model, condition)
+    its_losses, its_history = losses_of(model)
+    assert passes == expected
+    assert its_losses == pytest.approx(losses, abs=1e-5)
+    assert its_history.val_loss == pytest.approx(history.val_loss, abs=2e-4)
+    assert (its_history.n_steps, its_history.n_tokens) == (history.n_steps, history.n_tokens)
+    sentences = [sentence for _, sentence in its_history.events]
+    assert sentences == [f"memory ran out: micro-batches of {n} on each device from here on, the same records a step" for n in halvings]
+
+
+def test_when_one_record_is_too_much_the_error_names_what_helps(run):
+    model = fresh_model()
+    out_of_memory_at(model, lambda rows, number: True)
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        run(model, train_loader=[batch_of((10, 4, 3))], val_loader=loader(8), batch_size=3)
+    text = str(caught.value)
+    assert text.startswith("1 record(s) of 10 tokens do not fit")
+    assert "Tried to allocate 2 GiB" in text
+    for lever in ("activation_checkpointing=True", "method='lora'", "context_length", "model_size"):
+        assert lever in text
+
+
+def broken_steps(monkeypatch, steps, what):
+    """Let the loss, or a gradient, of these steps not be finite."""
+    original, taken = training._Run._gradients, []
+
+    def gradients(run, *arguments):
+        loss = original(run, *arguments)
+        taken.append(loss)
+        if len(taken) not in steps:
+            return loss
+        if what == "gradient":
+            run.model.ln_f.weight.grad[3] = -math.inf
+            return loss
+        return math.nan if what == "loss" else math.inf
+
+    monkeypatch.setattr(training._Run, "_gradients", gradients)
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])
+@pytest.mark.parametrize("what", ["loss", "infinite loss", "gradient"])
+def test_a_step_that_is_not_finite_changes_no_weight_and_is_counted(run, monkeypatch, what, max_grad_norm):
+    broken_steps(monkeypatch, (3, 7, 8), what)
+    model, weights = fresh_model(), [weights_of(fresh_model())]
+    _, history = run(model, max_grad_norm=max_grad_norm, calls={"on_step": lambda history, loss: weights.append(weights_of(model).clone())})
+    unchanged = [step for step in range(1, 13) if torch.equal(weights[step], weights[step - 1])]
+    assert unchanged == [3, 7, 8]
+    assert (history.n_steps, history.n_skipped, history.n_skipped_in_row) == (12, 3, 0)
+    assert weights[-1].isfinite().all()
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_ten_steps_in_a_row_that_are_not_finite_end_the_run_with_the_last_states_weights(run, monkeypatch, tmp_path, what):
+    broken_steps(monkeypatch, range(8, 30), what)
+    model, weights = fresh_model(), {}
+    calls = {"on_step": lambda history, loss: weights.update({history.n_steps: weights_of(model).clone()})}
+    with pytest.raises(TrainingDiverged) as caught:
+        run(model, epochs=4, save_every=5, calls=calls)
+    assert max(weights) == 16, "the tenth is the 17th step"
+    assert torch.equal(weights_of(model), weights[5])
+    assert not torch.equal(weights[5], weights[7])
+    # None is saved while steps are left out.
+    assert [path.name for path in sorted((tmp_path / "states").glob("*.json"))] == ["state-00000005.json"]
+    text = str(caught.value)
+    for part in ("10 steps in a row, up to step 17", f"last state in {tmp_path / 'states'}", "learning_rate (now 0.003)", "warmup_steps"):
+        assert part in text
+    assert "max_grad_norm" in text
+    assert "mixed_precision=False" in text
+
+
+def test_a_run_that_diverges_before_its_first_state_says_that_there_is_none(run, monkeypatch):
+    broken_steps(monkeypatch, range(1, 30), "loss")
+    model = fresh_model()
+    with pytest.raises(TrainingDiverged, match="no state had been saved yet"):
+        run(model)
+    assert torch.equal(weights_of(model), weights_of(fresh_model()))
+
+
+def test_nine_steps_in_a_row_that_are_not_finite_are_borne(run, monkeypatch):
+    broken_steps(monkeypatch, [*range(1, 10), *range(11, 20)], "loss")
+    _, history = run(epochs=4)
+    assert (history.n_steps, history.n_skipped) == (24, 18)
+
+
+def test_activation_checkpointing_computes_blocks_twice_and_gives_the_same_weights(run):
+    results = {}
+    for on in (False, True):
+        model, passes = fresh_model(), []
+        model.h[1].ln_1.register_forward_hook(lambda *_, model=model, passes=passes: passes.append(1) if model.training else None)
+        run(model, activation_checkpointing=on)
+        results[on] = weights_of(model), len(passes)
+    assert torch.equal(results[True][0], results[False][0])
+    assert (results[False][1], results[True][1]) == (12, 24)

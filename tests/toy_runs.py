@@ -1,0 +1,58 @@
+"""Training runs of a second: a GPT-2 of 23 tokens, random records, and `train` with what a test does not care about filled in."""
+
+import torch
+
+from golf_nb_utils import training
+from golf_nb_utils.config import GPTConfig, TrainConfig
+from golf_nb_utils.dataset import Batches
+from golf_nb_utils.environment import Devices
+from golf_nb_utils.model import GPTModel, init_weights
+
+GPT = GPTConfig(n_vocab=23, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
+
+
+class Toy(list):
+    """Random records as InstructionDataset has them: (token ids, number of prompt tokens)."""
+
+    def __init__(self, n_records, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(n_records):
+            length = int(torch.randint(4, 13, (), generator=generator))
+            self.append(([*torch.randint(22, (length,), generator=generator).tolist(), 22], 2))
+
+    @property
+    def lengths(self):
+        return [len(ids) for ids, _ in self]
+
+
+def loader(n_records=24, batch_size=4, seed=0, order=1):
+    return Batches(Toy(n_records, seed), batch_size, 22, "all", order)
+
+
+def fresh_model(seed=1):
+    model = GPTModel(GPT)
+    init_weights(model, seed)
+    return model
+
+
+def weights_of(model):
+    return torch.cat([parameter.detach().cpu().flatten() for parameter in model.parameters()])
+
+
+def cpu(dtype=torch.float32, n_replicas=0):
+    return Devices(torch.device("cpu"), tuple(range(n_replicas)), ("cpu",), dtype, "a test")
+
+
+def train(folder, model=None, train_loader=None, val_loader=None, devices=None, identity=None, calls=None, **settings):
+    """Train with the states in `folder`/states and the log beside them; return (model, history).
+
+    24 records in batches of 4 are 6 steps an epoch; `calls` are train's own arguments, `settings` those of TrainConfig.
+    """
+    model = model or fresh_model()
+    settings = {"epochs": 2, "learning_rate": 3e-3, "eval_freq": 5, "eval_batches": 2, "save_every_minutes": 0.0} | settings
+    batches = {"train": train_loader or loader(), "val": val_loader or loader(8, seed=9)}
+    config, devices, identity = TrainConfig(**settings), devices or cpu(), {"data": "abc"} if identity is None else identity
+    history = training.train(
+        model, batches, config, devices, folder / "states", folder / "log.jsonl", identity, **{"on_step": lambda *_: None} | (calls or {})
+    )
+    return model, history
