@@ -80,11 +80,15 @@ def show_step(bar: tqdm, history: History, loss: float) -> None:
 
 def write_log(path: Path, config: TrainConfig, history: History, board=None) -> None:
     """Write the settings and every evaluation so far to training_log.jsonl, and the newest one to TensorBoard if there is one."""
-    rows = history.rows()
+    # JSON has no number for what is not finite.
+    rows = [
+        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        for row in history.rows()
+    ]
     write_text(path, "".join(json.dumps(line) + "\n" for line in (asdict(config), *rows)))
     if board:
         for name in ("train_loss", "val_loss", "learning_rate"):
-            board.add_scalar(name, rows[-1][name], history.n_steps)
+            board.add_scalar(name, getattr(history, name)[-1], history.n_steps)
         board.flush()
 
 

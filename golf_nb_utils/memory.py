@@ -134,7 +134,7 @@ def plan(config: GPTConfig, training: TrainConfig, length: int, n_devices: int, 
         ),
         "first block's backward": moment(
             earlier + above + matrix,
-            kept + at_work, embedding, copies // layers, gathered_block // 2 + sent_block
+            kept + at_work, embedding, copies // layers, gathered_block + sent_block
         ),
         "end of backward": moment(
             trained, column * residual, embedding * (2 if earlier else 1), 0, max(replicas, sent_root)

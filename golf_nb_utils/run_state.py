@@ -51,8 +51,8 @@ def save_state(folder: Path, step: int, state: dict, identity: dict, best: tuple
     return described
 
 
-def load_state(folder: Path, identity: dict) -> tuple[dict, dict | None, list[str]] | None:
-    """Return (state, best weights or None, remarks) of the newest state that is whole; None where there is none.
+def load_state(folder: Path, identity: dict) -> tuple[dict | None, dict | None, list[str]]:
+    """Return (state, best weights, remarks) of the newest state that is whole; None for what there is not.
 
     A state that is damaged is deleted, and the one before is taken; the remarks say so. Tensors are on the CPU.
 
@@ -79,7 +79,7 @@ def load_state(folder: Path, identity: dict) -> tuple[dict, dict | None, list[st
             continue
         contents = {name.split("-")[0]: torch.load(folder / name, map_location="cpu", weights_only=True) for name in hashes}
         return contents["state"], contents.get("best"), remarks
-    return None
+    return None, None, remarks
 
 
 def delete_states(folder: Path) -> None:
@@ -116,7 +116,8 @@ def _step(described: Path) -> int:
 
 def _described(folder: Path) -> list[Path]:
     """The JSON files of the states, the newest first."""
-    return sorted(folder.glob("state-[0-9]*.json"), key=_step, reverse=True)
+    described = (path for path in folder.glob("state-*.json") if path.stem.removeprefix("state-").isdigit())
+    return sorted(described, key=_step, reverse=True)
 
 
 def _keep(folder: Path, kept: list[Path]) -> None:

@@ -178,7 +178,8 @@ def _stop_requests() -> Iterator[list[str]]:
         yield requested
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            # None stands for one that was not set from Python.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _random_states() -> dict:
@@ -241,12 +242,14 @@ class _Run:
 
     def _restore(self) -> None:
         """Go on from the newest state on the disk, if there is one; only the first worker reads it."""
-        found = load_state(self.folder, self.identity) if self.workers.is_first else None
-        state, best, remarks = found or ({}, None, [])
-        about = {name: state.get(name) for name in ("history", "scaler", "random", "records_per_step")}
+        state, best, remarks = load_state(self.folder, self.identity) if self.workers.is_first else (None, None, [])
+        about = {name: state[name] for name in ("history", "scaler", "random", "records_per_step")} if state else None
         about = self.workers.from_first(about)
-        if about["history"] is None:
+        if about is None:
+            for remark in remarks:
+                self.note(remark)
             return
+        state = state or {}
         self.history = History(**about["history"])
         if self.history.stopped == "max_minutes":
             self.history.stopped = ""
@@ -299,12 +302,9 @@ class _Run:
         while True:
             try:
                 return self._gradients(self.pieces(batch), n_labelled)
-            except torch.OutOfMemoryError as error:
+            except torch.OutOfMemoryError:
                 if self.micro_batch == 1 or self.workers.count > 1:
-                    raise torch.OutOfMemoryError(
-                        f"{self.micro_batch} record(s) of {batch[0].shape[1]} tokens do not fit into the memory of a device ({error}); "
-                        "set activation_checkpointing=True, method='lora', a shorter context_length or a smaller model_size."
-                    ) from error
+                    raise
             # Not in the handler: the error's traceback holds on to the tensors that filled the memory.
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = -(-self.micro_batch // 2)
@@ -350,13 +350,20 @@ class _Run:
 
         Raises:
             TrainingDiverged: it is the tenth in a row without a finite loss.
+            torch.OutOfMemoryError: not even one record fits, or AdamW's moments do not.
         """
         history = self.history
         with history.timed("training"):
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate_at(history.n_steps, history.n_planned, self.config)
-            loss = self.gradients(batch)
-            self.update(loss)
+            try:
+                loss = self.gradients(batch)
+                self.update(loss)
+            except torch.OutOfMemoryError as error:
+                raise torch.OutOfMemoryError(
+                    f"a step of {self.micro_batch} record(s) of {batch[0].shape[1]} tokens does not fit into the memory of a device "
+                    f"({error}); set activation_checkpointing=True, method='lora', a shorter context_length or a smaller model_size."
+                ) from error
         history.n_steps += 1
         history.n_tokens += int((batch[1] != IGNORED).sum())
         history.peak_bytes = max(history.peak_bytes, memory_peak(self.devices.device_ids))
@@ -365,10 +372,11 @@ class _Run:
         return loss
 
     def give_up(self, loss: float) -> None:
-        found = load_state(self.folder, self.identity) if self.workers.is_first else None
-        kept = self.workers.from_first(found is not None)
+        """Raise TrainingDiverged, the model as the last state has it."""
+        state = load_state(self.folder, self.identity)[0] if self.workers.is_first else None
+        kept = self.workers.from_first(state is not None)
         if kept:
-            set_weights(self.model, found[0]["weights"] if found else {}, self.workers)
+            set_weights(self.model, state["weights"] if state else {}, self.workers)
         where = f"the model is as in the last state in {self.folder}" if kept else "no state had been saved yet"
         raise TrainingDiverged(
             f"{MOST_SKIPPED} steps in a row, up to step {self.history.n_steps}, had no finite loss or gradient (the last loss: {loss}); "

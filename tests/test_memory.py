@@ -49,11 +49,11 @@ def planned(size="124M", n_devices=1, dtype=torch.float16, length=330, **setting
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_plan_of_a_step_is_within_a_tenth_of_its_measured_peak(shape, settings, dtype, measure):
+def test_the_plan_of_a_step_agrees_with_its_measured_peak(shape, settings, dtype, measure):
     config, batch_size, length = shape
     training = TrainConfig(batch_size=batch_size, lora_rank=4, **settings)
     measured = measure(config, training, length, Devices(CPU, (), ("cpu",), dtype, ""))
-    assert memory.plan(config, training, length, 1, dtype).total == pytest.approx(measured, rel=0.1)
+    assert memory.plan(config, training, length, 1, dtype).total == pytest.approx(measured, rel=0.07)
 
 
 @pytest.mark.parametrize("settings", ["full", "recomputed", "accumulated"])
@@ -62,7 +62,7 @@ def test_a_gpus_formats_are_planned_as_measured_where_a_cpu_has_them_too(setting
     config = GPTConfig(n_vocab=1001, n_ctx=64, n_embd=32, n_head=2, n_layer=3)
     training = TrainConfig(batch_size=3, **SETTINGS[settings])
     measured = measure(config, training, 50, Devices(CPU, (), ("cpu",), torch.float16, ""))
-    assert memory.plan(config, training, 50, 1, torch.float16).total == pytest.approx(measured, rel=0.1)
+    assert memory.plan(config, training, 50, 1, torch.float16).total == pytest.approx(measured, rel=0.07)
 
 
 def test_the_measured_peak_is_what_was_alive_at_once_and_not_the_sum():

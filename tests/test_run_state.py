@@ -31,10 +31,9 @@ def names(folder):
 
 def loaded_step(folder, identity=IDENTITY):
     """The step of the state that is loaded, after a look at all that it holds; None if there is none."""
-    found = load_state(folder, identity)
-    if found is None:
+    state, best, _ = load_state(folder, identity)
+    if state is None:
         return None
-    state, best, _ = found
     step = int(state["weights"]["w"][0, 0])
     assert_is_that_of(step, state)
     assert best is None or best["w"].shape == (3, 2)
@@ -72,7 +71,7 @@ def test_a_state_may_come_without_best_weights(tmp_path, best):
 @pytest.mark.parametrize("exists", [True, False])
 def test_where_nothing_was_saved_there_is_nothing_to_load_or_delete(tmp_path, exists):
     folder = tmp_path if exists else tmp_path / "none"
-    assert load_state(folder, IDENTITY) is None
+    assert load_state(folder, IDENTITY) == (None, None, [])
     delete_states(folder)
     assert not folder.exists()
 
@@ -244,7 +243,9 @@ def test_a_json_file_that_describes_no_state_is_a_damaged_state(two_states, text
 def test_with_no_whole_state_left_there_is_none(two_states):
     for name in ("state-00000004.pt", "state-00000008.pt"):
         (two_states / name).unlink()
-    assert load_state(two_states, IDENTITY) is None
+    state, best, remarks = load_state(two_states, IDENTITY)
+    assert (state, best) == (None, None)
+    assert [remark.split(" is ")[0] for remark in remarks] == ["state-00000008.pt", "state-00000004.pt"]
     save_state(two_states, 2, state_of(2), IDENTITY)
     assert loaded_step(two_states) == 2
     assert names(two_states) == ["state-00000002.json", "state-00000002.pt"]
@@ -305,3 +306,8 @@ def still_says(content, whole):
     except ValueError:
         return False
     return isinstance(found, dict) and all(found.get(name) == expected[name] for name in ("files", "identity"))
+
+
+def test_a_copy_that_a_person_made_beside_a_state_is_passed_over(two_states):
+    (two_states / "state-00000008 (1).json").write_text("{}", encoding="utf-8")
+    assert loaded_step(two_states) == 8

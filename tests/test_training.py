@@ -289,6 +289,21 @@ def test_the_same_seed_trains_the_same_weights(run):
     assert not torch.equal(weights_of(first), weights_of(other))
 
 
+def test_every_epoch_has_an_order_of_its_own_and_all_records(run):
+    model, seen = fresh_model(), []
+    model.wte.register_forward_hook(lambda layer, arguments, vectors: seen.append(len(vectors)) if model.training else None)
+    order = [6, 1, 5, 2, 4, 3]
+    epochs = {number: [batch_of((10,) * (rows + number)) for rows in order] for number in (1, 2, 3)}
+
+    @dataclass(frozen=True)
+    class Numbered(GivenBatches):
+        def epoch(self, number, start=0):
+            return iter(epochs.get(number, self.batches)[start:])
+
+    run(model, train_loader=Numbered(epochs[1], 20), val_loader=loader(8), epochs=3, batch_size=20)
+    assert seen == [rows + number for number in (1, 2, 3) for rows in order]
+
+
 def test_how_often_is_evaluated_does_not_change_the_weights(run):
     rarely, _ = run(eval_freq=100, eval_batches=1)
     often, history = run(eval_freq=1, eval_batches=4)
@@ -541,7 +556,7 @@ def test_when_one_record_is_too_much_the_error_names_what_helps(run):
     with pytest.raises(torch.OutOfMemoryError) as caught:
         run(model, train_loader=[batch_of((10, 4, 3))], val_loader=loader(8), batch_size=3)
     text = str(caught.value)
-    assert text.startswith("1 record(s) of 10 tokens do not fit")
+    assert text.startswith("a step of 1 record(s) of 10 tokens does not fit")
     assert "Tried to allocate 2 GiB" in text
     for lever in ("activation_checkpointing=True", "method='lora'", "context_length", "model_size"):
         assert lever in text
