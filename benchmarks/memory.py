@@ -20,8 +20,8 @@ from golf_nb_utils.training import make_optimizer, wrap
 
 SETTINGS = {
     "tiny": [(4, 330), (8, 1024)],
-    "124M": [(8, 320), (4, 320), (2, 700), (1, 100)],
-    "355M": [(2, 320), (1, 100)],
+    "124M": [(8, 320), (4, 200), (1, 100)],
+    "355M": [(2, 200)],
 }
 LEVERS = [
     {}, {"activation_checkpointing": True}, {"method": "lora"}, {"method": "lora", "activation_checkpointing": True},
