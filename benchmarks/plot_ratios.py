@@ -17,13 +17,14 @@ def main() -> None:
     figure = Figure(figsize=(9, 0.9 + 0.62 * len(rows)), layout="constrained")
     axis = figure.subplots()
     axis.spines[["top", "right"]].set_visible(False)
-    bars = axis.barh(names, ratios, color=[GREEN if ratio >= 1 else RUST for ratio in ratios])
-    axis.bar_label(bars, [f"{ratio:.1f} x" for ratio in ratios], padding=4)
+    # From the line of equal speed, since a logarithmic axis has no zero to begin at.
+    bars = axis.barh(names, [ratio - 1 for ratio in ratios], left=1, color=[GREEN if ratio >= 1 else RUST for ratio in ratios])
+    axis.bar_label(bars, [f"{ratio:.2g} x" for ratio in ratios], padding=4)
     axis.axvline(1, color=GREY, linewidth=1)
     axis.invert_yaxis()
     axis.set(
         xscale="log",
-        xlim=(min(0.3, *ratios), 1.6 * max(ratios)),
+        xlim=(0.5 * min(ratios), 1.6 * max(ratios)),
         xlabel="times faster than the peer (logarithmic; left of the line: slower)",
     )
     axis.set_xticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])

@@ -142,8 +142,8 @@ def plot_losses(history: History) -> Figure:
     axis.legend(frameon=False)
     for epoch in range(1, history.n_steps // history.n_per_epoch + 1 if history.n_per_epoch else 0):
         axis.axvline(epoch * history.n_per_epoch, color=GREY, linewidth=0.8, zorder=0)
-        place = {"xycoords": axis.get_xaxis_transform(), "ha": "right", "va": "bottom", "fontsize": 8, "color": GREY}
-        axis.annotate(f"epoch {epoch} ", (epoch * history.n_per_epoch, 0.02), **place)
+        place = {"xycoords": axis.get_xaxis_transform(), "ha": "right", "va": "top", "fontsize": 8, "color": GREY}
+        axis.annotate(f"epoch {epoch} ", (epoch * history.n_per_epoch, 0.98), **place)
     if history.steps:
         tokens_per_step = history.tokens[-1] / history.steps[-1]
         upper = axis.secondary_xaxis(
