@@ -453,7 +453,8 @@ def train(
     workers: Workers = ALONE,
     micro_batch: int = 0,
 ) -> History:
-    """Train `model` in place and return what was measured; every evaluation is also a line of `log_path`.
+    """Train `model` in place and return what was measured; every evaluation is also a line of `log_path`, and with `tensorboard` a point in
+    the folder tensorboard beside it.
 
     `batches` holds "train" and "val". States to resume from are kept in `folder`; `identity` (hashes of data and base weights)
     keeps a run from going on with another's. `on_step(history, loss)` shows the progress (by default a bar), and
@@ -469,7 +470,7 @@ def train(
     """
     run = _Run(model, batches, config, devices, workers, folder, run_identity(model, config, identity), micro_batch or config.batch_size)
     history, started, saved = run.history, time.monotonic(), time.monotonic()
-    board = open_tensorboard(folder.parent / "tensorboard", history) if config.tensorboard and workers.is_first else None
+    board = open_tensorboard(log_path.parent / "tensorboard" / folder.name, history) if config.tensorboard and workers.is_first else None
     bar = progress_bar(history)
     on_step = on_step or partial(show_step, bar)
     if write_samples and not history.samples:

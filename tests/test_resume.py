@@ -396,7 +396,7 @@ def test_on_another_number_of_devices_a_step_keeps_its_records(run, uncut, batch
 
 def points(folder, name):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator(
-        str(folder / "tensorboard")
+        str(folder / "tensorboard" / "states")
     )
     accumulator.Reload()
     return {event.step: event.value for event in accumulator.Scalars(name)}, len(accumulator.Scalars(name))
