@@ -57,12 +57,14 @@ def samples_table(samples: list[list[str]]) -> str:
     `samples[n][i]` is the answer to prompt i after n epochs; words that differ from the column before are marked.
     """
     head = "".join(f"<th>{'before training' if number == 0 else f'after epoch {number}'}</th>" for number in range(len(samples)))
+    # An untrained model may write a page of line breaks.
+    samples = [[re.sub(r"\n{3,}", "\n\n", text).strip() for text in answers] for answers in samples]
     rows = []
     for answers in zip(*samples, strict=True):
         cells = [html.escape(answers[0]), *(_marked(before, after) for before, after in pairwise(answers))]
         style = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere"
         rows.append("<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell in cells) + "</tr>")
-    return f"<table><tr>{head}</tr>{''.join(rows)}</table>"
+    return f'<table style="table-layout: fixed; width: 100%"><tr>{head}</tr>{"".join(rows)}</table>'
 
 
 def _marked(before: str, after: str) -> str:
