@@ -67,7 +67,6 @@ class Workers:
 def spread(module: nn.Module, model: GPTModel, devices: Devices, workers: Workers) -> nn.Module:
     """Return `module`, which computes the loss of `model`, replicated or sharded as the strategy says."""
     if workers.strategy == "ddp":
-        # The loss has one tensor a worker and the model no buffers that differ.
         return DistributedDataParallel(module, device_ids=[devices.device.index] if devices.device.type == "cuda" else None)
     if workers.strategy == "fsdp":
         mesh = init_device_mesh(devices.device.type, (workers.count,))

@@ -149,8 +149,18 @@ def memory_peak(device_ids: tuple[int, ...]) -> int:
     """Return the most bytes that this process has had: on the fullest of its GPUs, or without one in main memory (0 on Windows)."""
     if device_ids:
         return max(torch.cuda.max_memory_allocated(index) for index in device_ids)
-    # Kibibytes on Linux, bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) if resource else 0
+    return _resident_peaks()["process_bytes"]
+
+
+def _resident_peaks() -> dict[str, int]:
+    """The most bytes of main memory so far: of this process and of its largest child; 0 on Windows, which does not tell."""
+    peaks = dict.fromkeys(("process_bytes", "child_bytes"), 0)
+    if resource:
+        # Kibibytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        for key, who in zip(peaks, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN), strict=True):
+            peaks[key] = resource.getrusage(who).ru_maxrss * unit
+    return peaks
 
 
 def versions(packages: tuple[str, ...] = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")) -> dict[str, str]:
@@ -185,13 +195,7 @@ def timed(steps: dict[str, dict[str, float]], name: str) -> Iterator[None]:
     its largest child. Windows tells no peaks; there they are 0."""
     started = time.perf_counter()
     yield
-    peaks = dict.fromkeys(("process_bytes", "child_bytes"), 0)
-    if resource:
-        # Kibibytes on Linux, bytes on macOS.
-        unit = 1 if sys.platform == "darwin" else 1024
-        for key, who in zip(peaks, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN), strict=True):
-            peaks[key] = resource.getrusage(who).ru_maxrss * unit
-    steps[name] = {"seconds": time.perf_counter() - started, **peaks}
+    steps[name] = {"seconds": time.perf_counter() - started, **_resident_peaks()}
 
 
 def environment_report(devices: Devices, root: Path) -> str:

@@ -107,12 +107,13 @@ def mean_loss(module: nn.Module, input_ids: torch.Tensor, targets: torch.Tensor)
 
 
 @torch.no_grad()
-def evaluate_loss(module: nn.Module, batches: Iterable[Batch], device: torch.device) -> float:
-    """Return the loss averaged over all labelled tokens of the batches."""
+def evaluate_loss(module: nn.Module, batches: Iterable[Batch], device: torch.device, workers: Workers = ALONE) -> float:
+    """Return the loss averaged over all labelled tokens of the batches, of every worker's."""
     total, count = 0.0, 0
     for input_ids, targets in batches:
         sums, counts = module(input_ids.to(device), targets.to(device))
         total, count = total + float(sums.sum()), count + int(counts.sum())
+    total, count = workers.total(total, count)
     return total / count
 
 
@@ -233,7 +234,7 @@ class _Run:
         self._restore()
         self.history.n_per_epoch, self.history.n_planned = len(self.batches), config.epochs * len(self.batches)
         if micro_batch < config.batch_size:
-            self.note(f"memory ran out: micro-batches of {micro_batch} on each device from here on, the same records a step")
+            self.note_out_of_memory()
         # The same batches every time, also under another strategy, so that two points of the curve can be compared.
         self.fixed = {
             split: list(islice(replace(batches[split], batch_size=self.batches.batch_size), config.eval_batches))
@@ -245,12 +246,13 @@ class _Run:
         state, best, remarks = load_state(self.folder, self.identity) if self.workers.is_first else (None, None, [])
         about = {name: state[name] for name in ("history", "scaler", "random", "records_per_step")} if state else None
         about = self.workers.from_first(about)
+        if about is not None:
+            self.history = History(**about["history"])
+        for remark in remarks:
+            self.note(remark)
         if about is None:
-            for remark in remarks:
-                self.note(remark)
             return
         state = state or {}
-        self.history = History(**about["history"])
         if self.history.stopped == "max_minutes":
             self.history.stopped = ""
         self.best = best and (self.history.best_step, best)
@@ -260,8 +262,6 @@ class _Run:
             self.scaler.load_state_dict(about["scaler"])
         _set_random_states(about["random"])
         n_records = about["records_per_step"]
-        for remark in remarks:
-            self.note(remark)
         self.note(f"resumed from {self.folder}")
         if n_records != self.batches.batch_size:
             self.note(f"a step keeps its {n_records} records, here in micro-batches of {self.micro_batch} on each device")
@@ -269,6 +269,9 @@ class _Run:
 
     def note(self, sentence: str) -> None:
         self.history.events.append((self.history.n_steps, sentence))
+
+    def note_out_of_memory(self) -> None:
+        self.note(f"memory ran out: micro-batches of {self.micro_batch} on each device from here on, the same records a step")
 
     def pieces(self, batch: Batch) -> list[Batch]:
         """Cut a batch into this worker's micro-batches, without the columns after their last label.
@@ -310,7 +313,7 @@ class _Run:
             self.micro_batch = -(-self.micro_batch // 2)
             torch.cuda.empty_cache()
             _set_random_states(states)
-            self.note(f"memory ran out: micro-batches of {self.micro_batch} on each device from here on, the same records a step")
+            self.note_out_of_memory()
 
     def _gradients(self, pieces: list[Batch], n_labelled: int) -> float:
         total = torch.zeros((), device=self.devices.device)
@@ -384,14 +387,10 @@ class _Run:
             "or try mixed_precision=False."
         )
 
-    @torch.no_grad()
     def loss(self, split: str) -> float:
         """Return the loss over the fixed batches of a split."""
-        pieces = [piece for batch in self.fixed[split] for piece in self.pieces(batch)]
-        results = [self.module(input_ids, targets) for input_ids, targets in pieces]
-        sums, counts = (sum(float(result[part].sum()) for result in results) for part in (0, 1))
-        total, count = self.workers.total(sums, counts)
-        return total / count
+        pieces = (piece for batch in self.fixed[split] for piece in self.pieces(batch))
+        return evaluate_loss(self.module, pieces, self.devices.device, self.workers)
 
     def evaluate(self) -> None:
         """Add a point to the history, and keep the weights if no earlier ones had a lower validation loss."""

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
-from toy_runs import cpu, fresh_model, loader
+from toy_runs import batch_of, cpu, fresh_model, loader
 
 from golf_nb_utils import checkpoints, distributed, sampling, training
 from golf_nb_utils.artifacts import sha256_file, write_json
@@ -52,16 +52,6 @@ SETTINGS = {"epochs": 2, "batch_size": 4, "learning_rate": 1e-2, "eval_freq": 2,
 def toy_batches(batch_size=4):
     """23 records: the last batch of an epoch is short."""
     return {"train": loader(23, batch_size), "val": loader(8, batch_size, seed=13)}
-
-
-def batch_of(lengths, seed=0):
-    """Input ids and targets of rows with that many labelled positions."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(23, (len(lengths), 11), generator=generator)
-    targets = ids[:, 1:].clone()
-    for row, length in enumerate(lengths):
-        targets[row, length:] = -100
-    return ids[:, :-1], targets
 
 
 def whole(tensor):

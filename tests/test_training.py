@@ -12,7 +12,7 @@ import torch
 import toy_runs
 from torch import nn
 from torch.nn import functional as F
-from toy_runs import GPT, Toy, cpu, fresh_model, loader, weights_of
+from toy_runs import GPT, Toy, batch_of, cpu, fresh_model, loader, weights_of
 
 from golf_nb_utils import training
 from golf_nb_utils.config import TrainConfig
@@ -83,16 +83,6 @@ class EmulatedDataParallel(nn.Module):
         with ThreadPoolExecutor(len(shards)) as pool:
             outputs = list(pool.map(work, replicas, shards))
         return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
-
-
-def batch_of(lengths, seed=0):
-    """Input ids and targets of rows with that many labelled positions."""
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(23, (len(lengths), 11), generator=generator)
-    targets = ids[:, 1:].clone()
-    for row, length in enumerate(lengths):
-        targets[row, length:] = -100
-    return ids[:, :-1], targets
 
 
 # The labelled positions of each row; the first replica gets the larger half.

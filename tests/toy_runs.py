@@ -29,6 +29,16 @@ def loader(n_records=24, batch_size=4, seed=0, order=1):
     return Batches(Toy(n_records, seed), batch_size, 22, "all", order)
 
 
+def batch_of(lengths, seed=0):
+    """Input ids and targets of rows with that many labelled positions."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(23, (len(lengths), 11), generator=generator)
+    targets = ids[:, 1:].clone()
+    for row, length in enumerate(lengths):
+        targets[row, length:] = -100
+    return ids[:, :-1], targets
+
+
 def fresh_model(seed=1):
     model = GPTModel(GPT)
     init_weights(model, seed)
