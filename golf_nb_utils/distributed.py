@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.checkpoint import state_dict as full_state
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.nn.parallel import DistributedDataParallel
 
 from golf_nb_utils.environment import Devices
@@ -102,6 +102,9 @@ def gathered_moments(model: GPTModel, optimizer: torch.optim.Optimizer) -> dict:
 
 def set_weights(model: GPTModel, weights: dict[str, torch.Tensor], workers: Workers) -> None:
     """Load what `gathered_weights` returned in the first worker into the models of all of them."""
+    if isinstance(model, FSDPModule):
+        # After an evaluation the root's weights are still gathered, and only shards can be loaded.
+        model.reshard()
     options = FROM_RANK_0 if workers.count > 1 else FULL
     full_state.set_model_state_dict(model, weights, options=replace(options, strict=False))
 

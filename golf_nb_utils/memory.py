@@ -82,9 +82,8 @@ def plan(config: GPTConfig, training: TrainConfig, length: int, n_devices: int, 
     at_work = column * _columns_at_work(lora, item, residual)
 
     copies = item * layers * (trained_block if lora else 12 * width**2) if item < FP32 else 0
-    # Autocast holds on to its copies until the forward pass ends, needed or not. Of DataParallel's replicas, no leaves, it holds none.
-    cached = 0 if recomputed and strategy == "dp" else copies
-    saved = copies // layers if recomputed else copies
+    # Until the backward pass, those of all blocks; of blocks that are recomputed, those of the one at work.
+    kept_copies, saved = (0, copies // layers) if recomputed else (copies, copies)
     largest = 0 if lora else 4 * width**2
     # The gradient of the largest matrix in the products' format (bfloat16 on a CPU: with its sum in fp32) beside that in fp32.
     matrix = largest * {torch.float32: FP32, torch.float16: 2 + FP32, torch.bfloat16: 2 + 2 * FP32}[dtype]
@@ -126,9 +125,9 @@ def plan(config: GPTConfig, training: TrainConfig, length: int, n_devices: int, 
 
     moments = {
         "end of forward": moment(
-            earlier, activations + ends + (0 if late else end_gradient), head + (0 if late else embedding), cached, gathered_block
+            earlier, activations + ends + (0 if late else end_gradient), head + (0 if late else embedding), kept_copies, gathered_block
         ),
-        "start of backward": moment(earlier, activations + ends + end_gradient, head + embedding, 0 if recomputed else copies),
+        "start of backward": moment(earlier, activations + ends + end_gradient, head + embedding, kept_copies),
         "last block's backward": moment(
             earlier + matrix, activations + one_block + at_work, embedding, saved, gathered_block + sent_block
         ),
@@ -240,18 +239,30 @@ def _candidates(training: TrainConfig, n_devices: int) -> Iterator[TrainConfig]:
 
 
 def disk_bytes(config: GPTConfig, training: TrainConfig) -> int:
-    """Return the bytes that a run writes at most: two states (weights and two moments), the best weights, and the whole result."""
-    trained = FP32 * _n_trained(config, training)
-    return 2 * 3 * trained + (2 * trained if training.save_best else 0) + FP32 * config.n_parameters
+    """Return the bytes that a run writes at most: two states with their best weights, or in the end one, what was trained and the result.
 
-
-def host_bytes(config: GPTConfig, training: TrainConfig, n_workers: int = 1) -> int:
-    """Return the bytes of main memory that a run on GPUs needs while it saves: a state on the CPU and the best weights.
-
-    Before that each of `n_workers` processes has read the whole base model.
+    Without save_every, save_every_minutes and max_minutes it is the last two alone, unless the run is interrupted.
     """
+    trained, state = _trained_and_state(config, training)
+    return max(2 * state, state + trained + FP32 * config.n_parameters)
+
+
+def host_bytes(config: GPTConfig, training: TrainConfig, n_devices: int) -> int:
+    """Return the bytes of main memory that a run on GPUs needs: to read the base model, then for a state or the result.
+
+    With ddp and fsdp each of `n_devices` processes reads the model, and the one that started them has it, too.
+    """
+    trained, state = _trained_and_state(config, training)
+    n_readers, waiting = (n_devices, 1) if training.strategy in ("ddp", "fsdp") else (1, 0)
+    model = FP32 * config.n_parameters
+    return waiting * model + max(n_readers * model, state, (2 if training.save_best else 1) * trained)
+
+
+def _trained_and_state(config: GPTConfig, training: TrainConfig) -> tuple[int, int]:
+    """Bytes of the weights that are trained, and of a state, with the best of them; 0 if none is due."""
     trained = FP32 * _n_trained(config, training)
-    return max(n_workers * FP32 * config.n_parameters, (4 if training.save_best else 3) * trained)
+    due = training.save_every or training.save_every_minutes or training.max_minutes
+    return trained, (4 if training.save_best else 3) * trained if due else 0
 
 
 def _n_trained(config: GPTConfig, training: TrainConfig) -> int:

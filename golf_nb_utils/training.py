@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -80,8 +80,10 @@ class LossInReplica(nn.Module):
         self.dtype = dtype
 
     def forward(self, input_ids: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        autocast = torch.autocast(input_ids.device.type, self.dtype) if self.dtype is not torch.float32 else nullcontext()
-        with autocast:
+        if self.dtype is torch.float32:
+            return self.model.loss_sum(input_ids, targets)
+        # Each weight is cast once a pass; a cache would only hold on to the copies of blocks that are recomputed.
+        with torch.autocast(input_ids.device.type, self.dtype, cache_enabled=False):
             return self.model.loss_sum(input_ids, targets)
 
 
@@ -244,7 +246,7 @@ class _Run:
     def _restore(self) -> None:
         """Go on from the newest state on the disk, if there is one; only the first worker reads it."""
         state, best, remarks = load_state(self.folder, self.identity) if self.workers.is_first else (None, None, [])
-        about = {name: state[name] for name in ("history", "scaler", "random", "records_per_step")} if state else None
+        about = {name: state[name] for name in ("history", "scaler", "random", "records_per_step", "finished")} if state else None
         about = self.workers.from_first(about)
         if about is not None:
             self.history = History(**about["history"])
@@ -257,7 +259,8 @@ class _Run:
             self.history.stopped = ""
         self.best = best and (self.history.best_step, best)
         set_weights(self.model, state.get("weights", {}), self.workers)
-        set_moments(self.model, self.optimizer, state.get("moments", {}), self.workers)
+        if not about["finished"]:
+            set_moments(self.model, self.optimizer, state.get("moments", {}), self.workers)
         if self.scaler.is_enabled() and about["scaler"]:
             self.scaler.load_state_dict(about["scaler"])
         _set_random_states(about["random"])
@@ -421,16 +424,18 @@ class _Run:
             self.history.samples.append(write_samples())
         self.model.train()
 
-    def save(self) -> None:
+    def save(self, finished: bool = False) -> None:
+        """Write a state; a finished run's is a third as large, since nobody will ask for AdamW's moments."""
         with self.history.timed("saving"):
-            weights, moments = gathered_weights(self.model), gathered_moments(self.model, self.optimizer)
+            weights = gathered_weights(self.model)
+            moments = {} if finished else gathered_moments(self.model, self.optimizer)
         if self.workers.is_first:
             state = {
                 "weights": weights, "moments": moments, "scaler": self.scaler.state_dict(), "history": asdict(self.history),
-                "random": _random_states(), "records_per_step": self.batches.batch_size,
+                "random": _random_states(), "records_per_step": self.batches.batch_size, "finished": finished,
             }  # fmt: skip
             with self.history.timed("saving"):
-                save_state(self.folder, self.history.n_steps, state, self.identity, self.best)
+                save_state(self.folder, self.history.n_steps, state, self.identity, None if finished else self.best)
 
     def take_best(self) -> None:
         """Give the model the weights with the lowest validation loss, if those are to be saved."""
@@ -499,17 +504,21 @@ def train(
                     interrupted, due, over = workers.total(len(requested), workers.is_first and due, workers.is_first and over)
                     if over and not last and not history.stopped:
                         history.stopped = "max_minutes"
-                    if due or interrupted or history.stopped or last:
-                        run.save()
+                    finished = last or history.stopped == "early_stopping"
+                    if finished:
+                        run.take_best()
+                    if finished or due or interrupted or history.stopped:
+                        run.save(finished)
                         saved = time.monotonic()
-                    if interrupted and not last:
+                    if interrupted and not finished:
                         raise TrainingInterrupted(
                             f"stopped by {requested[0] if requested else 'a signal'} after {history.n_steps} of {history.n_planned} "
                             f"steps; the state is in {folder}: run this again to go on."
                         )
                     if history.stopped:
                         break
-        run.take_best()
+        if history.stopped == "max_minutes":
+            run.take_best()
     finally:
         model.eval()
         bar.close()

@@ -196,7 +196,10 @@ def test_the_last_two_states_and_their_best_weights_are_kept_and_nothing_else(ru
     assert seen[4] == seen[6] == state_files(3, best=[2])
     assert seen[7] == seen[9] == state_files(3, 6, best=[2, 4])
     assert seen[10] == seen[12] == state_files(6, 9, best=[4])
-    assert names(tmp_path) == state_files(9, 12, best=[4, 10])
+    # The finished state holds the best weights alone, and no moments.
+    assert names(tmp_path) == state_files(9, 12, best=[4])
+    states = tmp_path / "states"
+    assert (states / "state-00000012.pt").stat().st_size < 0.5 * (states / "state-00000009.pt").stat().st_size
 
 
 @pytest.mark.parametrize(
