@@ -65,6 +65,9 @@ class Paths:
     def evaluation(self, model_size: str) -> Path:
         return self.experimental / "golf_feedback_evaluation" / model_size
 
+    def user_feedback(self) -> Path:
+        return self.experimental / "user_feedback" / "feedback.jsonl"
+
 
 def write_text(path: Path, text: str) -> Path:
     """Write `text` as UTF-8 so that a reader sees the old file or the whole new one, never a part."""

@@ -1,10 +1,12 @@
 """What golfers said about answers: feedback.jsonl becomes training records, and lines that cannot are kept aside.
 
 A line is a JSON object: `input` and `output` (the request and the answer that was shown), `thumb` ("up" or "down"), and
-where the person gave one, `corrected` (the text as it should have been). Other keys are left alone.
+where the person gave one, `corrected` (the text as it should have been). Other keys are left alone: `append_feedback`
+adds `schema_version`, and which model and which way made the answer, but nothing about the person.
 """
 
 import json
+import os
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +36,45 @@ _RULES_OF = {"what_should_happen": "ideal", "what_is_happening": "cause", "what_
 
 class _Rejected(Exception):
     pass
+
+
+SCHEMA_VERSION = 1
+
+
+def append_feedback(
+    path: Path, request: dict, answer: str, thumb: str, corrected: str | None = None, generated_by: str = "", model_sha256: str = ""
+) -> dict:
+    """Add a line to feedback.jsonl and return it; `request` has the `instruction` and `input` that the answer was for.
+
+    `corrected` is left out if it is empty or the answer itself. The line is written at once, so that two kernels can write to one file.
+
+    Raises:
+        ValueError: `thumb` is not "up" or "down", or a text is empty or cannot be stored.
+        OSError: the file cannot be written.
+    """
+    line = {
+        "schema_version": SCHEMA_VERSION, "instruction": request["instruction"], "input": request["input"], "output": answer,
+        "thumb": thumb, "corrected": corrected, "generated_by": generated_by, "model_sha256": model_sha256,
+    }  # fmt: skip
+    if not (corrected or "").strip() or corrected.strip() == answer.strip():
+        del line["corrected"]
+    try:
+        _read_line(json.dumps(line).encode())
+    except _Rejected as error:
+        raise ValueError(f"this feedback cannot be kept, since it could not be read again: {error}.") from None
+    encoded = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A write that was cut off leaves a line without its end, which this one must not become part of.
+    if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+        encoded = b"\n" + encoded
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        written = os.write(descriptor, encoded)
+    finally:
+        os.close(descriptor)
+    if written != len(encoded):
+        raise OSError(f"only {written} of {len(encoded)} bytes of the feedback went into {path}; make room on the disk and send it again.")
+    return line
 
 
 def read_feedback(path: Path, knowledge: KnowledgeBase, evaluation_answers: list[str]) -> UserFeedback:

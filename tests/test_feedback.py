@@ -1,6 +1,7 @@
 """What golfers said becomes training records; a line that cannot is kept aside with its number and the reason."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from golf_nb_utils.config import DataConfig
 from golf_nb_utils.examples import generate_records
-from golf_nb_utils.feedback import read_feedback, write_rejected
+from golf_nb_utils.feedback import append_feedback, read_feedback, write_rejected
 from golf_nb_utils.knowledge import KnowledgeBase
 from golf_nb_utils.phrases import INSTRUCTIONS
 from golf_nb_utils.prompts import format_feedback, make_entry
@@ -356,3 +357,58 @@ def test_a_mended_line_of_the_rejected_file_can_be_read_in_its_turn(read, tmp_pa
 def test_a_file_without_rejected_lines_says_so_by_being_empty(read, tmp_path):
     path = write_rejected(tmp_path / "rejected.jsonl", read(line(), line(thumb="down")))
     assert path.read_bytes() == b""
+
+
+# Lines that are written.
+
+ENTRY = {"instruction": INSTRUCTIONS[2], "input": REQUEST}
+
+
+def test_a_thumb_that_was_kept_is_a_record_of_the_next_round(tmp_path):
+    path = tmp_path / "user_feedback" / "feedback.jsonl"
+    append_feedback(path, ENTRY, answer(), "up", generated_by="fine-tuned", model_sha256="ab" * 32)
+    better = answer("You lean back a little; stand up to the finish.")
+    append_feedback(path, ENTRY, answer("You lean back."), "down", corrected=better)
+    found = read_feedback(path, OURS, [])
+    assert [(record["instruction"], record["input"], record["output"]) for record in found.records] == [
+        (INSTRUCTIONS[2], REQUEST, answer()), (INSTRUCTIONS[2], REQUEST, better),
+    ]  # fmt: skip
+
+
+def test_a_line_says_which_model_answered_and_nothing_about_the_person(tmp_path):
+    path = tmp_path / "feedback.jsonl"
+    kept = append_feedback(path, ENTRY, answer(), "up", generated_by="fine-tuned", model_sha256="ab" * 32)
+    assert json.loads(path.read_text(encoding="utf-8")) == kept
+    assert kept == {
+        "schema_version": 1, "instruction": INSTRUCTIONS[2], "input": REQUEST, "output": answer(), "thumb": "up",
+        "generated_by": "fine-tuned", "model_sha256": "ab" * 32,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("corrected", [None, "", " \n", answer(), answer() + "\n"])
+def test_a_correction_that_changes_nothing_is_none(tmp_path, corrected):
+    assert "corrected" not in append_feedback(tmp_path / "feedback.jsonl", ENTRY, answer(), "down", corrected=corrected)
+
+
+def test_after_a_line_that_was_cut_off_the_next_one_stands_alone(tmp_path):
+    path = tmp_path / "feedback.jsonl"
+    path.write_bytes(line()[:40])
+    append_feedback(path, ENTRY, answer(), "up")
+    assert only(read_feedback(path, OURS, []).counts) == {"used": 1, "rejected": 1}
+
+
+def test_lines_written_at_the_same_time_stay_whole(tmp_path):
+    path = tmp_path / "feedback.jsonl"
+    texts = [answer(f"You lean back {'a little ' * 400}at finish {number}.") for number in range(60)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda text: append_feedback(path, ENTRY, text, "up"), texts))
+    assert sorted(json.loads(raw)["output"] for raw in path.read_text(encoding="utf-8").splitlines()) == sorted(texts)
+
+
+@pytest.mark.parametrize(
+    ("thumb", "text", "named"), [("sideways", answer(), "thumb"), ("up", "  ", "output"), ("up", "half \ud800", "surrogate")]
+)
+def test_what_could_not_be_read_again_is_not_written(tmp_path, thumb, text, named):
+    with pytest.raises(ValueError, match=named):
+        append_feedback(tmp_path / "feedback.jsonl", ENTRY, text, thumb)
+    assert not list(tmp_path.iterdir())
