@@ -402,7 +402,9 @@ def test_lines_written_at_the_same_time_stay_whole(tmp_path):
     texts = [answer(f"You lean back {'a little ' * 400}at finish {number}.") for number in range(60)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda text: append_feedback(path, ENTRY, text, "up"), texts))
-    assert sorted(json.loads(raw)["output"] for raw in path.read_text(encoding="utf-8").splitlines()) == sorted(texts)
+    # A reader passes over empty lines.
+    written = [json.loads(raw)["output"] for raw in path.read_text(encoding="utf-8").split("\n") if raw]
+    assert sorted(written) == sorted(texts)
 
 
 @pytest.mark.parametrize(
