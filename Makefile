@@ -1,11 +1,11 @@
 # make run    sets up and runs the four notebooks (MODEL_SIZE=124M EPOCHS=3 BATCH_SIZE=8 LR=5e-5 change the run)
-# make test   sets up and runs all tests
+# make test   sets up and runs all tests (make chromium first, as root on Debian, if the browser test is not to be skipped)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test unit notebooks bench lint clean
+.PHONY: run test unit notebooks chromium bench lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -17,6 +17,10 @@ test: unit
 
 unit: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -q --ignore tests/test_notebooks.py --cov --cov-report=term --durations=5
+
+# What the test of the panel in JupyterLab needs; without a Chromium it is skipped.
+chromium:
+	command -v chromium chromium-browser google-chrome || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 
 notebooks: $(VENV)/test.stamp
 	$(BIN)/python tests/execute_notebooks.py
