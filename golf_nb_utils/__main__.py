@@ -1,5 +1,5 @@
 """The command line: `run` executes the notebooks with papermill, `check-knowledge` validates the knowledge base, `export` writes
-a fine-tuned model for other libraries."""
+a fine-tuned model for other libraries, `compare` holds two evaluations against each other."""
 
 import argparse
 import os
@@ -42,10 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     export.add_argument("--model-size", default="auto", help="auto, tiny, 124M, 355M, 774M, 1558M or own")
     export.add_argument("--out", type=Path, help="default: beside the model")
     export.add_argument("--output-root", default="", help="folder that holds experimental/")
+    compare = commands.add_parser("compare", help="say what differs between two evaluations, and whether it is more than noise")
+    compare.add_argument("first", type=Path, metavar="RUN_A", help="a folder with predictions.jsonl, or that file")
+    compare.add_argument("second", type=Path, metavar="RUN_B")
     options = parser.parse_args(arguments)
     if options.command == "check-knowledge":
         return check_knowledge(options.folder, options.extra)
     try:
+        if options.command == "compare":
+            return compare_runs(options.first, options.second)
         if options.command == "export":
             return export_model(options.model_size, Paths(output_root(options.output_root)), options.out)
         return run_notebooks(options.numbers, _parameters(options), output_root(options.output_root))
@@ -66,6 +71,20 @@ def export_model(model_size: str, paths: Paths, out: Path | None) -> int:
     size = resolve_model_size(model_size, has_gpu=detect_devices().n_gpus > 0)
     for path in export_pretrained(paths.weights(size), paths.checkpoint(size), out or paths.exported(size)):
         print(f"{path.stat().st_size:>14,} bytes  {path}")
+    return 0
+
+
+def compare_runs(first: Path, second: Path) -> int:
+    """Print what differs between the predictions of two evaluations; return 0.
+
+    Raises:
+        FileNotFoundError: a folder holds no predictions.jsonl.
+        ArtifactMismatchError: a line of it is none of an evaluation.
+    """
+    from golf_nb_utils.evaluation import compare
+    from golf_nb_utils.report import comparison_table, read_predictions
+
+    print(comparison_table(compare(read_predictions(first), read_predictions(second), seed=123)))
     return 0
 
 

@@ -294,18 +294,31 @@ class SampleConfig(_Settings):
     temperature: float = 0.7
     """0 is greedy; the evaluation is always greedy, so that it can be repeated."""
     top_k: int = 50
+    top_p: float = 1.0
+    """Share of the probability that is drawn from, its likeliest tokens; 1 is all."""
     batch_size: int = 16
     """Prompts answered at once."""
+    n_records: int = 200
+    """Records of the test set, and as many of the unseen topics, that are evaluated; 0 is all."""
+    n_changed: int = 20
+    """Test records whose request is changed in each way, to see what becomes of the answer."""
     n_shown: int = 3
-    """Test records shown side by side."""
+    """Worst answers shown."""
+    max_attempts: int = 2
+    """How often answers are written before the template is taken: once greedily, then in candidates."""
+    n_candidates: int = 8
+    """Answers sampled together after a refused one."""
+    ollama_model: str = "llama3.2"
+    """A further system, where OLLAMA_HOST is set."""
     seed: int = 123
     output_root: str = ""
 
     def __post_init__(self):
-        for name in ("max_new_tokens", "batch_size", "n_shown"):
+        for name in ("max_new_tokens", "batch_size", "n_shown", "n_changed", "max_attempts", "n_candidates"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("temperature", "top_k"):
+        for name in ("temperature", "top_k", "n_records"):
             self._require(name, getattr(self, name) >= 0, "0 or more")
+        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
 
 
 # `tiny` starts from random weights, so it needs more records, steps and a schedule of its own. It learns from the answers

@@ -28,6 +28,7 @@ from golf_nb_utils.grounding import ADAPTED, Entry, build_index, check_record, t
 from golf_nb_utils.knowledge import FIGURE, Drill, Fault, Item, KnowledgeBase, Topic
 from golf_nb_utils.phrases import INSTRUCTIONS, SAY, score_slots
 from golf_nb_utils.prompts import format_feedback, make_entry
+from golf_nb_utils.verification import Request, Verifier
 
 SPLITS = ("train", "val", "test", "unseen")
 # A share measured on a thousand answers is known within three points; what a larger set would hold is better trained on.
@@ -155,22 +156,9 @@ def make_plan(knowledge: KnowledgeBase, config: DataConfig) -> Plan:
     """
     taught, unseen = deal_topics(knowledge, config)
     index = build_index(knowledge)
-    items = [item for topic in knowledge.topics for _, _, item in topic.items()]
-    plan = Plan(
-        config=config,
-        extra_topics=knowledge.extra_topics,
-        topics={topic.id: topic for topic in knowledge.topics},
-        faults={fault.id: fault for fault in knowledge.faults},
-        drills=_split_drills(knowledge, taught, unseen),
-        groups=_split_groups(knowledge, config, taught, unseen),
-        index=index,
-        grams=_gram_bits(index),
-        names={item.id: tuple(item.named_phrasings)[: config.phrasings or None] for item in items},
-        scope={item.id: _cases(item.clubs, item.levels, item.audiences, item.severities) for item in items}
-        | {drill.id: _cases(drill.clubs, drill.levels, drill.audiences, ("none", *SEVERITIES)) for drill in knowledge.drills},
-        with_figure=frozenset(item.id for item in items if any(map(FIGURE.search, item.phrasings))),
-        avoided={split: {} for split in SPLITS},
-    )
+    plan = _bare_plan(knowledge, config, index, _split_drills(knowledge, taught, unseen))
+    plan.groups.update(_split_groups(knowledge, config, taught, unseen))
+    plan.grams.update(_gram_bits(index))
     # Test first, then val at a distance from it, then train at a distance from both.
     for split, then in (("test", ("val", "train")), ("val", ("train",))):
         for number in range(split_sizes(config)[split]):
@@ -179,6 +167,26 @@ def make_plan(knowledge: KnowledgeBase, config: DataConfig) -> Plan:
             for other in then:
                 plan.avoided[other].setdefault(group.fault or group.topic, []).append((bits, bits.bit_count()))
     return plan
+
+
+def _bare_plan(knowledge: KnowledgeBase, config: DataConfig, index: dict[str, Entry], drills: dict) -> Plan:
+    """A plan without groups, and with nothing to keep away from."""
+    items = [item for topic in knowledge.topics for _, _, item in topic.items()]
+    return Plan(
+        config=config,
+        extra_topics=knowledge.extra_topics,
+        topics={topic.id: topic for topic in knowledge.topics},
+        faults={fault.id: fault for fault in knowledge.faults},
+        drills=drills,
+        groups={},
+        index=index,
+        grams={},
+        names={item.id: tuple(item.named_phrasings)[: config.phrasings or None] for item in items},
+        scope={item.id: _cases(item.clubs, item.levels, item.audiences, item.severities) for item in items}
+        | {drill.id: _cases(drill.clubs, drill.levels, drill.audiences, ("none", *SEVERITIES)) for drill in knowledge.drills},
+        with_figure=frozenset(item.id for item in items if any(map(FIGURE.search, item.phrasings))),
+        avoided={split: {} for split in SPLITS},
+    )
 
 
 def _split_drills(knowledge: KnowledgeBase, taught: set[str], unseen: set[str]) -> dict[str, dict[str, tuple[Drill, ...]]]:
@@ -329,13 +337,19 @@ def _case_pools(plan: Plan, split: str, group: Group, audience: str, club_shown:
         drill for drill in drills
         if (club_shown or plan.index[drill.id].any_club) and (level_shown or plan.index[drill.id].any_level)
     )  # fmt: skip
+    if fault and split == "all":
+        # An answer says one of the two, so a request is not turned away for want of the other.
+        parts |= {"effect": parts["effect"] or parts["feel"], "feel": parts["feel"] or parts["effect"]}
     content = tuple(tuple(map(id, items)) for items in parts.values())
     plan.pools[key] = plan.shared_pools.setdefault(content, parts) if all(parts.values()) else None
     return plan.pools[key]
 
 
-def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
-    """Draw everything about a record: scores, lines that are shown, and the items in the order of the answer."""
+def _choose(plan: Plan, split: str, group: Group, rng: random.Random, request: Request | None = None) -> dict:
+    """Draw everything about a record: scores, lines that are shown, and the items in the order of the answer.
+
+    With a request, what it says is taken instead of drawn.
+    """
     draw = rng.random
 
     def one(values):
@@ -346,6 +360,8 @@ def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
     if audience not in topic.audiences:
         audience = "adult"
     club_shown, level_shown = draw() < SHOWN["club"], draw() < SHOWN["level"]
+    if request:
+        audience, club_shown, level_shown = request.audience, bool(request.values["club"]), bool(request.values["level"])
     parts = _case_pools(plan, split, group, audience, club_shown, level_shown)
     if parts is None:
         club_shown = level_shown = True
@@ -393,7 +409,7 @@ def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
     variation = ""
     if group.level in ("beginner", "advanced") and level_shown and draw() < 0.5:
         variation = phrase(drill.easier if group.level == "beginner" else drill.harder)
-    return {
+    chosen = {
         "group": group, "names": names, "ideal": ideal, "happening": happening, "steps": steps, "check": check,
         "drill": drill.id, "variation": variation, "order": STEP_ORDERS[int(draw() * len(STEP_ORDERS))],
         "cue": phrase(one(parts["cues"])),
@@ -412,6 +428,11 @@ def _choose(plan: Plan, split: str, group: Group, rng: random.Random) -> dict:
         "say": {kind: int(draw() * len(texts)) for kind, texts in SAY.items()},
         "strength_shown": draw() < 0.7,
     }  # fmt: skip
+    if request:
+        values = request.values
+        chosen |= {"current": values["current_score"], "target": values["target_score"], "scores": values["all_scores"]}
+        chosen |= {"club": values["club"], "level": values["level"], "handedness": values["handedness"] or "right"}
+    return chosen
 
 
 def _render(plan: Plan, split: str, chosen: dict) -> dict:
@@ -480,3 +501,81 @@ def _render(plan: Plan, split: str, chosen: dict) -> dict:
             "source": "extra_knowledge" if is_extra else "knowledge", "unseen_topic": split == "unseen",
         },
     }  # fmt: skip
+
+
+# An answer to a request.
+
+
+@dataclass(frozen=True)
+class Template:
+    """All that answering any request from the whole knowledge base needs; see make_template."""
+
+    plan: Plan
+    verifier: Verifier
+    groups: dict = field(default_factory=dict)
+    """{(area, club family, level, audience, severity): (groups that have an answer, those to draw from)}"""
+
+
+def make_template(knowledge: KnowledgeBase, verifier: Verifier | None = None) -> Template:
+    """Prepare answer_for; no topic is kept away, and a verifier of the same knowledge may be shared."""
+    verifier = verifier or Verifier(knowledge)
+    drills = {fault.id: knowledge.drills_for(fault.id) for fault in knowledge.faults}
+    return Template(_bare_plan(knowledge, DataConfig(), verifier.index, {"all": drills}), verifier)
+
+
+def answer_for(template: Template, input_text: str, seed: int) -> dict:
+    """Make the record (instruction, input, output, meta) of a right answer to a request, the same for the same input and seed.
+
+    Defined for every input that parse_input accepts. An observation that names a fault of the area settles what the answer is
+    about, if the knowledge has an answer for this golfer; any other observation is ignored, and the seed draws the fault. A
+    score that meets its target gets praise, whatever the observation. Where All Scores has another value for the area than
+    Current Score, Current Score counts: the record's meta then says so, and check_record would refuse the input. The answer
+    passes Verifier.verify, always.
+
+    Raises:
+        InputFormatError: the input is malformed.
+        RecordError: the knowledge has no answer for such a golfer; the repository's own has one for every golfer.
+    """
+    request = template.verifier.request(input_text)
+    groups = _groups_for(template, request)
+    if not groups:
+        wanted = ", ".join(value or f"any {name}" for name, value in zip(("club", "level"), request.case[:2], strict=True))
+        raise RecordError(
+            f"the knowledge on {request.values['area']} has no answer for {wanted}, {request.audience}, with a {request.severity} gap; "
+            "add a topic for them."
+        )
+    digest = hashlib.blake2b(f"{seed}/{input_text}".encode(errors="surrogatepass"), digest_size=8).digest()
+    rng = random.Random(int.from_bytes(digest, "big"))
+    for _ in range(20):
+        chosen = _choose(template.plan, "all", rng.choice(groups), rng, request)
+        record = _render(template.plan, "all", chosen) | {"input": input_text}
+        verdict = template.verifier.verify(record["output"], input_text)
+        # Items of two topics, each sound in its file, can break a rule together.
+        if verdict.passed:
+            return record
+    raise RecordError(f"20 answers in a row failed their check, the last one so: {' '.join(verdict.reasons)}")
+
+
+def _groups_for(template: Template, request: Request) -> list[Group]:
+    plan, (club, level, audience, severity) = template.plan, request.case
+    key = (request.values["area"], CLUBS[club] if club else "any club", level or "any level", audience, severity)
+    if key not in template.groups:
+        groups = [
+            group
+            for topic in plan.topics.values() if topic.area == key[0]
+            for group in (Group(topic.id, fault, severity, *key[1:3]) for fault in _faults_at(topic, severity))
+            if _case_pools(plan, "all", group, audience, bool(club), bool(level))
+        ]  # fmt: skip
+        # A golfer who does not say the club is not told about the driver alone, where there is a choice.
+        for_all = [
+            group for group in groups
+            if (club or set(CLUB_FAMILIES) <= set(plan.topics[group.topic].clubs))
+            and (level or set(LEVELS) <= set(plan.topics[group.topic].levels))
+        ]  # fmt: skip
+        template.groups[key] = (groups, for_all or groups)
+    groups, preferred = template.groups[key]
+    return [group for group in groups if group.fault == request.fault] if request.fault else preferred
+
+
+def _faults_at(topic: Topic, severity: str) -> tuple[str, ...]:
+    return ("",) if severity == "none" else tuple(fault.id for fault in topic.faults)

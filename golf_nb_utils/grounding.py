@@ -5,6 +5,7 @@
 """
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -23,6 +24,7 @@ _KINDS = (
 )  # fmt: skip
 # Control characters of Latin-1, which no text holds: with them a text stays one byte a character, and its search fast.
 _MARKS = {kind: chr(0x80 + place) for place, kind in enumerate(_KINDS)}
+_KIND_OF = {mark: kind for kind, mark in _MARKS.items()}
 _ANY_MARK = re.compile(f"[{min(_MARKS.values())}-{max(_MARKS.values())}]")
 _FORM = (
     "{ideal_head}\n{ideal}(?: {ideal})? {target}\n\n"
@@ -61,6 +63,20 @@ class Entry:
     severities: tuple[str, ...] = ()
     any_club: bool = True
     any_level: bool = True
+
+    @property
+    def kind(self) -> str:
+        """The kind of sentence: ideal, observation, ..., drill, easier, harder, drill_step."""
+        return _KIND_OF.get(self.mark, "")
+
+    def is_for(self, club: str | None, level: str | None, audience: str, severity: str) -> bool:
+        """Return whether the entry holds for a golfer; a club or level that is None is any of the topic's."""
+        return (
+            (CLUBS[club] in self.clubs if club else self.any_club)
+            and (level in self.levels if level else self.any_level)
+            and audience in self.audiences
+            and severity in self.severities
+        )
 
 
 def mirror(text: str, handedness: str) -> str:
@@ -168,13 +184,7 @@ _SAID = ("area", "current_score", "target_score", "all_scores", "severity", "clu
 
 
 def _check_fit(item_id: str, entry: Entry, values: dict, meta: dict) -> None:
-    fits = (
-        (CLUBS[values["club"]] in entry.clubs if values["club"] else entry.any_club)
-        and (values["level"] in entry.levels if values["level"] else entry.any_level)
-        and meta["audience"] in entry.audiences
-        and meta["severity"] in entry.severities
-    )
-    if not fits:
+    if not entry.is_for(values["club"], values["level"], meta["audience"], meta["severity"]):
         raise GroundingError(f"the item {item_id} is not for this club, level, audience or severity.")
     if entry.drill:
         if entry.drill != meta["drill"] or not (meta["fault"] in entry.fixes if meta["fault"] else entry.topic == meta["topic"]):
@@ -264,7 +274,7 @@ def ground(text: str, input_text: str, index: dict[str, Entry], nearest: bool = 
         closest = max(similarity, key=similarity.get, default=None)
         spans.append((place, Span(sentence, None, closest, similarity.get(closest, 0.0))))
     spans.sort(key=lambda pair: pair[0])
-    return Grounding(tuple(span for _, span in spans), tuple(_numbers([span for _, span in spans], values)))
+    return Grounding(tuple(span for _, span in spans), number_origins((span for _, span in spans), values))
 
 
 def _sentences(text: str) -> list[tuple[int, str]]:
@@ -283,19 +293,28 @@ def _sentences(text: str) -> list[tuple[int, str]]:
     return found
 
 
-def _numbers(spans: list[Span], values: dict) -> list[Span]:
+_NUMBER = re.compile(r"\d+(?:[.]\d+)?%?")
+
+
+def number_origins(spans: Iterable[Span], values: dict) -> tuple[Span, ...]:
+    """Return every number of the spans with its origin: its sentence's, or else the score among `values` (of parse_input) that it prints.
+
+    Digits and numerals of any script are numbers, though only ASCII ones can have an origin outside a grounded sentence.
+    """
     scores = {"Current Score": values["current_score"], "Target Score": values["target_score"], "Gap": values["gap"]}
     scores |= values["all_scores"] or {}
-    printed = {}
+    printed: dict[str, str] = {}
     for name, score in scores.items():
         if score is not None:
             for form in (f"{score * 100:.1f}%", f"{score * 100:.0f}%", f"{score:.2f}"):
                 printed.setdefault(form, name)
-    return [
-        Span(number, span.origin or printed.get(number))
-        for span in spans
-        for number in re.findall(r"[0-9]+(?:[.][0-9]+)?%?", span.text)
-    ]  # fmt: skip
+    found = []
+    for span in spans:
+        numbers = _NUMBER.findall(span.text)
+        if not span.text.isascii():
+            numbers += [character for character in span.text if character.isnumeric() and not character.isdecimal()]
+        found += [Span(number, span.origin or printed.get(number)) for number in numbers]
+    return tuple(found)
 
 
 def trigrams(text: str) -> set[str]:

@@ -14,25 +14,41 @@ from golf_nb_utils.cross_entropy import summed_cross_entropy
 
 
 class KVCache:
-    """Keys and values of the positions seen so far, allocated once: one (batch, heads, positions, head size) pair a layer."""
+    """Keys and values of the tokens read so far, allocated once: one (batch, heads, slots, head size) pair a layer.
 
-    def __init__(self, config: GPTConfig, batch_size: int, n_positions: int, device: torch.device, dtype: torch.dtype):
-        shape = (config.n_layer, 2, batch_size, config.n_head, n_positions, config.n_embd // config.n_head)
+    The prompts take the first slots, padded on their end to the longest; every further token takes the next slot, the same
+    in all rows, so that it is written without an index. What a row's slots hold is then not its positions, which the model
+    adds to its embeddings, but keys and values have no order of their own.
+    """
+
+    def __init__(self, config: GPTConfig, batch_size: int, n_slots: int, device: torch.device, dtype: torch.dtype):
+        shape = (config.n_layer, 2, batch_size, config.n_head, n_slots, config.n_embd // config.n_head)
         self.tensor = torch.zeros(shape, device=device, dtype=dtype)
+        self.n_read = self.n_prompt = 0
+        self.unpadded: torch.Tensor | None = None
+        """Slots that hold a token of the row, (batch, 1, 1, n_slots); None where every slot does."""
 
-    def write(self, layer: int, positions: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> None:
-        """Store keys and values, (batch, heads, n, head size), of the `positions`, (batch, n)."""
-        rows = torch.arange(key.shape[0], device=key.device)[:, None]
-        self.tensor[layer, 0][rows, :, positions] = key.transpose(1, 2)
-        self.tensor[layer, 1][rows, :, positions] = value.transpose(1, 2)
+    def append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Store keys and values, (batch, heads, n, head size), in the slots that follow; return those of all slots so far."""
+        end = self.n_read + key.shape[2]
+        self.tensor[layer, 0, :, :, self.n_read : end] = key
+        self.tensor[layer, 1, :, :, self.n_read : end] = value
+        return self.tensor[layer, 0, :, :, :end], self.tensor[layer, 1, :, :, :end]
 
-    def read(self, layer: int, n_positions: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return keys and values of the first `n_positions` positions."""
-        return self.tensor[layer, 0, :, :, :n_positions], self.tensor[layer, 1, :, :, :n_positions]
+    def hide_padding(self, lengths: torch.Tensor) -> None:
+        """Mark what of the prompts' slots is padding; `lengths`, (batch, 1), are the prompts' own."""
+        if bool((lengths < self.n_prompt).any()):
+            slots = torch.arange(self.tensor.shape[4], device=lengths.device)
+            self.unpadded = ((slots < lengths) | (slots >= self.n_prompt))[:, None, None, :]
 
-    def keep_rows(self, rows: torch.Tensor) -> None:
-        """Drop every batch row but `rows`, in place of the sequences that have ended."""
-        self.tensor = self.tensor[:, :, rows]
+    def keep_rows(self, rows: list[int]) -> None:
+        """Make row i what row `rows[i]` was, and drop the others; only rows that change their place are copied."""
+        moved = [place for place, row in enumerate(rows) if place != row]
+        sources = [rows[place] for place in moved]
+        self.tensor[:, :, moved] = self.tensor[:, :, sources]
+        self.tensor = self.tensor[:, :, : len(rows)]
+        if self.unpadded is not None:
+            self.unpadded = self.unpadded[rows]
 
 
 class Attention(nn.Module):
@@ -42,20 +58,34 @@ class Attention(nn.Module):
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None, positions: torch.Tensor | None, mask: torch.Tensor | None):
+    def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None) -> torch.Tensor:
         batch, length, width = x.shape
         query, key, value = (
             part.view(batch, length, self.n_head, width // self.n_head).transpose(1, 2) for part in self.c_attn(x).split(width, dim=2)
         )
         if cache is not None:
-            cache.write(layer, positions, key, value)
-        if mask is not None:
-            key, value = cache.read(layer, mask.shape[-1])
-        if mask is None and query.device.type == "cpu" and query.dtype is torch.bfloat16:
+            keys, values = cache.append(layer, key, value)
+        if cache is not None and cache.n_read:
+            y = attention_of_one(query, keys, values, cache.unpadded)
+        elif query.device.type == "cpu" and query.dtype is torch.bfloat16:
             y = causal_attention(query, key, value)
         else:
-            y = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=mask is None)
+            y = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.c_proj(y.transpose(1, 2).reshape(batch, length, width))
+
+
+def attention_of_one(query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, unpadded: torch.Tensor | None) -> torch.Tensor:
+    """Return the attention of one query a row, (batch, heads, 1, head size), to all `keys` but the padding.
+
+    On CPUs in bfloat16 torch's own kernel takes three times as long as these products.
+    """
+    mask = None if unpadded is None else unpadded[..., : keys.shape[2]]
+    if query.device.type != "cpu" or query.dtype is not torch.bfloat16:
+        return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
+    scores = (keys @ query.transpose(2, 3)).transpose(2, 3) * query.shape[3] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(dim=-1) @ values
 
 
 def causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
@@ -94,8 +124,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=1e-5)
         self.mlp = MLP(config)
 
-    def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None, positions: torch.Tensor | None, mask: torch.Tensor | None):
-        x = x + self.attn(self.ln_1(x), layer, cache, positions, mask)
+    def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None) -> torch.Tensor:
+        x = x + self.attn(self.ln_1(x), layer, cache)
         return x + self.mlp(self.ln_2(x))
 
 
@@ -119,26 +149,27 @@ class GPTModel(nn.Module):
 
         Without `positions` a whole sequence is read from position 0 on, causally; rows may be padded on their end,
         since nothing before a pad sees it. With `positions`, (batch, 1), one further token a row is read: it attends
-        to the cache up to its own position.
+        to the cache, but for the padding, which the first `positions` after the prompts tell.
 
         Raises:
             ValueError: the sequence is longer than n_ctx.
         """
         length = input_ids.shape[1]
-        mask = None
         if positions is None:
             if length > self.config.n_ctx:
                 raise ValueError(f"{length} tokens exceed the context of {self.config.n_ctx}; shorten the text.")
             positions = torch.arange(length, device=input_ids.device).expand(input_ids.shape)
-        else:
-            seen = torch.arange(int(positions.max()) + 1, device=input_ids.device)
-            mask = (seen <= positions)[:, None, None, :]
+        elif cache.n_read == cache.n_prompt:
+            cache.hide_padding(positions)
         x = self.wte(input_ids) + self.wpe(positions)
         for layer, block in enumerate(self.h):
             if self.recompute_blocks and cache is None and torch.is_grad_enabled():
-                x = checkpoint(block, x, layer, cache, positions, mask, use_reentrant=False, preserve_rng_state=False)
+                x = checkpoint(block, x, layer, cache, use_reentrant=False, preserve_rng_state=False)
             else:
-                x = block(x, layer, cache, positions, mask)
+                x = block(x, layer, cache)
+        if cache is not None:
+            cache.n_prompt = cache.n_prompt or length
+            cache.n_read += length
         return self.ln_f(x)
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:

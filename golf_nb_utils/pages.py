@@ -9,6 +9,8 @@ from itertools import pairwise
 
 from matplotlib.figure import Figure
 
+from golf_nb_utils.prompts import SECTIONS
+
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
 <style>
@@ -51,14 +53,26 @@ def picture(name: str, figure: Figure) -> str:
     return f'<h2>{html.escape(name)}</h2><img alt="{html.escape(name)}" src="data:image/png;base64,{encoded}">'
 
 
+def columns(texts: dict[str, str]) -> str:
+    """Return an HTML table of texts side by side, under their names."""
+    style = "text-align: left; vertical-align: top; white-space: pre-wrap; overflow-wrap: anywhere"
+    head = "".join(f'<th style="text-align: left">{html.escape(name)}</th>' for name in texts)
+    cells = "".join(f'<td style="{style}">{html.escape(_without_gaps(text)) or "(nothing but blanks)"}</td>' for text in texts.values())
+    return f'<table style="table-layout: fixed; width: 100%"><tr>{head}</tr><tr>{cells}</tr></table>'
+
+
+def _without_gaps(text: str) -> str:
+    """An untrained model may write a page of line breaks."""
+    return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
 def samples_table(samples: list[list[str]]) -> str:
     """Return an HTML table of answers: a row for each prompt, a column before training and after each epoch.
 
     `samples[n][i]` is the answer to prompt i after n epochs; words that differ from the column before are marked.
     """
     head = "".join(f"<th>{'before training' if number == 0 else f'after epoch {number}'}</th>" for number in range(len(samples)))
-    # An untrained model may write a page of line breaks.
-    samples = [[re.sub(r"\n{3,}", "\n\n", text).strip() for text in answers] for answers in samples]
+    samples = [[_without_gaps(text) for text in answers] for answers in samples]
     rows = []
     for answers in zip(*samples, strict=True):
         cells = [html.escape(answers[0]), *(_marked(before, after) for before, after in pairwise(answers))]
@@ -79,3 +93,84 @@ def _marked(before: str, after: str) -> str:
         text = html.escape("".join(new[start:end]))
         parts.append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
     return "".join(parts)
+
+
+CARD_TITLES = {"what_should_happen": "What should happen", "what_is_happening": "What is happening", "what_to_do": "What to do"}
+# Colours are those of the page around, in light and dark, with the one green of this project.
+_CARD_STYLE = """<style>
+.golf-cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: .6rem 0; }
+.golf-card { flex: 1 1 17rem; border: 1px solid #8aa396; border-top: 4px solid #2f6f4e; border-radius: .4rem; padding: .5rem .9rem .8rem;
+  line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
+.golf-card h4 { margin: .2rem 0 .5rem; } .golf-draft .golf-card { border-top-style: dashed; opacity: .75; }
+.golf-origin { text-decoration: underline dotted #2f6f4e 1px; text-underline-offset: .2em; cursor: help; }
+.golf-origin::after { content: "\\2009\\2713"; color: #2f8f5e; font-size: .8em; }
+.golf-verdict { margin: .3rem 0; } .golf-refused { color: #c2410c; }
+.golf-sources td { padding: .1rem .6rem .1rem 0; text-align: left; vertical-align: top; }
+</style>"""
+
+
+def feedback_cards(feedback: dict | str | None) -> str:
+    """Return an answer as three cards: verified feedback (coach.generate_feedback), a draft that is being written, or nothing yet.
+
+    Each sentence of verified feedback shows on hover or focus the entry of the knowledge base that it is; all of them stand in a
+    table below, too, for those who do not use a mouse.
+    """
+    if feedback is None or isinstance(feedback, str):
+        bodies, state = _draft_parts(feedback or ""), " golf-draft"
+        verdict = "Draft, not verified yet ..." if feedback else "Set a swing, then press <b>Give feedback</b>."
+        sources = ""
+    else:
+        sentences = feedback["verification"]["sentences"]
+        bodies, state = {}, ""
+        for part in CARD_TITLES:
+            bodies[part], sentences = _with_origins(feedback[part], sentences)
+        verdict, sources = _verdict(feedback), _sources(feedback["verification"]["sentences"])
+    cards = "".join(f'<div class="golf-card"><h4>{title}</h4>{bodies[part]}</div>' for part, title in CARD_TITLES.items())
+    return f'{_CARD_STYLE}<p class="golf-verdict">{verdict}</p><div class="golf-cards{state}">{cards}</div>{sources}'
+
+
+def _draft_parts(text: str) -> dict[str, str]:
+    """The parts of an unfinished answer as HTML, by the headings that have been written so far."""
+    bodies = dict.fromkeys(SECTIONS, "")
+    for part, heading in reversed(SECTIONS.items()):
+        text, found, body = text.partition(heading)
+        bodies[part] = html.escape(body.strip()) if found else ""
+    return bodies
+
+
+def _with_origins(text: str, sentences: list[dict]) -> tuple[str, list[dict]]:
+    """`text` as HTML with its sentences marked, and the sentences that were not in it."""
+    marked, end = [], 0
+    while sentences and (start := text.find(sentences[0]["text"], end)) >= 0:
+        sentence, sentences = sentences[0], sentences[1:]
+        origin = f"{sentence['id']} \u00b7 {sentence['place']} \u00b7 {_named(sentence['sources'])}"
+        shown = f'<span class="golf-origin" tabindex="0" title="{html.escape(origin)}">{html.escape(sentence["text"])}</span>'
+        marked += (html.escape(text[end:start]), shown)
+        end = start + len(sentence["text"])
+    return "".join(marked) + html.escape(text[end:]), sentences
+
+
+def _verdict(feedback: dict) -> str:
+    verification = feedback["verification"]
+    n_checks, refused = len(verification["checks"]), verification["refused"]
+    said = f"&#10003; Verified: {n_checks} of {n_checks} checks hold. Written by <b>{html.escape(feedback['generated_by'])}</b>"
+    if refused:
+        n_refused = sum(attempt["candidates"] for attempt in refused)
+        why = html.escape(next((reason for attempt in refused for reason in attempt["reasons"]), ""))
+        said += f'. Refused before it: {n_refused}; <span class="golf-refused">the first, because: {why}</span>'
+    remarks = "".join(f"<br>{html.escape(remark)}" for remark in verification["remarks"])
+    return said + remarks
+
+
+def _sources(sentences: list[dict]) -> str:
+    rows = "".join(
+        "<tr>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in (one["text"], one["id"], one["place"], _named(one["sources"])))
+        + "</tr>"
+        for one in sentences
+    )
+    return f'<details><summary>Where each sentence comes from</summary><table class="golf-sources">{rows}</table></details>'
+
+
+def _named(sources) -> str:
+    return sources if isinstance(sources, str) else ", ".join(sources)

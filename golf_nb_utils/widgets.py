@@ -1,91 +1,152 @@
-"""The panel of notebook 04: choose area, scores and sampling, read the feedback. Built only where somebody can click."""
+"""The panel of notebook 04: set a swing, read verified feedback, say what you think of it. Built only where somebody can click."""
 
 import html
+import time
+from dataclasses import replace
+from pathlib import Path
 
 import ipywidgets
-import tiktoken
 from IPython.display import HTML
 
-from golf_nb_utils.config import AREAS, CLUBS, HANDEDNESS, LEVELS, SampleConfig
+from golf_nb_utils.coach import FineTunedGolfFeedbackGenerator
+from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, HANDEDNESS, LEVELS
 from golf_nb_utils.environment import is_headless
-from golf_nb_utils.knowledge import KnowledgeBase
-from golf_nb_utils.model import GPTModel
-from golf_nb_utils.prompts import make_entry
-from golf_nb_utils.sampling import answer
+from golf_nb_utils.feedback import append_feedback
+from golf_nb_utils.pages import feedback_cards
+from golf_nb_utils.phrases import INSTRUCTIONS, SCORE_LABELS
+from golf_nb_utils.prompts import FeedbackFormatError, parse_feedback
 
-_CARD = (
-    '<div style="max-width: 46rem; padding: 0.6rem 1rem; border-left: 4px solid #2f6f4e; white-space: pre-wrap; line-height: 1.45">{}</div>'
-)
+# A swing to begin with.
+SCORES = {
+    "setup_quality": 0.72, "tempo_rhythm": 0.64, "weight_shift": 0.45, "body_rotation": 0.58,
+    "impact_quality": 0.61, "followthrough": 0.70, "balance": 0.66, "consistency": 0.55,
+}  # fmt: skip
+TARGET, CLUB = 0.80, "7-iron"
+AREA = "weight_shift"
+# A page is redrawn so often while a draft grows, and no more: a token comes every few milliseconds.
+SECONDS_BETWEEN_DRAFTS = 0.15
 
 
-def feedback_panel(model: GPTModel, tokenizer: tiktoken.Encoding, knowledge: KnowledgeBase, config: SampleConfig):
-    """Return an ipywidgets panel, or in a headless run a static picture of one: its first settings and their feedback.
+def coach_panel(coach: FineTunedGolfFeedbackGenerator, observations: dict[str, list[str]], feedback_path: Path, model_sha256: str):
+    """Return an ipywidgets panel, or in a headless run a static picture of one: a swing and its feedback.
 
+    `observations` are the names of the faults, by area, that the panel offers: those that the model was taught. The answer
+    streams into three cards as a draft, and gives way to the verified one, each sentence with the entry of the knowledge base
+    that it is. A thumb, with or without a better wording, is added to `feedback_path` (feedback.append_feedback).
     No Output widget and no `interact`: those can hang a run that nobody watches.
     """
-    controls = _controls(knowledge, config) if not is_headless() else None
-    if controls is None:
-        area = next(iter(AREAS))
-        fault = _faults(knowledge, area)[0]
-        values = {
-            "area": area,
-            "current": 0.45,
-            "target": 0.80,
-            "club": "7-iron",
-            "level": "beginner",
-            "handedness": "right",
-            "observation": fault,
+    if is_headless():
+        request = _request(AREA, SCORES, TARGET, observations[AREA][0], CLUB, LEVELS[0], HANDEDNESS[0])
+        shown = {"area": AREAS[AREA].label, "target": f"{TARGET:.2f}"} | request["golfer_context"] | {"seen": request["issue"]}
+        shown |= {SCORE_LABELS[name]: f"{score:.2f}" for name, score in SCORES.items()}
+        settings = " &middot; ".join(f"{name} <b>{html.escape(value)}</b>" for name, value in shown.items())
+        return HTML(f"<p>{settings}</p>{feedback_cards(coach.generate_feedback(**request))}")
+    return _Panel(coach, observations, feedback_path, model_sha256).box
+
+
+class _Panel:
+    """The widgets, and what is shown in them at the moment."""
+
+    def __init__(self, coach: FineTunedGolfFeedbackGenerator, observations: dict[str, list[str]], feedback_path: Path, model_sha256: str):
+        self.coach, self.observations, self.feedback_path, self.model_sha256 = coach, observations, feedback_path, model_sha256
+        self.feedback: dict | None = None
+        wide = {"description_width": "8.5rem"}
+
+        def slider(value: float, description: str, low=0.0, high=1.0, step=0.01, kind=ipywidgets.FloatSlider, **more):
+            return kind(value=value, min=low, max=high, step=step, description=description, style=wide, **more)
+
+        def dropdown(options, value, description: str):
+            return ipywidgets.Dropdown(options=options, value=value, description=description, style=wide)
+
+        self.area = dropdown([(area.label, key) for key, area in AREAS.items()], AREA, "area")
+        self.target = slider(TARGET, "target", readout_format=".2f")
+        self.issue = dropdown(["not said", *observations[AREA]], observations[AREA][0], "seen")
+        self.club, self.level = dropdown(list(CLUBS), CLUB, "club"), dropdown(list(LEVELS), LEVELS[0], "level")
+        self.handedness = dropdown(list(HANDEDNESS), HANDEDNESS[0], "handedness")
+        self.scores = {name: slider(SCORES[name], SCORE_LABELS[name], readout_format=".2f") for name in ALL_SCORES}
+        self.temperature = slider(coach.config.temperature, "temperature", 0.1, 1.5, 0.05)
+        self.top_k = slider(coach.config.top_k, "top_k (0: all)", 0, 200, 1, ipywidgets.IntSlider)
+        self.n_candidates = slider(coach.n_candidates, "candidates", 1, 32, 1, ipywidgets.IntSlider)
+        self.seed = ipywidgets.IntText(value=coach.seed, description="seed", style=wide)
+
+        self.ask = ipywidgets.Button(description="Give feedback", button_style="success", icon="comment")
+        self.cards = ipywidgets.HTML(feedback_cards(None))
+        self.better = ipywidgets.Textarea(
+            description="better wording", style=wide, placeholder="Optional: the answer as it should have been, with its three headings.",
+            layout=ipywidgets.Layout(width="auto", height="9rem"),
+        )  # fmt: skip
+        self.thumbs = {
+            "up": ipywidgets.Button(description="Helpful", icon="thumbs-up", disabled=True),
+            "down": ipywidgets.Button(description="Not helpful", icon="thumbs-down", disabled=True),
         }
-        text = _feedback(model, tokenizer, config, values | {"temperature": config.temperature, "top_k": config.top_k})
-        settings = " &middot; ".join(f"{name} <b>{html.escape(str(value))}</b>" for name, value in values.items())
-        return HTML(f"<p>{settings}</p>{_CARD.format(html.escape(text))}")
+        self.note = ipywidgets.HTML()
 
-    result = ipywidgets.HTML(_CARD.format("Choose, then press <b>Give feedback</b>."))
-    button = ipywidgets.Button(description="Give feedback", button_style="success", icon="comment")
+        self.area.observe(self._offer_faults, names="value")
+        self.ask.on_click(self._answer)
+        for thumb, button in self.thumbs.items():
+            button.on_click(lambda _, thumb=thumb: self._keep(thumb))
+        sampling = ipywidgets.Accordion(
+            [ipywidgets.VBox([self.temperature, self.top_k, self.n_candidates, self.seed])], selected_index=None
+        )
+        # The way to set a title that ipywidgets 7 (Colab) and 8 share.
+        sampling.set_title(0, "Sampling, for the candidates after a refused first answer")
+        swing = ipywidgets.VBox([self.area, self.target, self.issue, self.club, self.level, self.handedness])
+        controls = ipywidgets.HBox([swing, ipywidgets.VBox(list(self.scores.values()))], layout=ipywidgets.Layout(flex_flow="row wrap"))
+        opinion = [ipywidgets.HBox(list(self.thumbs.values())), self.better, self.note]
+        self.box = ipywidgets.VBox([controls, sampling, self.ask, self.cards, *opinion])
+        self.box.add_class("golf-panel")
 
-    def show(_) -> None:
-        button.disabled, button.description = True, "Writing ..."
+    def _offer_faults(self, change) -> None:
+        names = self.observations[change["new"]]
+        self.issue.options, self.issue.value = ["not said", *names], names[0]
+
+    def _answer(self, _) -> None:
+        self.ask.disabled, self.ask.description, self.note.value = True, "Writing ...", ""
+        self._allow_thumbs(False)
+        coach = self.coach
+        coach.config = replace(coach.config, temperature=self.temperature.value, top_k=self.top_k.value)
+        coach.n_candidates, coach.seed = self.n_candidates.value, self.seed.value
+        scores = {name: slider.value for name, slider in self.scores.items()}
+        golfer = self.club.value, self.level.value, self.handedness.value
+        issue = self.issue.value if self.issue.value in self.observations[self.area.value] else None
+        request, drawn = _request(self.area.value, scores, self.target.value, issue, *golfer), 0.0
         try:
-            text = _feedback(model, tokenizer, config, {name: control.value for name, control in controls.items()})
-            result.value = _CARD.format(html.escape(text))
+            for written in coach.stream_feedback(**request):
+                if isinstance(written, dict):
+                    self.feedback = written
+                elif time.monotonic() - drawn > SECONDS_BETWEEN_DRAFTS:
+                    self.cards.value, drawn = feedback_cards(written), time.monotonic()
+            self.cards.value, self.better.value = feedback_cards(self.feedback), self.feedback["suggestion"]
+            self._allow_thumbs(True)
         finally:
-            button.disabled, button.description = False, "Give feedback"
+            self.ask.disabled, self.ask.description = False, "Give feedback"
 
-    def offer_faults(change) -> None:
-        controls["observation"].options = _faults(knowledge, change["new"])
+    def _keep(self, thumb: str) -> None:
+        if self.thumbs[thumb].disabled:
+            # The second half of a double click, which came before the page knew.
+            return
+        feedback, better = self.feedback, self.better.value
+        request = {"instruction": INSTRUCTIONS[0], "input": feedback["verification"]["input"]}
+        try:
+            parse_feedback(better or feedback["suggestion"])
+            append_feedback(
+                self.feedback_path, request, feedback["suggestion"], thumb, better, feedback["generated_by"], self.model_sha256
+            )  # fmt: skip
+        except (FeedbackFormatError, ValueError, OSError) as error:
+            self.note.value = f'<p class="golf-refused">Not kept: {html.escape(str(error))}</p>'
+            return
+        self._allow_thumbs(False)
+        self.note.value = f"<p>Kept in <code>{html.escape(str(self.feedback_path))}</code>.</p>"
 
-    button.on_click(show)
-    controls["area"].observe(offer_faults, names="value")
-    swing = ipywidgets.VBox([controls[name] for name in ("area", "current", "target", "observation")])
-    golfer = ipywidgets.VBox([controls[name] for name in ("club", "level", "handedness")])
-    sampling = ipywidgets.VBox([controls[name] for name in ("temperature", "top_k")])
-    return ipywidgets.VBox([ipywidgets.HBox([swing, golfer, sampling]), button, result])
+    def _allow_thumbs(self, allowed: bool) -> None:
+        for button in self.thumbs.values():
+            button.disabled = not allowed
 
 
-def _controls(knowledge: KnowledgeBase, config: SampleConfig) -> dict:
-    area = next(iter(AREAS))
-    score = {"min": 0.0, "max": 1.0, "step": 0.01, "readout_format": ".2f"}
+def _request(area: str, scores: dict[str, float], target: float, issue: str | None, club: str, level: str, handedness: str) -> dict:
+    """The arguments of generate_feedback."""
     return {
-        "area": ipywidgets.Dropdown(options=[(entry.label, key) for key, entry in AREAS.items()], value=area, description="area"),
-        "current": ipywidgets.FloatSlider(value=0.45, description="score", **score),
-        "target": ipywidgets.FloatSlider(value=0.80, description="target", **score),
-        "observation": ipywidgets.Dropdown(options=_faults(knowledge, area), description="seen"),
-        "club": ipywidgets.Dropdown(options=list(CLUBS), value="7-iron", description="club"),
-        "level": ipywidgets.Dropdown(options=list(LEVELS), description="level"),
-        "handedness": ipywidgets.Dropdown(options=list(HANDEDNESS), description="handed"),
-        "temperature": ipywidgets.FloatSlider(
-            value=config.temperature, min=0.0, max=1.5, step=0.05, description="temperature", style={"description_width": "initial"}
-        ),
-        "top_k": ipywidgets.IntSlider(value=config.top_k, min=0, max=200, description="top_k"),
-    }
-
-
-def _faults(knowledge: KnowledgeBase, area: str) -> list[str]:
-    return [fault.name for fault in knowledge.faults if fault.area == area]
-
-
-def _feedback(model: GPTModel, tokenizer: tiktoken.Encoding, config: SampleConfig, values: dict) -> str:
-    entry = make_entry(
-        values["area"], values["current"], values["target"], values["club"], values["level"], values["handedness"], values["observation"]
-    )
-    return answer(model, tokenizer, [entry], config.max_new_tokens, 1, values["temperature"], values["top_k"], config.seed)[0]
+        "area": area, "issue": issue, "current_score": scores[area], "target_score": target, "gap": target - scores[area],
+        "impact_level": None, "golfer_context": {"club": club, "level": level, "handedness": handedness},
+        "all_quality_scores": [scores[name] for name in ALL_SCORES],
+    }  # fmt: skip

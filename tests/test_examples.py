@@ -1,6 +1,7 @@
 """The training records: exact splits, no leak between them, and not a word or number that the knowledge and the scores do not hold."""
 
 import dataclasses
+import itertools
 import re
 from collections import Counter
 from decimal import Decimal
@@ -10,11 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, ConfigError, DataConfig
-from golf_nb_utils.examples import RecordError, deal_topics, generate_records, make_plan, make_record, split_sizes, vocabulary_records
-from golf_nb_utils.grounding import GroundingError
+from golf_nb_utils.config import ALL_SCORES, AREAS, CLUBS, LEVELS, ConfigError, DataConfig
+from golf_nb_utils.examples import (
+    RecordError,
+    answer_for,
+    deal_topics,
+    generate_records,
+    make_plan,
+    make_record,
+    make_template,
+    split_sizes,
+    vocabulary_records,
+)
+from golf_nb_utils.grounding import GroundingError, check_record
 from golf_nb_utils.knowledge import FIGURE
 from golf_nb_utils.phrases import INSTRUCTIONS, SAY
+from golf_nb_utils.prompts import InputFormatError, make_entry, parse_input
+from golf_nb_utils.rules import Rule
 
 HEADINGS = (
     "WHAT SHOULD HAPPEN (Ideal/Expected):",
@@ -738,3 +751,164 @@ def test_knowledge_too_small_to_give_every_split_a_group_is_refused_with_the_are
     topics = tuple(dataclasses.replace(topic, **scope) if topic.area == "tempo_rhythm" else topic for topic in knowledge.topics)
     with pytest.raises(RecordError, match="the knowledge on tempo_rhythm is too small to give test a group"):
         make_plan(dataclasses.replace(knowledge, topics=topics), DataConfig(n_examples=60))
+
+
+# The template: an answer for any request.
+
+GAPS = {"none": (0.8, 0.8), "slight": (0.7, 0.8), "clear": (0.6, 0.8), "large": (0.2, 0.8)}
+ONE_OF_EACH_FAMILY = ("driver", "hybrid", "7-iron", "sand wedge")
+
+
+@pytest.fixture(scope="module")
+def template(knowledge):
+    return make_template(knowledge)
+
+
+def passes(template, text, seed=0):
+    """The answer to an input, once it has passed its check and been found to be about what was asked."""
+    record = answer_for(template, text, seed)
+    assert set(record) == {"instruction", "input", "output", "meta"}
+    assert record["input"] == text
+    assert record["instruction"] in INSTRUCTIONS
+    verdict = template.verifier.verify(record["output"], text)
+    assert verdict.passed, verdict.reasons
+    meta, lines = record["meta"], dict(line.split(": ", 1) for line in text.split("\n"))
+    said = (meta["area"], meta["club"], meta["level"], f"{meta['current_score']:.2f}", f"{meta['target_score']:.2f}")
+    assert said == tuple(lines.get(name) for name in ("Area", "Club", "Level", "Current Score", "Target Score"))
+    assert (meta["handedness"], meta["audience"]) == (lines.get("Handedness", "right"), lines.get("Golfer", "adult"))
+    return record
+
+
+@pytest.mark.parametrize("severity", GAPS)
+@pytest.mark.parametrize("area", AREAS)
+def test_every_golfer_gets_an_answer(template, area, severity):
+    """Every club family, level, audience and hand, each said or left out."""
+    audiences = (None, "senior", "junior", "limited mobility")
+    cases = itertools.product((None, *ONE_OF_EACH_FAMILY), (None, *LEVELS), audiences, ("left", None))
+    for seed, (club, level, audience, hand) in enumerate(cases):
+        text = make_entry(area, *GAPS[severity], club, level, hand, audience=audience)["input"]
+        record = passes(template, text, seed)
+        assert record["meta"]["severity"] == severity
+        assert bool(record["meta"]["fault"]) == (severity != "none")
+        check_record(record, template.plan.index)
+
+
+scores = st.integers(0, 100).map(lambda number: number / 100)
+
+
+@settings(max_examples=400)
+@given(
+    area=st.sampled_from(sorted(AREAS)), current=scores, target=scores,
+    club=st.sampled_from([None, *CLUBS]), level=st.sampled_from([None, *LEVELS]), hand=st.sampled_from([None, "right", "left"]),
+    audience=st.sampled_from([None, "adult", "senior", "junior", "limited mobility"]),
+    observation=st.one_of(st.none(), st.integers(0, 10_000), st.text(max_size=40)),
+    all_scores=st.none() | st.dictionaries(st.sampled_from(ALL_SCORES), scores),
+    seed=st.integers(),
+    bare=st.booleans(),
+)  # fmt: skip
+def test_the_template_answers_whatever_the_input_says(
+    template, knowledge, area, current, target, club, level, hand, audience, observation, all_scores, seed, bare
+):
+    """Scores at the edges and above the target, All Scores with, without and against the own one, any observation."""
+    if isinstance(observation, int):
+        observation = knowledge.faults[observation % len(knowledge.faults)].name
+    text = make_entry(area, current, target, club, level, hand, observation, all_scores, audience)["input"]
+    if bare:
+        text = re.sub(r"\nGap: .*", "", text)
+    try:
+        parse_input(text)
+    except InputFormatError:
+        assert observation is not None
+        return
+    record = passes(template, text, seed)
+    assert record == answer_for(template, text, seed)
+
+
+def test_the_template_answers_about_the_fault_that_is_observed(template, knowledge):
+    for fault in knowledge.faults:
+        topic = knowledge.topic(fault.topic)
+        for severity, club in itertools.product(topic.severities, (None, "driver")):
+            text = make_entry(fault.area, *GAPS[severity], club, observation=fault.name)["input"]
+            assert passes(template, text)["meta"]["fault"] == fault.id
+
+
+@pytest.mark.parametrize("observation", ["I top it", "swing", "Level shoulders with the driver", "ſ { } \u200b"])
+def test_an_observation_that_is_no_fault_for_this_golfer_is_ignored(template, knowledge, observation):
+    """The driver's fault, too, where the club is a wedge."""
+    text = make_entry("setup_quality", 0.3, 0.8, "sand wedge", observation=observation)["input"]
+    faults = {passes(template, text, seed)["meta"]["fault"] for seed in range(40)}
+    assert len(faults) > 5
+    assert "SF16" not in faults
+
+
+def test_a_score_that_meets_its_target_is_praised_whatever_the_observation(template, knowledge):
+    for fault in knowledge.faults[:20]:
+        record = passes(template, make_entry(fault.area, 0.85, 0.8, observation=fault.name)["input"])
+        assert record["meta"]["fault"] == ""
+        assert any(name.startswith("say.praise") for name in record["meta"]["items"])
+        assert any(".keep." in name for name in record["meta"]["items"])
+
+
+def test_the_current_score_counts_where_all_scores_has_another_one(template):
+    record = passes(template, make_entry("balance", 0.2, 0.8, all_scores={"balance": 0.9, "impact_quality": 0.4})["input"])
+    assert "20.0%" in record["output"]
+    assert "90.0%" not in record["output"]
+    assert record["meta"]["all_scores"] == {"balance": 0.2, "impact_quality": 0.4}
+
+
+def test_a_golfer_who_does_not_say_the_club_is_told_what_holds_for_every_club(template, sentences):
+    for seed in range(60):
+        record = passes(template, make_entry("setup_quality", *GAPS["clear"])["input"], seed)
+        for sentence in used(record, sentences):
+            assert set(sentence.scope.clubs) == {"driver", "wood", "iron", "wedge"}
+            assert set(sentence.scope.levels) == set(LEVELS)
+
+
+def test_the_template_depends_on_the_input_and_the_seed_alone(template, knowledge):
+    text, other = (make_entry("balance", current, 0.8)["input"] for current in (0.3, 0.31))
+    first = answer_for(template, text, 1)
+    answer_for(template, other, 1)
+    assert answer_for(template, text, 1) == first == answer_for(make_template(knowledge), text, 1)
+    assert len({answer_for(template, text, seed)["output"] for seed in range(20)}) == 20
+    assert answer_for(template, other, 1)["meta"]["items"] != first["meta"]["items"]
+
+
+def test_no_topic_and_no_drill_is_kept_from_the_template(template, knowledge):
+    topics, drills = set(), set()
+    for area, gap in itertools.product(AREAS, GAPS.values()):
+        for seed in range(200):
+            meta = answer_for(template, make_entry(area, *gap, "driver")["input"], seed)["meta"]
+            assert not meta["unseen_topic"]
+            topics.add(meta["topic"])
+            drills.add(meta["drill"])
+    assert topics == {topic.id for topic in knowledge.topics}
+    assert drills == {drill.id for drill in knowledge.drills if "driver" in drill.clubs}
+
+
+def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge):
+    """Setup is about the driver alone."""
+    topics = tuple(topic for topic in knowledge.topics if topic.area != "setup_quality" or topic.id == "driver_setup")
+    faults = {fault.id for topic in topics for fault in topic.faults}
+    small = make_template(dataclasses.replace(knowledge, topics=topics))
+    assert passes(small, make_entry("setup_quality", 0.3, 0.8)["input"])["meta"]["fault"] in faults
+    with pytest.raises(RecordError, match="setup_quality has no answer for 7-iron, any level, senior, with a large gap"):
+        answer_for(small, make_entry("setup_quality", 0.3, 0.8, "7-iron", audience="senior")["input"], 0)
+
+
+def test_the_template_draws_again_where_two_items_break_a_rule_together(knowledge):
+    """A user's rule forbids the first swing thought of a topic beside the first ideal of it."""
+    topic = knowledge.topics[0]
+    fault = topic.faults[0]
+    apart = tuple("|".join(map(re.escape, item.phrasings)) for item in (topic.cues[0], topic.ideal[0]))
+    strict = make_template(dataclasses.replace(knowledge, rules=(*knowledge.rules, Rule("apart", "Never both.", together=apart))))
+    text = make_entry(topic.area, *GAPS["clear"], "driver", observation=fault.name)["input"]
+    free = make_template(knowledge)
+    broken = [seed for seed in range(150) if all(re.search(pattern, answer_for(free, text, seed)["output"]) for pattern in apart)]
+    assert broken
+    for seed in broken:
+        passes(strict, text, seed)
+
+
+def test_a_malformed_input_has_no_answer(template):
+    with pytest.raises(InputFormatError):
+        answer_for(template, "Area: putting", 0)

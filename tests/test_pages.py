@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from golf_nb_utils.pages import page, picture, samples_table, table
+from golf_nb_utils.pages import columns, page, picture, samples_table, table
 
 HOSTILE = "<script>alert(\"1\")</script> & '<b>' {title} {0} &lt;"
 TEXTS = st.text(alphabet="ab<>&\"'{}%= /é\n;", max_size=30)
@@ -131,3 +131,10 @@ def test_an_answer_that_is_another_altogether_is_not_marked():
 
 def test_what_is_gone_leaves_no_empty_mark():
     assert "<mark></mark>" not in samples_table([["one two three four"], ["one two four"]])
+
+
+def test_texts_side_by_side_are_shown_as_text_and_blanks_are_said_to_be_blanks():
+    shown = columns({"base <b>": " \n\n\n ", "fine-tuned": "one\n\n\n\n\ntwo <i>"})
+    assert "base &lt;b&gt;" in shown
+    assert "(nothing but blanks)" in shown
+    assert "one\n\ntwo &lt;i&gt;" in shown

@@ -1,29 +1,55 @@
 """The panel where somebody watches, and the static picture where nobody does."""
 
-import contextlib
+import json
+from html import unescape
 
 import ipywidgets
 import pytest
 from IPython.display import HTML
 
 from golf_nb_utils import widgets
-from golf_nb_utils.config import GPTConfig, SampleConfig
-from golf_nb_utils.environment import knowledge_folder
-from golf_nb_utils.knowledge import load_knowledge
+from golf_nb_utils.coach import TemplateFeedbackGenerator
+from golf_nb_utils.config import AREAS, SampleConfig
+from golf_nb_utils.feedback import read_feedback
+from golf_nb_utils.pages import feedback_cards
 
-CONFIG = SampleConfig(max_new_tokens=4, temperature=0.9, top_k=30)
+DRAFT = "WHAT SHOULD HAPPEN (Ideal/Expected):\nThe <b>weight</b> ends"
+
+
+class Coach(TemplateFeedbackGenerator):
+    """Writes a draft, then answers from the knowledge base; remembers what it was asked."""
+
+    def __init__(self, knowledge):
+        super().__init__(knowledge)
+        self.config, self.n_candidates, self.asked = SampleConfig(temperature=0.9, top_k=30), 8, []
+
+    def stream_feedback(self, **arguments):
+        self.asked.append(arguments)
+        yield DRAFT
+        yield self.generate_feedback(**arguments)
 
 
 @pytest.fixture(scope="module")
-def knowledge():
-    return load_knowledge(knowledge_folder())
+def template(knowledge):
+    return Coach(knowledge)
 
 
 @pytest.fixture
-def panel(monkeypatch, knowledge):
-    """The panel as somebody in front of a notebook gets it; no test here needs a model to click on it."""
+def coach(template):
+    template.asked.clear()
+    return template
+
+
+@pytest.fixture(scope="module")
+def observations(knowledge):
+    return {area: [fault.name for fault in knowledge.faults if fault.area == area] for area in AREAS}
+
+
+@pytest.fixture
+def panel(monkeypatch, coach, observations, tmp_path):
+    """The panel as somebody in front of a notebook gets it."""
     monkeypatch.setattr(widgets, "is_headless", lambda: False)
-    return widgets.feedback_panel(None, None, knowledge, CONFIG)
+    return widgets.coach_panel(coach, observations, tmp_path / "feedback.jsonl", "ab" * 32)
 
 
 def tree(widget):
@@ -35,82 +61,148 @@ def described(panel, description):
     return found
 
 
-def feedback_of(panel):
-    (found,) = [widget for widget in tree(panel) if isinstance(widget, ipywidgets.HTML)]
-    return found.value
+def shown(panel):
+    return [widget for widget in tree(panel) if isinstance(widget, ipywidgets.HTML)]
 
 
-def test_the_panel_has_its_controls_and_no_output_widget_that_could_hang_a_run(panel):
-    kinds = {type(widget) for widget in tree(panel)}
-    assert {ipywidgets.Button, ipywidgets.Dropdown, ipywidgets.FloatSlider, ipywidgets.HTML} <= kinds
-    assert not any(issubclass(kind, ipywidgets.Output) for kind in kinds)
-    assert (described(panel, "temperature").value, described(panel, "top_k").value) == (0.9, 30)
+def test_the_panel_has_a_slider_for_each_score_and_no_output_widget_that_could_hang_a_run(panel):
+    labels = ("setup", "tempo and rhythm", "weight shift", "body rotation", "impact", "follow-through", "balance", "consistency")
+    assert all(isinstance(described(panel, label), ipywidgets.FloatSlider) for label in labels)
+    assert not any(isinstance(widget, ipywidgets.Output) for widget in tree(panel))
+    assert (described(panel, "temperature").value, described(panel, "top_k (0: all)").value) == (0.9, 30)
+    (folded,) = [widget for widget in tree(panel) if isinstance(widget, ipywidgets.Accordion)]
+    assert folded.selected_index is None
+    assert described(panel, "temperature") in tree(folded)
 
 
-def test_a_click_asks_the_model_for_what_is_set_and_shows_the_answer_as_text(panel, monkeypatch):
-    asked = []
-
-    def answer(model, tokenizer, records, max_new_tokens, batch_size, temperature, top_k, seed, **others):
-        asked.append((records, max_new_tokens, temperature, top_k))
-        return ["<script>alert(1)</script> turn & hold"]
-
-    monkeypatch.setattr(widgets, "answer", answer)
+def test_a_click_asks_for_what_is_set_and_shows_the_verified_answer_in_three_cards(panel, coach, observations):
     described(panel, "area").value = "balance"
-    described(panel, "score").value = 0.30
+    described(panel, "balance").value = 0.30
     described(panel, "target").value = 0.75
     described(panel, "club").value = "driver"
-    described(panel, "handed").value = "left"
-    described(panel, "temperature").value = 0.0
+    described(panel, "handedness").value = "left"
+    described(panel, "temperature").value = 0.4
+    described(panel, "seed").value = 7
     described(panel, "Give feedback").click()
 
-    ((records, max_new_tokens, temperature, top_k),) = asked
-    lines = records[0]["input"].splitlines()
-    assert lines[:3] == ["Area: balance", "Current Score: 0.30", "Target Score: 0.75"]
-    assert {"Club: driver", "Handedness: left", f"Observation: {described(panel, 'seen').value}"} <= set(lines)
-    assert (max_new_tokens, temperature, top_k) == (4, 0.0, 30)
-    assert "&lt;script&gt;alert(1)&lt;/script&gt; turn &amp; hold" in feedback_of(panel)
-    assert "<script" not in feedback_of(panel)
+    (asked,) = coach.asked
+    assert (asked["area"], asked["current_score"], asked["target_score"]) == ("balance", 0.30, 0.75)
+    assert asked["issue"] == observations["balance"][0]
+    assert asked["golfer_context"] == {"club": "driver", "level": "beginner", "handedness": "left"}
+    assert asked["all_quality_scores"] == [0.72, 0.64, 0.45, 0.58, 0.61, 0.70, 0.30, 0.55]
+    assert (coach.config.temperature, coach.config.top_k, coach.seed) == (0.4, 30, 7)
+    cards = shown(panel)[0].value
+    assert cards.count('class="golf-card"') == 3
+    assert "30.0%" in cards
+    assert "Verified" in cards
+    assert (described(panel, "Give feedback").disabled, described(panel, "Helpful").disabled) == (False, False)
 
 
-def test_another_area_offers_its_own_faults(panel, knowledge):
+def test_without_an_observation_none_is_asked_for(panel, coach):
+    described(panel, "seen").value = "not said"
+    described(panel, "Give feedback").click()
+    assert coach.asked[0]["issue"] is None
+
+
+def test_another_area_offers_its_own_faults(panel, observations):
     area, seen = described(panel, "area"), described(panel, "seen")
-    offered = {}
-    for key in dict.fromkeys(fault.area for fault in knowledge.faults):
+    for key, names in observations.items():
         area.value = key
-        offered[key] = set(seen.options)
+        assert list(seen.options) == ["not said", *names]
         assert seen.value in seen.options
-    assert offered == {key: {fault.name for fault in knowledge.faults if fault.area == key} for key in offered}
-    assert len(offered) == 6
 
 
-def test_the_button_can_be_pressed_again_after_an_error(panel, monkeypatch):
+def test_while_it_is_written_a_draft_is_shown_as_one_and_nothing_can_be_kept(panel, coach, monkeypatch):
     during = []
+    answer = coach.generate_feedback
 
-    def fail(*arguments, **settings):
-        during.append(described(panel, "Writing ...").disabled)
-        raise ValueError("prompts have 2000 tokens")
+    def look(**arguments):
+        during.append((shown(panel)[0].value, described(panel, "Writing ...").disabled, described(panel, "Helpful").disabled))
+        return answer(**arguments)
 
-    monkeypatch.setattr(widgets, "answer", fail)
-    button = described(panel, "Give feedback")
-    # ipywidgets prints the error of a click instead of raising it; either is fine here.
-    with contextlib.suppress(ValueError):
-        button.click()
-    assert during == [True]
-    assert (button.disabled, button.description) == (False, "Give feedback")
+    monkeypatch.setattr(coach, "generate_feedback", look)
+    described(panel, "Give feedback").click()
+    ((cards, busy, closed),) = during
+    assert "not verified yet" in cards
+    assert "The &lt;b&gt;weight&lt;/b&gt; ends" in cards
+    assert (busy, closed) == (True, True)
 
 
-def test_headless_is_a_static_picture_with_real_feedback_and_no_widget(random_model, byte_tokenizer, knowledge, monkeypatch):
+@pytest.mark.parametrize(("thumb", "button"), [("up", "Helpful"), ("down", "Not helpful")])
+def test_a_thumb_is_kept_once_with_what_was_asked_and_answered(panel, tmp_path, thumb, button):
+    described(panel, "Give feedback").click()
+    answer = described(panel, "better wording").value
+    described(panel, button).click()
+    described(panel, button).click()
+    (line,) = (json.loads(line) for line in (tmp_path / "feedback.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (line["thumb"], line["output"], line["model_sha256"]) == (thumb, answer, "ab" * 32)
+    assert line["input"].startswith("Area: weight_shift\nCurrent Score: 0.45\nTarget Score: 0.80")
+    assert "corrected" not in line
+    assert "Kept" in shown(panel)[-1].value
+
+
+def test_a_better_wording_is_what_the_next_round_trains_on(panel, knowledge, tmp_path):
+    described(panel, "Give feedback").click()
+    better = described(panel, "better wording")
+    better.value = better.value.replace("Swing thought: ", "Swing thought: Smoothly. ")
+    described(panel, "Not helpful").click()
+    (record,) = read_feedback(tmp_path / "feedback.jsonl", knowledge, []).records
+    assert record["output"] == better.value
+
+
+def test_a_wording_without_its_headings_is_refused_and_can_be_mended(panel, tmp_path):
+    described(panel, "Give feedback").click()
+    described(panel, "better wording").value = "Just relax."
+    described(panel, "Not helpful").click()
+    assert "Not kept" in shown(panel)[-1].value
+    assert not (tmp_path / "feedback.jsonl").exists()
+    assert described(panel, "Not helpful").disabled is False
+
+
+def test_headless_is_a_static_picture_with_real_feedback_and_no_widget(coach, observations, tmp_path, monkeypatch):
     monkeypatch.setattr(ipywidgets.Widget, "__init__", lambda *args, **kwargs: pytest.fail("a widget was built"))
     monkeypatch.setattr(widgets, "is_headless", lambda: True)
-    model = random_model(GPTConfig(n_vocab=257, n_ctx=512, n_embd=16, n_head=2, n_layer=1))
-    picture = widgets.feedback_panel(model, byte_tokenizer, knowledge, CONFIG)
+    picture = widgets.coach_panel(coach, observations, tmp_path / "feedback.jsonl", "")
     assert isinstance(picture, HTML)
-    for shown in ("setup_quality", "0.45", "0.8", "7-iron"):
-        assert f"<b>{shown}</b>" in picture.data
+    for value in ("weight shift", "0.80", "7-iron", "0.45"):
+        assert f"<b>{value}</b>" in picture.data
+    assert picture.data.count('class="golf-card"') == 3
 
 
-def test_headless_feedback_is_shown_as_text(knowledge, monkeypatch):
-    monkeypatch.setattr(widgets, "answer", lambda *args, **kwargs: ["<img src=x onerror=alert(1)>"])
-    picture = widgets.feedback_panel(None, None, knowledge, CONFIG)
-    assert "&lt;img src=x onerror=alert(1)&gt;" in picture.data
-    assert "<img" not in picture.data
+# The cards themselves.
+
+
+def test_each_sentence_shows_which_entry_it_is_and_the_whole_text_is_there(coach):
+    feedback = coach.generate_feedback("balance", None, 0.45, 0.80, 0.35, "high", golfer_context={"club": "driver"})
+    cards = feedback_cards(feedback)
+    sentences = feedback["verification"]["sentences"]
+    assert cards.count('class="golf-origin"') == len(sentences) > 8
+    for sentence in sentences:
+        assert f"{sentence['id']} · {sentence['place']}" in unescape(cards)
+    bare = unescape(cards)
+    for part in ("what_should_happen", "what_is_happening", "what_to_do"):
+        first = feedback[part].split(". ")[0]
+        assert first.removeprefix("1. ") in bare
+
+
+def test_what_was_refused_and_remarked_is_said_as_text(coach):
+    feedback = coach.generate_feedback("balance", None, 0.45, 0.80, 0.35, "high")
+    feedback["verification"] |= {
+        "refused": [{"attempt": 1, "candidates": 1, "failed": {"headings": 1}, "reasons": ["<i>no</i> heading"]}],
+        "remarks": ["level '<b>' is unknown"],
+    }
+    cards = feedback_cards(feedback)
+    assert "&lt;i&gt;no&lt;/i&gt; heading" in cards
+    assert "level &#x27;&lt;b&gt;&#x27; is unknown" in cards
+
+
+@pytest.mark.parametrize("n_characters", [0, 5, 37, 60, 140, 200])
+def test_a_draft_stands_in_the_cards_of_the_headings_written_so_far(n_characters):
+    text = (
+        "WHAT SHOULD HAPPEN (Ideal/Expected):\nFirst part.\n\nWHAT IS HAPPENING (Current Issue):\nSecond part.\n\n"
+        "WHAT TO DO (Actionable Steps):\n1. Third part."
+    )
+    cards = feedback_cards(text[:n_characters])
+    for number, part in enumerate(("First part.", "Second part.", "1. Third part.")):
+        written = part in text[:n_characters]
+        assert (part in cards.split('class="golf-card"')[number + 1]) == written

@@ -1,0 +1,91 @@
+"""What a verified answer costs: the first call of a fresh process, then one request at a time and many at once, on the CPU.
+
+    python benchmarks/coach.py                      # the model that `make run` left in experimental/; two minutes
+    python benchmarks/coach.py --model-size 124M --requests 4
+
+"fine-tuned" writes, verifies and where needed writes again; "verification" and "template" are the parts of it that need no model.
+The requests are the first ones of the test set. Each figure is the best of `--repeats`.
+"""
+
+import argparse
+import sys
+import time
+
+STARTED = time.perf_counter()
+
+import torch  # noqa: E402
+
+from golf_nb_utils import data_files  # noqa: E402
+from golf_nb_utils.artifacts import Paths  # noqa: E402
+from golf_nb_utils.coach import FineTunedGolfFeedbackGenerator, TemplateFeedbackGenerator  # noqa: E402
+from golf_nb_utils.environment import output_root  # noqa: E402
+from golf_nb_utils.prompts import parse_input  # noqa: E402
+from golf_nb_utils.verification import Verifier  # noqa: E402
+
+
+def arguments(record: dict) -> dict:
+    """The arguments of generate_feedback that lead to the record's own input."""
+    values = parse_input(record["input"])
+    return {
+        "area": values["area"], "issue": values["observation"], "current_score": values["current_score"],
+        "target_score": values["target_score"],
+        "golfer_context": {name: values[name] for name in ("club", "level", "handedness", "audience")},
+        "all_quality_scores": values["all_scores"],
+    }  # fmt: skip
+
+
+def best(repeats: int, work) -> float:
+    """The fewest seconds of so many runs."""
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model-size", default="tiny")
+    parser.add_argument("--output-root", default="")
+    parser.add_argument("--requests", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    print(f"{torch.get_num_threads()} threads, Python {sys.version.split()[0]}, torch {torch.__version__}\n")
+
+    imported = time.perf_counter()
+    generator = FineTunedGolfFeedbackGenerator.load(options.model_size, output_root=options.output_root)
+    loaded = time.perf_counter()
+    data = Paths(output_root(options.output_root)).data
+    records = data_files.first_records(data_files.records_path(data, "test"), options.requests)
+    requests = [arguments(record) for record in records]
+    first_begun = time.perf_counter()
+    answers = generator.generate_many(requests[:1])
+    first_ended = time.perf_counter()
+    print("| first call of a process | seconds |")
+    print("| --- | ---: |")
+    for name, seconds in (
+        ("import", imported - STARTED), ("load knowledge and model", loaded - imported), ("first answer", first_ended - first_begun),
+    ):  # fmt: skip
+        print(f"| {name} | {seconds:.2f} |")
+
+    template, verifier = TemplateFeedbackGenerator(generator.knowledge), Verifier(generator.knowledge)
+    rows = {
+        "fine-tuned, one by one": lambda: answers.__setitem__(slice(None), [generator.generate_many([request])[0] for request in requests]),
+        "fine-tuned, generate_many": lambda: generator.generate_many(requests),
+        "template": lambda: template.generate_many(requests),
+        "verification": lambda: [verifier.verify(record["output"], record["input"]) for record in records],
+    }
+    print(f"\n| {len(requests)} requests | ms an answer | answers/s |")
+    print("| --- | ---: | ---: |")
+    for name, work in rows.items():
+        seconds = best(options.repeats, work) / len(requests)
+        print(f"| {name} | {seconds * 1000:,.1f} | {1 / seconds:,.1f} |", flush=True)
+    first = sum(answer["verification"]["attempts"] == 1 and answer["generated_by"] != "template" for answer in answers)
+    own = sum(answer["generated_by"] != "template" for answer in answers)
+    rest = f"{own - first} one of its candidates, {len(answers) - own} the template's"
+    print(f"\nOf {len(answers)} answers {first} are the model's first, {rest}.")
+
+
+if __name__ == "__main__":
+    main()
