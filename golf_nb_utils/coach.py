@@ -118,6 +118,19 @@ class LLMFeedbackGenerator(ABC):
                 first = error
         yield self._answered([request], first)[0]
 
+    def unverified(self, entries: list[dict]) -> list[str]:
+        """Return what the model writes first for each entry (instruction and input), as it stands: for an evaluation, not for a golfer.
+
+        Raises:
+            WritingError: one of them could not be written.
+        """
+        answers = []
+        for written in self._write(entries, [self._seed_of(entry["input"]) for entry in entries], 1):
+            if isinstance(written, WritingError):
+                raise written
+            answers.append(written[0])
+        return answers
+
     @abstractmethod
     def _write(self, entries: list[dict], seeds: list[int], attempt: int) -> list[list[str] | WritingError]:
         """For each entry (instruction and input) the answers of this attempt, or why there is none."""
@@ -238,29 +251,21 @@ class LLMFeedbackGenerator(ABC):
 
 
 class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
-    """Answers of a fine-tuned GPT-2: the greedy one, then `n_candidates` sampled in one batch.
+    """Answers of a fine-tuned GPT-2: the greedy one, then `config.n_candidates` sampled in one batch.
 
     Of several that pass, the one with the highest mean log-probability of its tokens under the model is given.
     """
 
-    def __init__(
-        self,
-        model: GPTModel,
-        tokenizer: tiktoken.Encoding,
-        config: SampleConfig,
-        knowledge: KnowledgeBase | None = None,
-        max_attempts: int = 2,
-        n_candidates: int = 8,
-    ):
-        super().__init__(knowledge, max_attempts, config.seed)
+    def __init__(self, model: GPTModel, tokenizer: tiktoken.Encoding, config: SampleConfig, knowledge: KnowledgeBase | None = None):
+        super().__init__(knowledge, config.max_attempts, config.seed)
         self.generated_by = f"gpt2-{config.model_size}-golf-feedback"
-        self.n_candidates = n_candidates
-        self._model, self._tokenizer, self._config = model.eval(), tokenizer, config
+        self.config = config
+        self._model, self._tokenizer = model.eval(), tokenizer
         # The model's weights are only read; the lock keeps several threads from each holding a cache of keys and values.
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, model_size: str = "auto", max_attempts: int = 2, n_candidates: int = 8, **parameters) -> "FineTunedGolfFeedbackGenerator":
+    def load(cls, model_size: str = "auto", **parameters) -> "FineTunedGolfFeedbackGenerator":
         """Load the model that notebook 03 made, onto the GPU if there is one; `parameters` are those of SampleConfig.
 
         Raises:
@@ -273,15 +278,15 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         checkpoint = find_folder(paths.checkpoint(config.model_size), paths.root, "02", input_roots())
         models = find_folder(paths.models, paths.root, "03", input_roots())
         model, _ = load_model(models / paths.weights(config.model_size).name, checkpoint)
-        return cls(model.to(devices.device), load_tokenizer(checkpoint), config, None, max_attempts, n_candidates)
+        return cls(model.to(devices.device), load_tokenizer(checkpoint), config)
 
     def _prompt(self, entry: dict) -> torch.Tensor:
         return torch.tensor(self._tokenizer.encode(format_input(entry)))
 
     def _write(self, entries: list[dict], seeds: list[int], attempt: int) -> list[list[str] | WritingError]:
-        config = self._config
-        count = 1 if attempt == 1 else self.n_candidates
-        sampling = {} if attempt == 1 else {"temperature": config.temperature, "top_k": config.top_k}
+        config = self.config
+        count = 1 if attempt == 1 else config.n_candidates
+        sampling = {} if attempt == 1 else {name: getattr(config, name) for name in ("temperature", "top_k", "top_p")}
         # A row's own seed draws it, so its text does not depend on what else is in the batch.
         rows = [
             (self._prompt(entry), seed + (attempt - 1) * count + number)
@@ -302,7 +307,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         try:
             with self._lock:
                 new = generate_batch(
-                    self._model, prompts, self._config.max_new_tokens, eot_id=self._tokenizer.eot_token, seed=seeds, **sampling
+                    self._model, prompts, self.config.max_new_tokens, eot_id=self._tokenizer.eot_token, seed=seeds, **sampling
                 )
         except (ValueError, RuntimeError) as error:
             # A prompt that fills the context, no memory left, weights that are not numbers.
@@ -328,7 +333,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
 
     def _stream(self, entry: dict) -> Iterator[str]:
         tokens: list[int] = []
-        steps = stream_batch(self._model, [self._prompt(entry)], self._config.max_new_tokens, eot_id=self._tokenizer.eot_token)
+        steps = stream_batch(self._model, [self._prompt(entry)], self.config.max_new_tokens, eot_id=self._tokenizer.eot_token)
         try:
             while True:
                 # Not held between the steps: a reader may pause, or never come back.

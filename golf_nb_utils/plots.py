@@ -7,11 +7,10 @@ from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from IPython.display import display
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.environment import is_headless
-from golf_nb_utils.evaluation import CHECKS
 from golf_nb_utils.history import History
 from golf_nb_utils.model import GPTModel
 from golf_nb_utils.phrases import SEVERITY_EDGES
@@ -176,19 +175,3 @@ class LiveLosses:
             self.handle = display(plot_losses(history), display_id=True)
         else:
             self.handle.update(plot_losses(history))
-
-
-def plot_checks(metrics: dict[str, dict[str, float]]) -> Figure:
-    """Return the share of answers that pass each check, one group of bars per check, one bar per system."""
-    figure, (axis,) = _figure(8, 3.4)
-    height = 0.8 / len(metrics)
-    for index, (name, values) in enumerate(metrics.items()):
-        places = [row + index * height for row in range(len(CHECKS))]
-        bars = axis.barh(places, [values[check] for check in CHECKS], height, label=name, color=(GREY, GREEN, GOLD)[index % 3])
-        axis.bar_label(bars, [f"{values[check]:.0%}" for check in CHECKS], padding=3)
-    axis.set_yticks([row + 0.4 - height / 2 for row in range(len(CHECKS))], list(CHECKS.values()))
-    axis.invert_yaxis()
-    axis.set(xlim=(0, 1.1), xlabel="share of test answers")
-    axis.xaxis.set_major_formatter(PercentFormatter(1))
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure

@@ -99,7 +99,7 @@ def write_report(
         f'<div class="wide">{picture("Check by check", plot_intervals(systems))}</div>',
     ]
     for stratum, found in strata.items():
-        parts.append(f"<h2>Every figure: {html.escape(stratum)}, {found['n_records']:,} records</h2>{_figures_html(systems[stratum])}")
+        parts.append(f"<h2>Every figure: {html.escape(stratum)}, {found['n_records']:,} records</h2>{figures_table(systems[stratum])}")
     for stratum, found in strata.items():
         if found["comparisons"]:
             parts.append(
@@ -109,7 +109,7 @@ def write_report(
     if perturbation:
         parts.append(f"<h2>One thing changed in the request</h2>{_perturbation_html(perturbation)}")
     for heading, worst in (("The worst answers", True), ("The best answers", False)):
-        shown = "".join(_answer_html(row, subject) for row in ranked(rows, subject, worst)[:N_SHOWN])
+        shown = answers_html(ranked(rows, subject, worst)[:N_SHOWN], subject)
         parts.append(
             f"<h2>{heading} of {html.escape(subject)}</h2><details{' open' if worst else ''}><summary>{heading}</summary>{shown}</details>"
         )
@@ -144,7 +144,8 @@ def _headline_html(strata: dict[str, dict], systems: dict[str, dict]) -> str:
     return f'<div class="wide"><table><tr><th>answers that pass every check</th>{head}</tr>{"".join(lines)}</table></div>'
 
 
-def _figures_html(systems: dict[str, dict]) -> str:
+def figures_table(systems: dict[str, dict]) -> str:
+    """Return every figure of a stratum's systems ({system: figures}, see evaluation.measure) with its interval, as an HTML table."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in systems)
     lines = []
     for group, names in _GROUPS.items():
@@ -224,6 +225,11 @@ def ranked(rows: list[dict], system: str, worst: bool) -> list[dict]:
         return -len(judged["failed"]), above / below, judged["measures"].get("chrf", (0, 1))[0]
 
     return sorted(rows, key=key, reverse=not worst)
+
+
+def answers_html(rows: list[dict], system: str) -> str:
+    """Return a system's answers to the requests of `rows` (evaluation.judge) beside the references, with what is wrong with them."""
+    return "".join(_answer_html(row, system) for row in rows)
 
 
 def _answer_html(row: dict, system: str) -> str:

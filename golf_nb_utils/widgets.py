@@ -66,7 +66,8 @@ class _Panel:
         self.scores = {name: slider(SCORES[name], SCORE_LABELS[name], readout_format=".2f") for name in ALL_SCORES}
         self.temperature = slider(coach.config.temperature, "temperature", 0.1, 1.5, 0.05)
         self.top_k = slider(coach.config.top_k, "top_k (0: all)", 0, 200, 1, ipywidgets.IntSlider)
-        self.n_candidates = slider(coach.n_candidates, "candidates", 1, 32, 1, ipywidgets.IntSlider)
+        self.top_p = slider(coach.config.top_p, "top_p", 0.05, 1.0, 0.05)
+        self.n_candidates = slider(coach.config.n_candidates, "candidates", 1, 32, 1, ipywidgets.IntSlider)
         self.seed = ipywidgets.IntText(value=coach.seed, description="seed", style=wide)
 
         self.ask = ipywidgets.Button(description="Give feedback", button_style="success", icon="comment")
@@ -86,7 +87,7 @@ class _Panel:
         for thumb, button in self.thumbs.items():
             button.on_click(lambda _, thumb=thumb: self._keep(thumb))
         sampling = ipywidgets.Accordion(
-            [ipywidgets.VBox([self.temperature, self.top_k, self.n_candidates, self.seed])], selected_index=None
+            [ipywidgets.VBox([self.temperature, self.top_k, self.top_p, self.n_candidates, self.seed])], selected_index=None
         )
         # The way to set a title that ipywidgets 7 (Colab) and 8 share.
         sampling.set_title(0, "Sampling, for the candidates after a refused first answer")
@@ -104,8 +105,9 @@ class _Panel:
         self.ask.disabled, self.ask.description, self.note.value = True, "Writing ...", ""
         self._allow_thumbs(False)
         coach = self.coach
-        coach.config = replace(coach.config, temperature=self.temperature.value, top_k=self.top_k.value)
-        coach.n_candidates, coach.seed = self.n_candidates.value, self.seed.value
+        sampling = {"temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p, "n_candidates": self.n_candidates}
+        coach.config = replace(coach.config, **{name: control.value for name, control in sampling.items()})
+        coach.seed = self.seed.value
         scores = {name: slider.value for name, slider in self.scores.items()}
         golfer = self.club.value, self.level.value, self.handedness.value
         issue = self.issue.value if self.issue.value in self.observations[self.area.value] else None

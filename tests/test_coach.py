@@ -269,8 +269,8 @@ def untrained(knowledge, random_model, byte_tokenizer):
 
     def make(max_new_tokens=5, n_ctx=1024, **settings):
         model = random_model(GPTConfig(n_vocab=257, n_ctx=n_ctx, n_embd=16, n_head=2, n_layer=1), seed=1)
-        config = SampleConfig(model_size="tiny", max_new_tokens=max_new_tokens, batch_size=64)
-        return FineTunedGolfFeedbackGenerator(model, byte_tokenizer, config, knowledge, **settings)
+        config = SampleConfig(model_size="tiny", max_new_tokens=max_new_tokens, batch_size=64, **settings)
+        return FineTunedGolfFeedbackGenerator(model, byte_tokenizer, config, knowledge)
 
     return make
 

@@ -2,139 +2,24 @@
 
 import json
 import math
-from html.parser import HTMLParser
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from matplotlib.figure import Figure
 
 from golf_nb_utils import evaluation
 from golf_nb_utils.config import GPTConfig
-from golf_nb_utils.grounding import build_index
 from golf_nb_utils.intervals import wilson
 from golf_nb_utils.metrics import DIVERSITY, METRICS
 from golf_nb_utils.verification import CHECKS, Verifier
-
-ANSWER = """WHAT SHOULD HAPPEN (Ideal/Expected):
-Pressure moves early. The target for your weight shift is 80.0%.
-
-WHAT IS HAPPENING (Current Issue):
-Your weight shift score is 45.0%, far below the target of 80.0%. You hang back, which costs balance.
-
-WHAT TO DO (Actionable Steps):
-1. Step through the ball.
-2. Do it at 50% speed."""
-GOOD = {"headings": True, "area": True, "current_score": True, "target_score": True}
-NONE_OF_IT = dict.fromkeys(GOOD, False)
-
-
-def record(area="weight_shift", current=0.45, target=0.80, **texts):
-    meta = {"area": area, "current_score": current, "target_score": target}
-    return {"instruction": "Coach.", "input": f"Area: {area}", "output": ANSWER, **texts, "meta": meta}
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "expected"),
-    [
-        ("", "", GOOD),
-        # The headings: one missing, one double, one misspelt, two swapped, nothing below one.
-        ("WHAT TO DO (Actionable Steps):\n", "", NONE_OF_IT),
-        ("1. Step", "WHAT TO DO (Actionable Steps):\n1. Step", NONE_OF_IT),
-        ("WHAT IS HAPPENING (Current Issue):", "What is happening (current issue):", NONE_OF_IT),
-        ("(Ideal/Expected):", "(Expected):", NONE_OF_IT),
-        ("1. Step through the ball.\n2. Do it at 50% speed.", " ", NONE_OF_IT),
-        # The area: another one, another one first, only in another part of the answer, in capitals, at the very end.
-        ("Your weight shift", "Your balance", GOOD | {"area": False}),
-        ("Your weight shift", "Your setup and weight shift", GOOD | {"area": False}),
-        ("Your weight shift score is", "This is", GOOD | {"area": False}),
-        ("Your weight shift score", "YOUR WEIGHT SHIFT SCORE", GOOD),
-        (", which costs balance", ", which body rotation and weight shift show", GOOD),
-        # The current score: another number, another spelling, only a part of it, not stated.
-        ("45.0%,", "44.0%,", GOOD | {"current_score": False}),
-        ("45.0%,", "45%,", GOOD | {"current_score": False}),
-        ("45.0%,", "0.45,", GOOD | {"current_score": False, "target_score": False}),
-        ("45.0%,", "145.0%,", GOOD | {"current_score": False}),
-        ("is 45.0%, far below the target of 80.0%", "is 80.0%, above 45.0%", GOOD | {"current_score": False, "target_score": False}),
-        # The target: wrong here, wrong there, not stated here; not needed in WHAT SHOULD HAPPEN.
-        ("target of 80.0%", "target of 81.0%", GOOD | {"target_score": False}),
-        ("weight shift is 80.0%", "weight shift is 45.0%", GOOD | {"target_score": False}),
-        ("far below the target of 80.0%", "far below the target", GOOD | {"target_score": False}),
-        (" The target for your weight shift is 80.0%.", "", GOOD),
-        # Percentages of the steps are the golfer's, not the swing's.
-        ("50% speed", "81.0% speed", GOOD),
-    ],
-)  # fmt: skip
-def test_an_answer_is_judged_by_its_parts_and_numbers(old, new, expected):
-    assert old in ANSWER
-    assert evaluation.check_answer(ANSWER.replace(old, new, 1), record()) == expected
-
-
-def test_an_answer_with_swapped_parts_or_none_fails_every_check():
-    should, happening, to_do = ANSWER.split("\n\n")
-    assert evaluation.check_answer(f"{happening}\n\n{should}\n\n{to_do}", record()) == NONE_OF_IT
-    assert evaluation.check_answer("", record()) == NONE_OF_IT
-
-
-@pytest.mark.parametrize(
-    ("area", "name"),
-    [
-        ("setup_quality", "setup"), ("tempo_rhythm", "tempo and rhythm"), ("weight_shift", "weight shift"),
-        ("body_rotation", "body rotation"), ("followthrough", "follow-through"), ("balance", "balance"),
-    ],
-)  # fmt: skip
-def test_every_area_is_recognised_by_the_name_a_golfer_reads(area, name):
-    answer = ANSWER.replace("Your weight shift", f"Your {name}")
-    assert evaluation.check_answer(answer, record(area))["area"]
-    assert not evaluation.check_answer(ANSWER, record(area))["area"] or area == "weight_shift"
-
-
-@given(hundredths=st.integers(0, 100))
-@settings(derandomize=True)
-def test_every_score_is_recognised_as_a_percentage_with_one_decimal(hundredths):
-    score = hundredths / 100
-    answer = ANSWER.replace("45.0%", f"{hundredths}.0%")
-    assert evaluation.check_answer(answer, record(current=score)) == GOOD
-    assert not evaluation.check_answer(answer, record(current=abs(score - 0.01)))["current_score"]
-
-
-def test_the_summary_is_the_share_of_answers_that_pass():
-    answers = [ANSWER, "", ANSWER.replace("Your weight shift", "Your setup"), ANSWER.replace("45.0%", "46.0%")]
-    assert evaluation.summarise(answers, [record()] * 4) == {"headings": 0.75, "area": 0.5, "current_score": 0.5, "target_score": 0.75}
-
-
-def test_the_sentences_of_a_reference_lead_to_the_items_it_was_made_of(tiny_records, knowledge):
-    index = build_index(knowledge)
-    for entry in tiny_records["test"]:
-        found = evaluation.ground_answer(entry["output"], entry, index)
-        assert sorted(span.origin for span in found.sentences) == sorted(entry["meta"]["items"])
-        assert found.grounded_share == 1
-        assert all(number.origin for number in found.numbers)
-
-
-def test_an_answer_is_grounded_in_its_own_request_and_a_made_up_sentence_nowhere(tiny_records, knowledge):
-    entry = tiny_records["test"][0]
-    invented = "Your spine tilts 97 degrees toward the moon."
-    answer = entry["output"].replace("\n\nWHAT TO DO", f" {invented}\n\nWHAT TO DO", 1)
-    found = evaluation.ground_answer(answer, entry, build_index(knowledge))
-    (alone,) = [span for span in found.sentences if span.origin is None]
-    assert alone.text == invented
-    assert [number.text for number in found.numbers if number.origin is None] == ["97"]
-    assert found.grounded_share == 1 - 1 / (len(entry["meta"]["items"]) + 1)
-    # The same sentences about another golfer's scores are no longer true.
-    current, target = entry["meta"]["current_score"], entry["meta"]["target_score"]
-    lines = entry["input"].replace(f"Current Score: {current:.2f}", "Current Score: 0.07")
-    other = {**entry, "input": lines.replace(f"Gap: {target - current:.2f}", f"Gap: {target - 0.07:.2f}")}
-    assert "Current Score: 0.07" in other["input"]
-    wrong = evaluation.ground_answer(entry["output"], other, build_index(knowledge))
-    assert wrong.grounded_share < 1
 
 
 def test_the_perplexity_is_that_of_the_answers_under_transformers_loss(random_model, gpt2_twin, byte_tokenizer):
     model = random_model(GPTConfig(n_vocab=257, n_ctx=400, n_embd=16, n_head=2, n_layer=2))
     twin = gpt2_twin(model)
-    records = [record(output=text) for text in ("Turn.", "Hold the finish for three seconds.", "Swing at half speed, twice a day.")]
+    records = [
+        {"instruction": "Coach.", "input": "Area: weight_shift", "output": text}
+        for text in ("Turn.", "Hold the finish for three seconds.", "Swing at half speed, twice a day.")
+    ]
     prompt = (
         b"Below is an instruction that describes a task, paired with an input that provides further context. "
         b"Write a response that appropriately completes the request.\n\n"
@@ -153,87 +38,6 @@ def test_the_perplexity_is_that_of_the_answers_under_transformers_loss(random_mo
     losses = evaluation.response_losses(model, byte_tokenizer, records, device)
     assert math.exp(sum(loss for loss, _ in losses) / sum(n for _, n in losses)) == expected
     assert [n for _, n in losses] == [len(entry["output"]) + 1 for entry in records]
-    assert evaluation.response_perplexity(model, byte_tokenizer, records, device) == expected
-    assert evaluation.response_perplexity(model, byte_tokenizer, records, device, batch_size=2) == expected
-
-
-def test_the_predictions_are_one_json_object_a_line(tmp_path):
-    records = [record(), record(input="Zeile\neins\u2028zwei", output="Fuß “hoch”")]
-    answers = {"base": ["", "x\ny\u2028"], "fine-tuned": [ANSWER, ANSWER]}
-    path = evaluation.write_predictions(tmp_path / "new" / "predictions.jsonl", records, answers)
-    with open(path, encoding="utf-8") as file:
-        lines = [json.loads(line) for line in file]
-    assert [(line["input"], line["reference"]) for line in lines] == [(entry["input"], entry["output"]) for entry in records]
-    assert lines[0]["systems"] == {"base": {"answer": "", "checks": NONE_OF_IT}, "fine-tuned": {"answer": ANSWER, "checks": GOOD}}
-    assert lines[1]["systems"]["base"]["answer"] == "x\ny\u2028"
-
-
-class Page(HTMLParser):
-    """What a browser would see: tags, texts and the addresses it would fetch."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.texts, self.addresses = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "srcset", "data")]
-
-    def handle_data(self, data):
-        self.texts.append(data)
-
-
-@pytest.fixture
-def report(tmp_path):
-    """A function that writes a report of one shown record and returns what a browser would see of it."""
-
-    def write(entry, answer="An answer.", title="Evaluation", system="fine-tuned", summary="One record."):
-        metrics = {system: {"headings": 1.0, "area": 0.5, "current_score": 0.0, "target_score": 0.25, "perplexity": 1234.56}}
-        figure = Figure()
-        figure.subplots().plot([0, 1])
-        shown = [{"record": entry, "answers": {system: answer}}]
-        path = evaluation.write_report(tmp_path / "report.html", title, summary, metrics, {"Checks": figure}, shown)
-        return Page(path.read_text(encoding="utf-8"))
-
-    return write
-
-
-def test_the_report_shows_the_numbers_the_answers_and_the_failed_checks(report):
-    page = report(record(), ANSWER.replace("45.0%", "46.0%"))
-    text = "".join(page.texts)
-    for shown in ("Evaluation", "One record.", "100%", "50%", "0%", "25%", "1,234.56", "Area: weight_shift", "46.0%", "45.0%"):
-        assert shown in text
-    assert [text for text in page.texts if text.startswith("fails: ")] == ["fails: current_score"]
-
-
-def test_a_system_without_perplexity_has_a_dash_in_the_report(tmp_path):
-    metrics = {"model": dict.fromkeys(GOOD, 1.0) | {"perplexity": 7.0}, "reference": dict.fromkeys(GOOD, 1.0)}
-    page = Page(evaluation.write_report(tmp_path / "report.html", "Evaluation", "", metrics, {}, []).read_text(encoding="utf-8"))
-    assert [text for text in page.texts if text.strip()][-4:] == [
-        "response perplexity (lower is better)",
-        "7.00",
-        "-",
-        "Answers side by side",
-    ]
-
-
-def test_the_report_needs_nothing_from_elsewhere(report):
-    page = report(record())
-    assert len(page.addresses) == 1
-    assert page.addresses[0].startswith("data:image/png;base64,iVBOR")
-    assert not {"script", "link", "iframe"} & set(page.tags)
-
-
-def test_the_report_shows_markup_of_records_and_answers_as_text(report):
-    attack = "<script>alert(1)</script><img src=x onerror=alert(1)> & {braces}"
-    usual = report(record())
-    page = report(record(input=attack, output=attack), attack, title=attack, system=attack, summary=attack)
-    assert page.tags == [*usual.tags[: usual.tags.index("div")], *page.tags[usual.tags.index("div") :]]
-    assert "script" not in page.tags
-    assert page.tags.count("img") == 1
-    # Title twice, summary, table head, and in the answers: system, input, answer and reference.
-    assert page.texts.count(attack) == 8
 
 
 # Systems side by side.

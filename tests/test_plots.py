@@ -17,11 +17,6 @@ AREAS = ("setup_quality", "tempo_rhythm", "weight_shift", "body_rotation", "foll
 LEVELS = ("beginner", "intermediate", "advanced")
 CLUBS = ("driver", "wood", "iron", "wedge")
 
-METRICS = {
-    "base": {"headings": 0.0, "area": 0.0, "current_score": 0.0, "target_score": 0.0, "perplexity": 2000.0},
-    "fine-tuned": {"headings": 1.0, "area": 0.9, "current_score": 0.8, "target_score": 0.75, "perplexity": 2.0},
-}
-
 
 def entry(area, severity, current, target):
     return {"meta": {"area": area, "severity": severity, "current_score": current, "target_score": target}}
@@ -62,7 +57,6 @@ FIGURES = {
     "weight scales": lambda: plots.plot_weight_scales(GPTModel(GPTConfig(n_vocab=5, n_ctx=4, n_embd=4, n_head=2, n_layer=2))),
     "losses": lambda: plots.plot_losses(history()),
     "losses before the first evaluation": lambda: plots.plot_losses(History()),
-    "checks": lambda: plots.plot_checks(METRICS),
 }
 
 
@@ -181,13 +175,6 @@ def test_both_losses_are_drawn_over_the_steps_and_the_tokens():
     assert drawn == {"train": ([10, 20], [2.5, 1.25]), "validation": ([10, 20], [2.6, 1.5])}
     # 300 tokens a step on the upper axis.
     assert axis.child_axes[0].get_xlim() == pytest.approx([place * 300 / 1e6 for place in axis.get_xlim()])
-
-
-def test_the_checks_are_drawn_as_shares_for_every_system():
-    (axis,) = plots.plot_checks(METRICS).axes
-    drawn = {container.get_label(): [patch.get_width() for patch in container] for container in axis.containers}
-    assert drawn == {"base": [0.0, 0.0, 0.0, 0.0], "fine-tuned": [1.0, 0.9, 0.8, 0.75]}
-    assert [text.get_text() for text in axis.texts] == ["0%"] * 4 + ["100%", "90%", "80%", "75%"]
 
 
 def test_headless_losses_are_one_line_an_evaluation(capsys):

@@ -21,7 +21,7 @@ class Coach(TemplateFeedbackGenerator):
 
     def __init__(self, knowledge):
         super().__init__(knowledge)
-        self.config, self.n_candidates, self.asked = SampleConfig(temperature=0.9, top_k=30), 8, []
+        self.config, self.asked = SampleConfig(temperature=0.9, top_k=30), []
 
     def stream_feedback(self, **arguments):
         self.asked.append(arguments)
