@@ -188,7 +188,7 @@ def _read_score(argument: str, value, remarks: list[str]) -> float | None:
 def _number(value) -> float | None:
     try:
         if isinstance(value, str):
-            match = _NUMBER.fullmatch(value.strip()) if len(value) <= LONGEST_TEXT else None
+            match = _NUMBER.fullmatch(value.strip())
             return float(match[1].replace(",", ".")) / (100 if match[2] else 1) if match else None
         if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
             value = value.item()

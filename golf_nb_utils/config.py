@@ -334,5 +334,5 @@ TINY_PRESET = {
         "final_learning_rate_fraction": 0.03,
         "beta2": 0.97, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 100,
     },
-    "SampleConfig": {"batch_size": 50},
+    "SampleConfig": {"batch_size": 50, "n_records": 90},
 }  # fmt: skip

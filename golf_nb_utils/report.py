@@ -27,7 +27,8 @@ _GROUPS = {
     "Text": ("tokens", "words", "reading_grade"),
     "Variety": tuple(DIVERSITY),
 }
-_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
+# In the order of the systems: the base model first, what was trained second.
+_COLOURS = (GREY, GREEN, GOLD, RUST, "#4f6d9a", "#8a5a8f")
 _STYLE = """<style>
 :root { color-scheme: light dark; }
 .wide { overflow-x: auto; } .wide th:first-child, .wide td:first-child { min-width: 14rem; }
@@ -107,7 +108,7 @@ def write_report(
                 f"{_comparisons_html(found['comparisons'])}</details>"
             )
     if perturbation:
-        parts.append(f"<h2>One thing changed in the request</h2>{_perturbation_html(perturbation)}")
+        parts.append(f"<h2>One thing changed in the request</h2>{perturbation_table(perturbation)}")
     for heading, worst in (("The worst answers", True), ("The best answers", False)):
         shown = answers_html(ranked(rows, subject, worst)[:N_SHOWN], subject)
         parts.append(
@@ -191,7 +192,8 @@ def interval(name: str, figure: dict) -> str:
     return f"{signed(name, figure['low'])} to {signed(name, figure['high'])}"
 
 
-def _perturbation_html(perturbation: dict[str, dict]) -> str:
+def perturbation_table(perturbation: dict[str, dict]) -> str:
+    """Return what became of changed requests ({system: perturbation.measure_changes}) as an HTML table."""
     head = "".join(f'<th colspan="3">{html.escape(name)}</th>' for name in perturbation)
     parts = "<th>does what it must</th><th>keeps the rest</th><th>both</th>" * len(perturbation)
     lines = []
@@ -227,6 +229,11 @@ def ranked(rows: list[dict], system: str, worst: bool) -> list[dict]:
     return sorted(rows, key=key, reverse=not worst)
 
 
+# In a notebook there is no style sheet of ours.
+_SIDE_BY_SIDE = "display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem"
+_PRE = '<pre style="white-space: pre-wrap; overflow-wrap: anywhere; font: inherit">'
+
+
 def answers_html(rows: list[dict], system: str) -> str:
     """Return a system's answers to the requests of `rows` (evaluation.judge) beside the references, with what is wrong with them."""
     return "".join(_answer_html(row, system) for row in rows)
@@ -237,12 +244,13 @@ def _answer_html(row: dict, system: str) -> str:
     failed = f"fails: {', '.join(judged['failed'])}" if judged["failed"] else "passes every check"
     reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in judged["reasons"])
     columns = (
-        f"<div><h4>request ({html.escape(row['stratum'])})</h4><pre>{html.escape(row['input'])}</pre></div>"
-        f"<div><h4>{html.escape(system)}</h4><pre>{marked(judged['answer'], judged['unsupported'])}</pre></div>"
-        f"<div><h4>reference</h4><pre>{html.escape(row['reference'])}</pre></div>"
+        f"<div><h4>request ({html.escape(row['stratum'])})</h4>{_PRE}{html.escape(row['input'])}</pre></div>"
+        f"<div><h4>{html.escape(system)}</h4>{_PRE}{marked(judged['answer'], judged['unsupported'])}</pre></div>"
+        f"<div><h4>reference</h4>{_PRE}{html.escape(row['reference'])}</pre></div>"
     )
     kind = "fail" if judged["failed"] else "better"
-    return f'<article><p class="{kind}">{html.escape(failed)}</p><ul>{reasons}</ul><div class="answers">{columns}</div></article>'
+    shown = f'<div class="answers" style="{_SIDE_BY_SIDE}">{columns}</div>'
+    return f'<article><p class="{kind}">{html.escape(failed)}</p><ul>{reasons}</ul>{shown}</article>'
 
 
 def marked(answer: str, unsupported: list[dict]) -> str:

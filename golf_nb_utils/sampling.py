@@ -171,7 +171,9 @@ def _with_packed_weights(model: GPTModel) -> GPTModel:
     supported = torch.backends.mkldnn.is_available() and (
         weight.dtype is torch.float32 or (weight.dtype is torch.bfloat16 and ops._is_mkldnn_bf16_supported())
     )
-    if not supported or type(weight) is not nn.Parameter or weight.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
+    # What FSDP has distributed is no nn.Parameter; of its root's weights that holds only until the prompts are read.
+    whole = all(type(parameter) is nn.Parameter for parameter in model.parameters())
+    if not supported or not whole or weight.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
         return model
 
     def product(weight: torch.Tensor, bias: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -178,11 +178,12 @@ def test_an_unknown_area_is_the_one_with_the_lowest_score_and_takes_no_score_of_
     [
         EIGHT, tuple(EIGHT), np.array(EIGHT), np.array(EIGHT, dtype=np.float32), torch.tensor(EIGHT), torch.tensor(EIGHT,
         requires_grad=True),
-        [str(score) for score in EIGHT], [f"{score:.0%}" for score in EIGHT], BY_NAME, {name.upper(): score for name,
+        [str(score) for score in EIGHT], [f"{score:.0%}" for score in EIGHT], BY_NAME, dict(reversed(BY_NAME.items())),
+        {name.upper(): score for name,
         score in BY_NAME.items()},
         dict(zip(["setup", "tempo", "weight shift", "rotation", "impact", "follow-through", "balance", "consistency"], EIGHT, strict=True)),
     ],
-    ids=range(11),
+    ids=range(12),
 )  # fmt: skip
 def test_the_eight_scores_are_read_in_every_form_and_in_the_documented_order(read, value):
     request = read(all_quality_scores=value)

@@ -5,10 +5,14 @@ The last part trains `tiny` with its defaults and takes minutes; `make test` run
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import nbformat
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -137,10 +141,76 @@ def test_tiny_serves(committed_run):
     """
     root, _ = committed_run
     metrics = json.loads((root / "experimental/golf_feedback_evaluation/tiny/metrics.json").read_text(encoding="utf-8"))
-    tuned, base = metrics["systems"]["fine-tuned"], metrics["systems"]["base"]
+    systems = metrics["strata"]["test"]["systems"]
+    tuned, base = ({name: figure["value"] for name, figure in systems[name].items()} for name in ("fine-tuned", "base"))
     assert tuned["headings"] >= 0.97
     assert tuned["area"] >= 0.95
     assert tuned["current_score"] >= 0.70
     assert tuned["target_score"] >= 0.70
+    assert tuned["verified"] >= 0.15
     assert base["headings"] == 0.0
     assert tuned["perplexity"] < 4 < base["perplexity"]
+    assert systems["template"]["verified"]["value"] == 1.0
+
+
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+
+
+@pytest.fixture
+def jupyterlab(committed_run, tmp_path):
+    """The address of a JupyterLab of its own, in which notebook 04 lies, with the model and the data of the committed run."""
+    notebook = nbformat.read(NOTEBOOKS[3], as_version=4)
+    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    parameters.source += "\nn_records = 4\nmax_new_tokens = 300"
+    nbformat.write(notebook, tmp_path / "04.ipynb")
+    # Every cell is in the page, and not only those in view.
+    settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
+    settings.mkdir(parents=True)
+    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+    hidden = ("GOLF_HEADLESS", "CI", "PYTEST_CURRENT_TEST")
+    environment = {name: value for name, value in os.environ.items() if name not in hidden}
+    environment |= {"GOLF_OUTPUT_ROOT": str(committed_run[0]), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
+    options = ["--no-browser", "--allow-root", "--ServerApp.port_retries=50", "--IdentityProvider.token=golf"]
+    command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={tmp_path}"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        said = []
+        for line in server.stderr:
+            said.append(line)
+            if found := re.search(r"http://127[.]0[.]0[.]1:\d+/", line):
+                break
+        else:
+            raise AssertionError("JupyterLab did not start:\n" + "".join(said))
+        # Somebody has to read what the server goes on to say, or it waits for a reader.
+        threading.Thread(target=server.stderr.read, daemon=True).start()
+        yield found[0] + "lab/tree/04.ipynb?token=golf"
+        server.terminate()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open JupyterLab with; `make chromium` installs Debian's")
+def test_somebody_in_jupyterlab_gets_feedback_and_says_what_they_think_of_it(jupyterlab, committed_run):
+    from playwright.sync_api import expect, sync_playwright
+
+    kept = committed_run[0] / "experimental" / "user_feedback" / "feedback.jsonl"
+    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 1400})
+        page.goto(jupyterlab)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        button = page.get_by_role("button", name="Give feedback")
+        expect(button).to_be_enabled(timeout=300_000)
+        # By the keyboard alone.
+        slider = page.get_by_role("slider", name="balance")
+        slider.focus()
+        slider.press("ArrowRight")
+        button.press("Enter")
+        cards = page.locator(".golf-card")
+        expect(page.locator(".golf-verdict")).to_be_visible(timeout=60_000)
+        expect(cards).to_have_count(3)
+        expect(cards.locator(".golf-origin").first).to_have_attribute("title", re.compile(r"[.]md:\d+"))
+        page.get_by_role("button", name="Helpful", exact=True).click()
+        expect(page.get_by_text("Kept")).to_be_visible()
+        if "GOLF_SCREENSHOT" in os.environ:
+            page.locator(".golf-panel").screenshot(path=os.environ["GOLF_SCREENSHOT"])
+    (line,) = kept.read_text(encoding="utf-8").splitlines()
+    line = json.loads(line)
+    assert line["thumb"] == "up"

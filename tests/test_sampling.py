@@ -113,14 +113,19 @@ def frequencies(model, prompt, **settings):
     return torch.bincount(torch.cat(rows), minlength=CONFIG.n_vocab) / 4000
 
 
-@pytest.mark.parametrize(("temperature", "top_k"), [(1.0, 0), (0.5, 0), (3.0, 0), (3.0, 5), (1.5, CONFIG.n_vocab), (1.5, 10_000)])
-def test_samples_follow_the_softmax_of_the_scaled_and_cut_logits(model, twin, prompts, temperature, top_k):
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p"),
+    [(1.0, 0, 1.0), (0.5, 0, 1.0), (3.0, 0, 1.0), (3.0, 5, 1.0), (1.5, CONFIG.n_vocab, 1.0), (1.5, 10_000, 1.0), (3.0, 0, 0.5)],
+)
+def test_samples_follow_the_softmax_of_the_scaled_and_cut_logits(model, twin, prompts, temperature, top_k, top_p):
     with torch.inference_mode():
         logits = twin(prompts[0][None]).logits[0, -1] / temperature
     kept = logits.argsort(descending=True)[: top_k or CONFIG.n_vocab]
+    larger = logits[kept].softmax(0).cumsum(0) - logits[kept].softmax(0)
+    kept = kept[larger < top_p]
     expected = torch.zeros(CONFIG.n_vocab)
     expected[kept] = logits[kept].softmax(0)
-    found = frequencies(model, prompts[0], temperature=temperature, top_k=top_k)
+    found = frequencies(model, prompts[0], temperature=temperature, top_k=top_k, top_p=top_p)
     # An end-of-text ends a row and is not returned.
     expected[NEVER] = 0
     # Five standard errors of a share of 4000 draws.
@@ -168,6 +173,16 @@ def test_a_longer_answer_begins_with_the_shorter_one_of_the_same_seed(model, pro
 
 def test_samples_of_one_prompt_in_one_batch_differ(model, prompts):
     assert len({tuple(row) for row in as_lists(generate_batch(model, prompts[:1] * 6, 10, seed=5, **SAMPLED))}) == 6
+
+
+def test_each_step_draws_anew(random_model):
+    model = random_model(CONFIG, seed=2)
+    with torch.no_grad():
+        model.ln_f.weight.zero_()
+        model.ln_f.bias.zero_()
+    # Every token is as likely as any other, at every step.
+    row = generate(model, torch.ones(1, 2, dtype=torch.int64), 20, temperature=1.0, eot_id=-1, seed=1)[0].tolist()
+    assert len(set(row)) > 10
 
 
 def test_without_a_seed_torchs_own_decides(model, prompts):
