@@ -50,13 +50,16 @@ class _Panel:
     def __init__(self, coach: FineTunedGolfFeedbackGenerator, observations: dict[str, list[str]], feedback_path: Path, model_sha256: str):
         self.coach, self.observations, self.feedback_path, self.model_sha256 = coach, observations, feedback_path, model_sha256
         self.feedback: dict | None = None
-        wide = {"description_width": "8.5rem"}
+        wide = {"style": {"description_width": "8.5rem"}, "layout": ipywidgets.Layout(width="25rem")}
 
         def slider(value: float, description: str, low=0.0, high=1.0, step=0.01, kind=ipywidgets.FloatSlider, **more):
-            return kind(value=value, min=low, max=high, step=step, description=description, style=wide, **more)
+            made = kind(value=value, min=low, max=high, step=step, description=description, **wide, **more)
+            # Without it ipywidgets 8 shows "null" on hover; as an argument ipywidgets 7 would not know it.
+            made.tooltip = description
+            return made
 
         def dropdown(options, value, description: str):
-            return ipywidgets.Dropdown(options=options, value=value, description=description, style=wide)
+            return ipywidgets.Dropdown(options=options, value=value, description=description, **wide)
 
         self.area = dropdown([(area.label, key) for key, area in AREAS.items()], AREA, "area")
         self.target = slider(TARGET, "target", readout_format=".2f")
@@ -68,12 +71,12 @@ class _Panel:
         self.top_k = slider(coach.config.top_k, "top_k (0: all)", 0, 200, 1, ipywidgets.IntSlider)
         self.top_p = slider(coach.config.top_p, "top_p", 0.05, 1.0, 0.05)
         self.n_candidates = slider(coach.config.n_candidates, "candidates", 1, 32, 1, ipywidgets.IntSlider)
-        self.seed = ipywidgets.IntText(value=coach.seed, description="seed", style=wide)
+        self.seed = ipywidgets.IntText(value=coach.seed, description="seed", **wide)
 
         self.ask = ipywidgets.Button(description="Give feedback", button_style="success", icon="comment")
         self.cards = ipywidgets.HTML(feedback_cards(None))
         self.better = ipywidgets.Textarea(
-            description="better wording", style=wide, placeholder="Optional: the answer as it should have been, with its three headings.",
+            description="better wording", style=wide["style"], placeholder="Optional: the answer as it should have been, with its three headings.",
             layout=ipywidgets.Layout(width="auto", height="9rem"),
         )  # fmt: skip
         self.thumbs = {
