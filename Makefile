@@ -24,18 +24,22 @@ chromium:
 
 notebooks: $(VENV)/test.stamp
 	$(BIN)/python tests/execute_notebooks.py
+	$(BIN)/python tests/write_parameters.py
 
 bench: $(VENV)/test.stamp
+	$(PIP) install --no-deps llms-from-scratch
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/data_generation.py --largest 100000
 	$(BIN)/python benchmarks/download.py
-	$(PIP) install --no-deps llms-from-scratch
+	$(BIN)/python benchmarks/coach.py
 	$(BIN)/python benchmarks/conversion.py
+	$(BIN)/python benchmarks/sampling.py
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --noconftest --quiet tests/test_notebooks_static.py
 
 # torch comes first and alone: constraints.txt holds its CPU-capable release, and nothing later may move it.
 $(VENV)/run.stamp: requirements.txt constraints.txt pyproject.toml

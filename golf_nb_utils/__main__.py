@@ -1,5 +1,5 @@
 """The command line: `run` executes the notebooks with papermill, `check-knowledge` validates the knowledge base, `export` writes
-a fine-tuned model for other libraries, `compare` holds two evaluations against each other."""
+a fine-tuned model for other libraries, `compare` holds two evaluations against each other, `kaggle` writes what is pushed there."""
 
 import argparse
 import os
@@ -9,13 +9,14 @@ from datetime import datetime
 from itertools import product
 from pathlib import Path
 
-import yaml
+import torch
 
 from golf_nb_utils.artifacts import ArtifactMismatchError, Paths
 from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES, ConfigError, nearest, resolve_model_size
 from golf_nb_utils.coverage import coverage, holes, reading_grade, thin_places
 from golf_nb_utils.environment import REPOSITORY_ROOT, detect_devices, knowledge_folder, output_root
 from golf_nb_utils.knowledge import KnowledgeError, load_knowledge
+from golf_nb_utils.parameters import check_parameters, read_parameters, read_value
 from golf_nb_utils.rules import RuleError
 
 NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
@@ -34,6 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--eval-freq", type=int, help="steps between two evaluations")
     run.add_argument("--no-mixed-precision", action="store_true", help="train in float32")
     run.add_argument("--output-root", default="", help="folder that holds experimental/")
+    run.add_argument("-f", dest="file", type=Path, metavar="FILE", help="YAML file of parameters; see notebooks/params/")
     run.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="any other parameter")
     check = commands.add_parser("check-knowledge", help="validate every topic file; print coverage, holes and reading level")
     check.add_argument("folder", nargs="?", type=Path, help="default: the project's own knowledge/golf_instruction")
@@ -45,6 +47,11 @@ def main(arguments: list[str] | None = None) -> int:
     compare = commands.add_parser("compare", help="say what differs between two evaluations, and whether it is more than noise")
     compare.add_argument("first", type=Path, metavar="RUN_A", help="a folder with predictions.jsonl, or that file")
     compare.add_argument("second", type=Path, metavar="RUN_B")
+    kaggle = commands.add_parser("kaggle", help="write folders for Kaggle's command line: the four notebooks, and the package as a dataset")
+    kaggle.add_argument("--user", required=True, help="your Kaggle user name")
+    kaggle.add_argument("--out", type=Path, help="default: kaggle in experimental/")
+    kaggle.add_argument("-f", dest="file", type=Path, metavar="FILE", help="YAML file of parameters, as in run; without one 124M")
+    kaggle.add_argument("--wheelhouse", action="store_true", help="download what Kaggle's image lacks into the dataset, too")
     options = parser.parse_args(arguments)
     if options.command == "check-knowledge":
         return check_knowledge(options.folder, options.extra)
@@ -53,7 +60,10 @@ def main(arguments: list[str] | None = None) -> int:
             return compare_runs(options.first, options.second)
         if options.command == "export":
             return export_model(options.model_size, Paths(output_root(options.output_root)), options.out)
-        return run_notebooks(options.numbers, _parameters(options), output_root(options.output_root))
+        if options.command == "kaggle":
+            return write_kaggle(options)
+        from_file = read_parameters(options.file) if options.file else {}
+        return run_notebooks(options.numbers, _parameters(options), output_root(options.output_root), from_file)
     except (ConfigError, ArtifactMismatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,6 +81,23 @@ def export_model(model_size: str, paths: Paths, out: Path | None) -> int:
     size = resolve_model_size(model_size, has_gpu=detect_devices().n_gpus > 0)
     for path in export_pretrained(paths.weights(size), paths.checkpoint(size), out or paths.exported(size)):
         print(f"{path.stat().st_size:>14,} bytes  {path}")
+    return 0
+
+
+def write_kaggle(options: argparse.Namespace) -> int:
+    """Write the folders for Kaggle and print the commands that push them, see kaggle.write_folders; return 0.
+
+    Raises:
+        ConfigError, OSError: as read_parameters, check_parameters and write_folders.
+    """
+    from golf_nb_utils.kaggle import write_folders
+
+    parameters = read_parameters(options.file) if options.file else {}
+    check_parameters(parameters, range(1, 5), has_gpu=True)
+    out = options.out or Paths(output_root()).experimental / "kaggle"
+    lines = write_folders(options.user, out, parameters, options.wheelhouse)
+    print(f"{out} holds a dataset and four notebooks. Next, with `pip install kaggle` and the API token of your Kaggle settings:\n")
+    print("\n".join(lines))
     return 0
 
 
@@ -97,8 +124,7 @@ def _parameters(options: argparse.Namespace) -> dict:
         "eval_freq": options.eval_freq,
         "mixed_precision": False if options.no_mixed_precision else None,
     }
-    # YAML 1.1 reads 1e-4 as a text; the notebooks' configs turn it into the number.
-    extra = {name: yaml.safe_load(value) for name, value in options.parameters}
+    extra = {name: read_value(value, f"-p {name} {value}") for name, value in options.parameters}
     return {name: value for name, value in given.items() if value is not None} | extra
 
 
@@ -135,13 +161,14 @@ def check_knowledge(folder: Path | None, extra: Path | None) -> int:
     return 0
 
 
-def run_notebooks(numbers: list[int], parameters: dict, root: Path) -> int:
-    """Execute notebooks by number (all without any) into `root`, each with those of `parameters` that it declares.
+def run_notebooks(numbers: list[int], parameters: dict, root: Path, from_file: dict | None = None) -> int:
+    """Execute notebooks by number (all without any) into `root`, each with those of the parameters that it declares.
 
+    `parameters` go before those of a file, `from_file`, which may be about notebooks that are not chosen.
     Returns 0, or 1 after the first notebook that fails; its name, cell and error are printed.
 
     Raises:
-        ConfigError: a number has no notebook, or a parameter is declared by none of those chosen.
+        ConfigError: a number has no notebook, one of `parameters` is declared by none of those chosen, or a value is refused.
     """
     import papermill
 
@@ -155,6 +182,9 @@ def run_notebooks(numbers: list[int], parameters: dict, root: Path) -> int:
     for name in parameters:
         if name not in known:
             raise ConfigError(f"no notebook of this run declares the parameter {name!r}{nearest(name, known)}.")
+    parameters = (from_file or {}) | parameters
+    # Not detect_devices: the names of GPUs would keep memory of theirs as long as this process runs.
+    check_parameters(parameters, [int(path.name[:2]) for path in chosen], torch.cuda.is_available())
 
     os.environ["GOLF_HEADLESS"] = "1"
     os.environ["GOLF_OUTPUT_ROOT"] = str(root)

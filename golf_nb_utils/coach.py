@@ -253,7 +253,9 @@ class LLMFeedbackGenerator(ABC):
 class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     """Answers of a fine-tuned GPT-2: the greedy one, then `config.n_candidates` sampled in one batch.
 
-    Of several that pass, the one with the highest mean log-probability of its tokens under the model is given.
+    Every second candidate continues the request without its All Scores: to find the best and the lowest of them is the hardest
+    part of an answer, and one that names neither is right, too. Of several that pass, the one with the highest mean
+    log-probability of its tokens under the model is given.
     """
 
     def __init__(self, model: GPTModel, tokenizer: tiktoken.Encoding, config: SampleConfig, knowledge: KnowledgeBase | None = None):
@@ -265,8 +267,10 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, model_size: str = "auto", **parameters) -> "FineTunedGolfFeedbackGenerator":
+    def load(cls, model_size: str = "auto", knowledge: KnowledgeBase | None = None, **parameters) -> "FineTunedGolfFeedbackGenerator":
         """Load the model that notebook 03 made, onto the GPU if there is one; `parameters` are those of SampleConfig.
+
+        A model that learnt topics of one's own needs the `knowledge` with them, or its right answers about them are refused.
 
         Raises:
             ConfigError: the size or a parameter is unknown.
@@ -278,9 +282,11 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         checkpoint = find_folder(paths.checkpoint(config.model_size), paths.root, "02", input_roots())
         models = find_folder(paths.models, paths.root, "03", input_roots())
         model, _ = load_model(models / paths.weights(config.model_size).name, checkpoint)
-        return cls(model.to(devices.device), load_tokenizer(checkpoint), config)
+        return cls(model.to(devices.device), load_tokenizer(checkpoint), config, knowledge)
 
-    def _prompt(self, entry: dict) -> torch.Tensor:
+    def _prompt(self, entry: dict, with_all_scores: bool = True) -> torch.Tensor:
+        if not with_all_scores:
+            entry = entry | {"input": re.sub("\nAll Scores: .*", "", entry["input"])}
         return torch.tensor(self._tokenizer.encode(format_input(entry)))
 
     def _write(self, entries: list[dict], seeds: list[int], attempt: int) -> list[list[str] | WritingError]:
@@ -289,7 +295,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         sampling = {} if attempt == 1 else {name: getattr(config, name) for name in ("temperature", "top_k", "top_p")}
         # A row's own seed draws it, so its text does not depend on what else is in the batch.
         rows = [
-            (self._prompt(entry), seed + (attempt - 1) * count + number)
+            (self._prompt(entry, with_all_scores=number % 2 == 0), seed + (attempt - 1) * count + number)
             for entry, seed in zip(entries, seeds, strict=True) for number in range(count)
         ]  # fmt: skip
         texts: list[str | WritingError] = [""] * len(rows)

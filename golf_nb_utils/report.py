@@ -28,7 +28,7 @@ _GROUPS = {
     "Variety": tuple(DIVERSITY),
 }
 # In the order of the systems: the base model first, what was trained second.
-_COLOURS = (GREY, GREEN, GOLD, RUST, "#4f6d9a", "#8a5a8f")
+_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
 _STYLE = """<style>
 :root { color-scheme: light dark; }
 .wide { overflow-x: auto; } .wide th:first-child, .wide td:first-child { min-width: 14rem; }
@@ -231,7 +231,7 @@ def ranked(rows: list[dict], system: str, worst: bool) -> list[dict]:
 
 # In a notebook there is no style sheet of ours.
 _SIDE_BY_SIDE = "display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem"
-_PRE = '<pre style="white-space: pre-wrap; overflow-wrap: anywhere; font: inherit">'
+_PRE = '<pre style="white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; font: inherit">'
 
 
 def answers_html(rows: list[dict], system: str) -> str:

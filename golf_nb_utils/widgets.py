@@ -76,8 +76,8 @@ class _Panel:
         self.ask = ipywidgets.Button(description="Give feedback", button_style="success", icon="comment")
         self.cards = ipywidgets.HTML(feedback_cards(None))
         self.better = ipywidgets.Textarea(
-            description="better wording", style=wide["style"], placeholder="Optional: the answer as it should have been, with its three headings.",
-            layout=ipywidgets.Layout(width="auto", height="9rem"),
+            description="better wording", style=wide["style"], layout=ipywidgets.Layout(width="auto", height="9rem"),
+            placeholder="Optional: the answer as it should have been, with its three headings.",
         )  # fmt: skip
         self.thumbs = {
             "up": ipywidgets.Button(description="Helpful", icon="thumbs-up", disabled=True),

@@ -445,6 +445,20 @@ def test_the_best_of_several_answers_is_the_likeliest_a_token(untrained, gpt2_tw
         assert generator._best(entry, list(pair)) == max(pair, key=mean.get)
 
 
+def test_every_second_candidate_is_written_without_the_other_scores(untrained, byte_tokenizer, monkeypatch):
+    asked = []
+
+    def generate_batch(model, prompts, max_new_tokens, **options):
+        asked.append([byte_tokenizer.decode(prompt.tolist()) for prompt in prompts])
+        return [torch.tensor([65]) for _ in prompts]
+
+    monkeypatch.setattr(coach_module, "generate_batch", generate_batch)
+    untrained().generate_feedback(**REQUEST, all_quality_scores=[0.72, 0.64, 0.45, 0.58, 0.61, 0.70, 0.45, 0.55])
+    (first,), candidates = asked
+    assert "\nAll Scores: setup_quality 0.72, " in first
+    assert Counter(candidates) == {first: len(candidates) / 2, re.sub("\nAll Scores: .*", "", first): len(candidates) / 2}
+
+
 @pytest.fixture(scope="module")
 def requests_of_many_kinds():
     return [a_request(random.Random(seed))[0] for seed in range(14)]

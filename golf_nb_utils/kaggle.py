@@ -1,0 +1,244 @@
+"""Push-ready folders for Kaggle's command line: a notebook each with its metadata, and a dataset that holds the package.
+
+Written by `python -m golf_nb_utils kaggle --user NAME`, which then prints the commands that push them.
+"""
+
+import ast
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from golf_nb_utils.artifacts import MANIFEST, explained_if_read_only, sha256_file, write_json, write_manifest
+from golf_nb_utils.config import ConfigError, resolve_model_size
+from golf_nb_utils.environment import REPOSITORY_ROOT
+
+MADE_BY = "python -m golf_nb_utils kaggle"
+DATASET = "golf-feedback-llm"
+CONTENT = "golf_feedback"
+"""The one folder of the dataset. `--dir-mode zip` uploads it as an archive, which Kaggle unpacks: with this folder around it or without,
+the package and the knowledge base lie side by side."""
+WHEELS = ("textstat", "pyphen", "sacrebleu", "portalocker", "colorama")
+"""What requirements.txt asks for and the lists of Kaggle's image lack (mid-2026), and what these import that is not there either; all are
+pure Python."""
+IGNORED = shutil.ignore_patterns("__pycache__", ".*")
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What a notebook needs on Kaggle: the notebooks whose output it reads, the GPUs, the network."""
+
+    reads: tuple[str, ...] = ()
+    gpu: bool = False
+    internet: bool = False
+
+
+GENERATE, DOWNLOAD, FINETUNE, EVALUATE = (
+    "01_generate_data", "02_download_and_convert_gpt2", "03_finetune_dataparallel_fp16", "04_sample_and_evaluate",
+)  # fmt: skip
+KERNELS = {
+    GENERATE: Kernel(),
+    DOWNLOAD: Kernel(internet=True),
+    FINETUNE: Kernel(reads=(GENERATE, DOWNLOAD), gpu=True),
+    EVALUATE: Kernel(reads=(GENERATE, DOWNLOAD, FINETUNE), gpu=True),
+}
+"""By the notebook's name, in the order of pushing."""
+
+INSTALL_WHEELS = """\
+# The dataset brings what the image lacks; --no-deps, and only by name, so nothing that is there is replaced.
+import subprocess
+import sys
+from pathlib import Path
+
+for wheel in sorted(Path("/kaggle/input").rglob("wheelhouse/textstat-*.whl"))[:1]:
+    found = ["--no-index", "--no-deps", "--find-links", str(wheel.parent)]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *found, {names}])
+""".format(names=", ".join(f'"{name}"' for name in WHEELS))
+
+
+def write_folders(user: str, out: Path, parameters: dict | None = None, wheelhouse: bool = False) -> list[str]:
+    """Write the dataset and the four notebooks into `out` and return the commands that push them.
+
+    An `out` that this function wrote before, and nobody has changed since, is replaced. Each notebook's parameters cell gets those of
+    `parameters` that it declares. A `model_size` of "auto", or none, becomes what GPUs get in all four: left as it is, it would be another
+    in the two that run without.
+
+    Raises:
+        ConfigError: a user name that Kaggle would refuse, an unknown size, or an `out` that holds anything else.
+        OSError: the wheels cannot be downloaded, or `out` cannot be written.
+    """
+    check_user(user)
+    parameters = dict(parameters or {})
+    parameters["model_size"] = resolve_model_size(parameters.get("model_size", "auto"), has_gpu=True)
+    out = out.expanduser().resolve()
+    check_replaceable(out)
+    with explained_if_read_only(out):
+        out.mkdir(parents=True, exist_ok=True)
+        new = Path(tempfile.mkdtemp(dir=out, prefix=".new."))
+    try:
+        _write_dataset(new / "dataset", user, wheelhouse)
+        for name in KERNELS:
+            _write_kernel(new / name, user, name, parameters, wheelhouse)
+        write_manifest(new, MADE_BY, [path for path in sorted(new.rglob("*")) if path.is_file()], user=user, parameters=parameters)
+        for path in [path for path in out.iterdir() if path != new]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        # The manifest last: its presence says that the rest is complete.
+        for path in sorted(new.iterdir(), key=lambda path: path.name == MANIFEST):
+            path.rename(out / path.name)
+    finally:
+        shutil.rmtree(new)
+    return commands(user, out)
+
+
+def check_user(user: str) -> None:
+    """Refuse what cannot be a Kaggle user name, by the rule of the kaggle package for owners.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not re.fullmatch("[a-z0-9]+(?:[_-][a-z0-9]+)*", user):
+        raise ConfigError(
+            f"{user!r} is no Kaggle user name; expected lower-case letters and digits, with single hyphens or underscores between them, "
+            "as your profile's address ends: kaggle.com/NAME."
+        )
+
+
+def check_replaceable(out: Path) -> None:
+    """Refuse an output folder in which something would be lost.
+
+    Raises:
+        ConfigError: it is a file, or holds a file that this command did not write or that was changed since.
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise ConfigError(f"{out} is a file; expected a folder to write, so name another with --out.")
+    files = [path for path in sorted(out.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    if not files:
+        return
+    try:
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        manifest = None
+    if not isinstance(manifest, dict) or manifest.get("made_by") != MADE_BY:
+        raise ConfigError(f"{out} is not empty and was not written by this command; name another folder with --out.")
+    for path in files:
+        name = path.relative_to(out).as_posix()
+        written = manifest["files"].get(name)
+        if name != MANIFEST and (written is None or path.is_symlink() or sha256_file(path) != written["sha256"]):
+            what = "was changed since" if written else "does not come from"
+            raise ConfigError(f"{path} {what} the last run of this command and would be lost; move it, or name another folder with --out.")
+
+
+def slug(name: str) -> str:
+    """Return the last part of a notebook's address on Kaggle."""
+    return "golf-feedback-" + name.replace("_", "-")
+
+
+def kernel_metadata(user: str, name: str) -> dict:
+    """Return the content of kernel-metadata.json for a notebook of KERNELS.
+
+    Every switch is set, because the kaggle package and its documentation differ in their defaults; the title is the slug in words,
+    because Kaggle derives the one from the other. Format: docs/kernels_metadata.md of Kaggle/kaggle-cli.
+    """
+    kernel = KERNELS[name]
+    metadata = {
+        "id": f"{user}/{slug(name)}",
+        "title": slug(name).replace("-", " ").capitalize(),
+        "code_file": f"{name}.ipynb",
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": kernel.gpu,
+        "enable_tpu": False,
+        "enable_internet": kernel.internet,
+        "dataset_sources": [f"{user}/{DATASET}"],
+        "kernel_sources": [f"{user}/{slug(other)}" for other in kernel.reads],
+        "competition_sources": [],
+        "model_sources": [],
+    }
+    # Two T4s: Kaggle has no single one.
+    return metadata | {"machine_shape": "NvidiaTeslaT4"} if kernel.gpu else metadata
+
+
+def commands(user: str, out: Path) -> list[str]:
+    """Return the commands of the kaggle package that push `out`, an absolute path, and fetch the report, in order; a comment says when to
+    go on."""
+    ids = {name: f"{user}/{slug(name)}" for name in KERNELS}
+
+    def at(path: Path) -> str:
+        return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+
+    def push(name: str) -> str:
+        return f"kaggle kernels push -p {at(out / name)}"
+
+    return [
+        f"kaggle datasets create -p {at(out / 'dataset')} --dir-mode zip  # again later: version -m TEXT instead of create",
+        f"kaggle datasets status {user}/{DATASET}  # until it is ready",
+        push(GENERATE),
+        f"{push(DOWNLOAD)}  # the internet needs a phone-verified account",
+        f"kaggle kernels status {ids[GENERATE]}  # until it is complete",
+        f"kaggle kernels status {ids[DOWNLOAD]}  # until it is complete",
+        push(FINETUNE),
+        f"kaggle kernels status {ids[FINETUNE]}  # until it is complete",
+        push(EVALUATE),
+        f"kaggle kernels status {ids[EVALUATE]}  # until it is complete",
+        f"kaggle kernels output {ids[EVALUATE]} -p {at(out.with_name(out.name + '_results'))}",
+    ]
+
+
+def set_parameters(source: str, parameters: dict) -> str:
+    """Return a parameters cell with other literals behind those of its names that are in `parameters`; comments stay."""
+    lines = source.encode().splitlines(keepends=True)
+    for node in ast.parse(source).body:
+        if node.targets[0].id in parameters:
+            # ast counts the columns in bytes.
+            line, value = lines[node.lineno - 1], repr(parameters[node.targets[0].id]).encode()
+            lines[node.lineno - 1] = line[: node.value.col_offset] + value + line[node.value.end_col_offset :]
+    return b"".join(lines).decode()
+
+
+def _write_kernel(folder: Path, user: str, name: str, parameters: dict, wheelhouse: bool) -> None:
+    notebook = json.loads((REPOSITORY_ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
+    (cell,) = (cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ()))
+    cell["source"] = set_parameters("".join(cell["source"]), parameters).splitlines(keepends=True)
+    if wheelhouse and name == EVALUATE:
+        first = next(place for place, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code")
+        install = {"cell_type": "code", "id": "wheelhouse", "metadata": {}, "execution_count": None, "outputs": []}
+        notebook["cells"].insert(first, install | {"source": INSTALL_WHEELS.splitlines(keepends=True)})
+    write_json(folder / f"{name}.ipynb", notebook)
+    write_json(folder / "kernel-metadata.json", kernel_metadata(user, name))
+
+
+def _write_dataset(folder: Path, user: str, wheelhouse: bool) -> None:
+    content = folder / CONTENT
+    for part in ("golf_nb_utils", "knowledge"):
+        shutil.copytree(REPOSITORY_ROOT / part, content / part, ignore=IGNORED)
+    for name in ("LICENSE", "LICENSE-DATA.md", "THIRD_PARTY_NOTICES.md"):
+        shutil.copy(REPOSITORY_ROOT / name, content)
+    if wheelhouse:
+        _download_wheels(content / "wheelhouse")
+    # Kaggle's list of licences has no MIT.
+    licence = {"name": "other"}
+    description = f"The package golf_nb_utils and its knowledge base. MIT licence, see {CONTENT}/LICENSE."
+    metadata = {"title": "Golf feedback LLM", "id": f"{user}/{DATASET}", "licenses": [licence], "description": description}
+    write_json(folder / "dataset-metadata.json", metadata)
+
+
+def _download_wheels(folder: Path) -> None:
+    # Without --only-binary a source archive might come, which Kaggle would unpack and pip then not find.
+    options = ["--no-deps", "--only-binary", ":all:", "--constraint", str(REPOSITORY_ROOT / "constraints.txt"), "--dest", str(folder)]
+    run = subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", *options, *WHEELS],
+        capture_output=True,
+        text=True,
+    )
+    if run.returncode:
+        # The first line names the connection or the package, the last one pip's manual.
+        reason = (run.stderr.strip() or "pip said nothing").splitlines()[0]
+        raise OSError(f"the wheels cannot be downloaded ({reason}); turn the network on, or leave --wheelhouse away.")

@@ -1,0 +1,408 @@
+"""The documentation: what it names exists, what it quotes is said, its snippets and commands run, its generated page is the newest."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from itertools import takewhile
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+import write_parameters
+import yaml
+
+from golf_nb_utils import config
+from golf_nb_utils.__main__ import main
+from golf_nb_utils.app_request import ARGUMENTS
+from golf_nb_utils.artifacts import Paths, write_manifest
+from golf_nb_utils.checkpoints import save_model
+from golf_nb_utils.coach import FineTunedGolfFeedbackGenerator, OllamaFeedbackGenerator, TemplateFeedbackGenerator
+from golf_nb_utils.config import GPTConfig
+from golf_nb_utils.parameters import CONFIGS
+from golf_nb_utils.tokenizer import learn_bpe
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+OURS = [
+    *(REPOSITORY / "docs").glob("*.md"),
+    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-DATA.md", "LICENSE-MODEL.md", "THIRD_PARTY_NOTICES.md")),
+]
+LINKED = [*OURS, *(REPOSITORY / name for name in ("README.md", "knowledge/README.md", "benchmarks/README.md"))]
+SUFFIXES = (".cff", ".html", ".ipynb", ".json", ".jsonl", ".md", ".pdf", ".pth", ".py", ".safetensors", ".toml", ".txt", ".yaml")
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def fences(path: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def prose(path: Path) -> str:
+    return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def spans(path: Path) -> list[str]:
+    return re.findall(r"`([^`\n]+)`", prose(path))
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them: lower case, punctuation away, a hyphen for each blank."""
+    headings = re.findall(r"^#+ (.*)$", prose(path), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def parameters_by_cell() -> dict[str, dict[str, tuple[object, str]]]:
+    """{notebook's number: {name: (literal, comment)}}, read without papermill."""
+    found: dict[str, dict[str, tuple[object, str]]] = {}
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        (cell,) = (cell for cell in cells if "parameters" in cell.metadata.get("tags", []))
+        rows = (re.fullmatch(r"(\w+) = (.+?)  # (.+)", line) for line in cell.source.splitlines())
+        found[path.name[:2]] = {row[1]: (ast.literal_eval(row[2]), row[3]) for row in rows}
+    return found
+
+
+PARAMETERS = parameters_by_cell()
+
+
+@pytest.fixture(scope="module")
+def messages() -> list[str]:
+    """Every text of the package and of the notebooks' cells, `...` for what is filled in."""
+    sources = [path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "golf_nb_utils").glob("*.py"))]
+    for path in NOTEBOOKS:
+        sources += [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    found = []
+    for source in sources:
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.JoinedStr):
+                found.append("".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return [dotted(text) for text in found]
+
+
+def dotted(text: str) -> str:
+    return re.sub(r"\.{3,}", "...", text)
+
+
+@pytest.mark.parametrize("path", LINKED, ids=name_of)
+def test_every_relative_link_leads_to_a_file_and_a_heading_of_it(path):
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)) if not re.match(r"https?://", link)]
+    for link in links:
+        target, _, anchor = link.partition("#")
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), link
+        assert file.is_relative_to(REPOSITORY), link
+        if anchor:
+            assert anchor in anchors(file), link
+
+
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_every_file_named_is_in_the_repository_or_is_one_that_the_code_names(path, messages):
+    for span in spans(path):
+        is_path = re.fullmatch(r"/?[\w.{}-]+(/[\w.{}-]+)*/?", span) and ("/" in span or Path(span).suffix in SUFFIXES)
+        if (
+            not is_path
+            or Path(span).name.startswith("{")
+            or any((folder / span).exists() for folder in (REPOSITORY, path.parent, REPOSITORY / "golf_nb_utils"))
+        ):
+            continue
+        name = dotted(re.sub(r"\{\w+\}", "...", Path(span).name))
+        assert any(name in text for text in messages), span
+
+
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_every_module_class_and_function_named_is_in_the_package(path):
+    modules = {file.stem for file in (REPOSITORY / "golf_nb_utils").glob("[a-z]*.py")}
+    for span in spans(path):
+        module, _, name = span.removeprefix("golf_nb_utils.").partition(".")
+        if module in modules and re.fullmatch(r"\w+", name) and f".{name}" not in SUFFIXES:
+            assert hasattr(import_module(f"golf_nb_utils.{module}"), name), span
+    for name in re.findall(r"\b\w+FeedbackGenerator\b", path.read_text(encoding="utf-8")):
+        assert hasattr(import_module("golf_nb_utils.coach"), name), name
+
+
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_every_setting_named_with_a_value_is_a_parameter_that_takes_it(path):
+    for span in spans(path):
+        assignment = re.fullmatch(r"(\w+) ?= ?(.+)", span)
+        if not assignment:
+            continue
+        name, value = assignment[1], ast.literal_eval(assignment[2])
+        takers = [settings for settings in CONFIGS.values() if name in settings.__dataclass_fields__]
+        assert takers, span
+        for settings in takers:
+            if name == "model_size":
+                config.resolve_model_size(value, has_gpu=True)
+            else:
+                settings.for_size("124M", **{name: value})
+
+
+@pytest.mark.parametrize("path", [REPOSITORY / "docs" / name for name in ("troubleshooting.md", "workflow.md", "app.md")], ids=name_of)
+def test_every_name_with_an_underscore_stands_in_the_code(path):
+    code = "".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "golf_nb_utils").glob("*.py"))
+    for span in spans(path):
+        if re.fullmatch(r"[a-z]+(_[a-z]+)+", span):
+            assert re.search(rf"\b{span}\b", code), span
+
+
+@pytest.mark.parametrize("path", [*OURS, REPOSITORY / "README.md"], ids=name_of)
+def test_every_environment_variable_of_ours_is_read_by_the_code(path):
+    code = "".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "golf_nb_utils").glob("*.py"))
+    for variable in re.findall(r"\b(?:GOLF|OLLAMA)_[A-Z_]+\b", path.read_text(encoding="utf-8")):
+        assert f'"{variable}"' in code, variable
+
+
+def commands(path: Path) -> list[list[str]]:
+    lines = [line for fence in fences(path, "bash") for line in fence.replace("\\\n", " ").splitlines()]
+    lines += [span for span in spans(path) if re.match(r"(python|papermill|make|\.venv/bin/python) ", span)]
+    return [shlex.split(line, comments=True) for line in lines if line.strip() and line[0] not in "#%"]
+
+
+@pytest.mark.parametrize("path", [*OURS, REPOSITORY / "README.md"], ids=name_of)
+def test_every_command_has_options_files_targets_and_parameters_that_exist(path, capsys):
+    for words in commands(path):
+        words[0] = words[0].removeprefix(".venv/bin/")
+        if words[:3] == ["python", "-m", "golf_nb_utils"]:
+            with pytest.raises(SystemExit) as caught:
+                main([*words[3:4], "--help"])
+            assert not caught.value.code, words
+            text = capsys.readouterr().out
+            for option in (word for word in words[4:] if word.startswith("-")):
+                assert re.search(rf"(?<![\w-]){re.escape(option)}\b", text), words
+            for place in (place for place, word in enumerate(words) if word == "-f"):
+                assert (REPOSITORY / words[place + 1]).is_file(), words
+            if words[3] == "run":
+                numbers = [f"0{word}" for word in takewhile(str.isdigit, words[4:])] or list(PARAMETERS)
+                check_parameters(words, {name for number in numbers for name in PARAMETERS[number]})
+        elif words[0] == "papermill":
+            assert (REPOSITORY / words[1]).is_file(), words
+            check_parameters(words, set(PARAMETERS[Path(words[1]).name[:2]]))
+        elif words[0] == "make":
+            targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+            variables = re.findall(r"\$\((\w+)\)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"))
+            assert words[1] in targets, words
+            assert {word.partition("=")[0] for word in words[2:]} <= set(variables), words
+        elif words[0] in ("python", "jupyter", "kaggle", "cp", "source", "git", "cd"):
+            given = [word for word in words[1:] if re.search(r"\.(py|ipynb|txt)$", word)]
+            assert all((REPOSITORY / word).is_file() for word in given), words
+        else:
+            pytest.fail(f"{name_of(path)} has a command that no test knows: {words}")
+
+
+def check_parameters(words: list[str], known: set[str]) -> None:
+    for place, word in enumerate(words):
+        if word == "-p":
+            assert words[place + 1] in known, words
+
+
+def test_every_message_quoted_in_troubleshooting_is_one_that_the_project_says(messages):
+    quoted = [line for fence in fences(REPOSITORY / "docs" / "troubleshooting.md", "text") for line in fence.splitlines()]
+    assert len(quoted) > 15
+    for line in quoted:
+        assert len(line.replace("...", "").strip()) >= 9, line
+        parts = dotted(line).removesuffix(" ...")
+        assert any(parts in text for text in messages), line
+
+
+def test_the_phrases_quoted_beside_a_remedy_are_said_by_the_project(messages):
+    page = REPOSITORY / "docs" / "troubleshooting.md"
+    for phrase in ("a CPU without bfloat16 instructions: about three times slower", "steps left out", "Not kept:", "headless: "):
+        assert phrase.strip() in prose(page), phrase
+        assert any(phrase in text for text in messages), phrase
+
+
+# Own knowledge: the errors shown are those that a broken example gives.
+
+
+@pytest.fixture
+def my_topics(tmp_path, monkeypatch):
+    """A function that writes the example of knowledge/README.md, with one line changed, as a folder of one's own."""
+    example = re.search(r"```markdown\n(.*?)```", (REPOSITORY / "knowledge" / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    example = re.sub(r" +# [^\n]+", "", example)
+    changes = {
+        "hanging_back": "my_topic", "WF3": "ZF1", "WD5": "ZD1", ": Hanging back": ": Mine", ": Step drill": ": Own drill", "[WF4]": "[]",
+    }  # fmt: skip
+    for old, new in changes.items():
+        assert old in example
+        example = example.replace(old, new)
+    monkeypatch.chdir(tmp_path)
+    path = Path("my_topics") / "weight_shift" / "my_topic.md"
+    path.parent.mkdir(parents=True)
+
+    def write(old: str = "", new: str = "") -> None:
+        assert example.count(old) == 1 or not old
+        path.write_text(example.replace(old, new) if old else example, encoding="utf-8")
+
+    return write
+
+
+BREAKS = {
+    "source": ("target. [CONVENTION]", "target."),
+    "rule": ("- Step, then swing.", "- Keep your head down."),
+    "half": ("- A common cause is the wish to help the ball up into the air.", "- The wish to help the ball up"),
+    "taken": ("## Fault ZF1: Mine", "## Fault ZF1: Hanging back"),
+    "nobody": ("- Levels: beginner, intermediate, advanced\n", "- Not for: junior\n"),
+}
+
+
+def test_each_error_shown_for_own_knowledge_is_what_a_broken_file_gives(my_topics, capsys):
+    shown = [fence.rstrip("\n") for fence in fences(REPOSITORY / "docs" / "own_knowledge.md", "text")]
+    assert len(shown) == len(BREAKS)
+    for expected, (old, new) in zip(shown, BREAKS.values(), strict=True):
+        my_topics(old, new)
+        assert main(["check-knowledge", "--extra", "my_topics"]) == 1
+        said = capsys.readouterr().err.rstrip("\n").replace(f"{REPOSITORY}/", "")
+        assert re.fullmatch(re.escape(expected).replace(r":\.\.\.:", r":\d+:"), said), said
+
+
+def test_the_snippet_for_own_knowledge_makes_a_coach_that_knows_it(my_topics):
+    my_topics()
+    (snippet,) = fences(REPOSITORY / "docs" / "own_knowledge.md", "python")
+    names: dict = {}
+    exec(snippet, names)
+    assert "my_topic" in {topic.id for topic in names["coach"].knowledge.topics}
+
+
+# The app: every snippet runs, in the order of the page.
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch, random_model, tiny_records):
+    """An output root with what the page says that the app needs, of a model whose weights nobody trained."""
+    monkeypatch.setenv("GOLF_OUTPUT_ROOT", str(tmp_path))
+    # Nothing listens on this port, so that no server of the tester's own is asked.
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    paths = Paths(tmp_path)
+    learn_bpe([record["output"] for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
+    write_manifest(paths.checkpoint("tiny"), "notebook 02", [])
+    model = random_model(GPTConfig(n_vocab=400, n_ctx=1024, n_embd=8, n_head=2, n_layer=1))
+    with torch.no_grad():
+        # It ends each answer at once: 400 random tokens would say nothing more, and take seconds.
+        model.wte.weight[-1] = 1.0
+        model.ln_f.weight.zero_()
+        model.ln_f.bias.fill_(100.0)
+    training = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "loss_on": "all"}
+    facts = {
+        "model_size": "tiny",
+        "seed": 1,
+        "metrics": {},
+        "data": {"golf_feedback_train.json": {"sha256": "a" * 64}},
+        "training": training,
+    }
+    save_model(paths.weights("tiny"), model, paths.checkpoint("tiny"), **facts)
+    write_manifest(paths.models, "notebook 03", [])
+    assert {path.name for path in paths.checkpoint("tiny").iterdir()} == {"manifest.json", "encoder.json", "vocab.bpe"}
+    return paths
+
+
+def test_the_snippets_of_the_page_for_apps_run_one_after_the_other(trained, capsys):
+    snippets = fences(REPOSITORY / "docs" / "app.md", "python")
+    names: dict = {}
+    generators = set()
+    for snippet in snippets:
+        if "from transformers" in snippet:
+            assert main(["export", "--model-size", "tiny"]) == 0
+        exec(compile(snippet, f"docs/app.md: {snippet.splitlines()[0]}", "exec"), names)
+        generators.add(type(names["coach"]))
+    assert generators == {TemplateFeedbackGenerator, FineTunedGolfFeedbackGenerator, OllamaFeedbackGenerator}
+    assert "current_score is 45, outside 0 to 1" in capsys.readouterr().out
+    assert len(trained.user_feedback().read_text(encoding="utf-8").splitlines()) == 1
+
+
+def test_the_tables_of_the_page_for_apps_name_every_argument_and_every_key(knowledge):
+    page = (REPOSITORY / "docs" / "app.md").read_text(encoding="utf-8")
+    tables = {heading: set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`.*?) \|", part, re.MULTILINE)))) for heading, part in
+              ((part.split("\n")[0], part) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])}  # fmt: skip
+    feedback = TemplateFeedbackGenerator(knowledge).generate_feedback("balance", None, 0.5, 0.8, 0.3, None)
+    assert tables["What goes in"] == set(ARGUMENTS)
+    assert tables["What comes out"] == set(feedback) | set(feedback["verification"])
+
+
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_every_python_snippet_compiles_and_imports_what_exists(path):
+    for snippet in fences(path, "python"):
+        for node in ast.walk(ast.parse(snippet)):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("golf_nb_utils"):
+                for alias in node.names:
+                    assert hasattr(import_module(node.module), alias.name), snippet
+
+
+# All parameters.
+
+
+def test_the_page_of_all_parameters_is_what_would_be_written_now():
+    assert write_parameters.PAGE.read_text(encoding="utf-8") == write_parameters.page(), "run `python tests/write_parameters.py`"
+
+
+def test_every_parameter_of_every_notebook_stands_once_in_the_table_with_its_comment():
+    rows = [line.strip("| ").split(" | ") for line in write_parameters.page().splitlines() if line.startswith("| `")]
+    found = {(number, row[0].strip("`")): row for row in rows for number in row[1].split(", ")}
+    expected = {(number, name): comment for number, cell in PARAMETERS.items() for name, (_, comment) in cell.items()}
+    assert {key: row[5] for key, row in found.items()} == expected
+    assert len(found) == sum(len(row[1].split(", ")) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("number", "name", "expected"),
+    # As the design of the project has them, and what tiny's preset was found to be (benchmarks/results/2026-11-22_tiny_preset.md).
+    [
+        ("03", "epochs", ["int", "`1`", "`2`"]),
+        ("03", "batch_size", ["int", "`4`", "`8`"]),
+        ("03", "learning_rate", ["float", "`0.0025`", "`5e-05`"]),
+        ("03", "mixed_precision", ["bool", "`True`", "`True`"]),
+        ("03", "loss_on", ["str", "`response`", "`all`"]),
+        ("01", "n_examples", ["int", "`9000`", "`400`"]),
+        ("01", "extra_knowledge", ["str", "empty", "empty"]),
+        ("04", "top_k", ["int", "`50`", "`50`"]),
+    ],
+)
+def test_the_table_has_the_defaults_of_both_columns(number, name, expected):
+    rows = [line.strip("| ").split(" | ") for line in write_parameters.page().splitlines() if line.startswith(f"| `{name}` ")]
+    (row,) = (row for row in rows if number in row[1].split(", "))
+    assert row[2:5] == expected
+
+
+def test_writing_the_page_loads_neither_torch_nor_tensorflow():
+    code = (
+        "import sys; sys.path.insert(0, 'tests'); import write_parameters as w; w.page(); print({'torch', 'tensorflow'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+# Citation, changelog, notices.
+
+
+def test_the_citation_has_the_packages_version_licence_and_address():
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text(encoding="utf-8"))
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    # What schema 1.2.0 requires.
+    assert {"cff-version", "message", "title", "authors"} <= set(citation)
+    assert f'version = "{citation["version"]}"' in project
+    assert f'license = "{citation["license"]}"' in project
+    bootstraps = "".join(cell.source for cell in nbformat.read(NOTEBOOKS[0], as_version=4).cells)
+    assert f'REPOSITORY = "{citation["repository-code"]}"' in bootstraps
+
+
+def test_the_changelog_begins_with_what_is_unreleased_under_known_headings():
+    text = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE)[0] == "[Unreleased]"
+    headings = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    # keepachangelog.com, 1.1.0
+    assert headings
+    assert headings <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_every_package_that_is_installed_has_its_notice():
+    notices = (REPOSITORY / "THIRD_PARTY_NOTICES.md").read_text(encoding="utf-8")
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
+        for package in (re.match(r"[\w-]+", line)[0] for line in lines if line and not line.startswith("#")):
+            found = rf"^\| {package} \| [^|]+ \|" if name == "requirements.txt" else rf"\b{package}\b"
+            assert re.search(found, notices, re.MULTILINE), package

@@ -1,0 +1,395 @@
+"""Kaggle, Colab and a bare machine, made of folders and variables: what the first cells of the notebooks find there, and what they say.
+
+The bootstrap cell runs as it stands in each notebook, in a Python without site-packages: no package, and nothing beyond the
+standard library. Only the places of the hosts' own folders are put elsewhere.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import torch
+
+from golf_nb_utils import checkpoints, config, data_files, environment
+from golf_nb_utils.artifacts import MissingArtifactError, Paths, write_json, write_manifest
+from golf_nb_utils.checkpoints import save_model, state_dict_to_tf
+from golf_nb_utils.prompts import format_example
+from golf_nb_utils.tokenizer import learn_bpe
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+URL = "https://github.com/golf-feedback-llm/golf-feedback-llm"
+KAGGLE, KAGGLE_BATCH = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
+# Kaggle's image is made of Colab's, and may keep its variables.
+KAGGLE_OF_COLAB = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "COLAB_RELEASE_TAG": "release-colab_20260801"}
+COLAB, LOCAL = {"COLAB_RELEASE_TAG": "release-colab_20260801"}, {}
+HOSTS = {"kaggle": KAGGLE, "kaggle-batch": KAGGLE_BATCH, "kaggle-of-colab": KAGGLE_OF_COLAB, "colab": COLAB, "local": LOCAL}
+LAYOUTS = {
+    "flat": "golf-feedback-llm",
+    "by owner": "datasets/somebody/golf-feedback-llm",
+    "deep": "datasets/somebody/golf-feedback-llm/versions/3/golf-feedback-llm-main",
+}
+OFFLINE = "echo \"fatal: unable to access '$5/': Could not resolve host: github.com\" >&2; exit 128"
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the machines are made of POSIX permissions and a shell")
+on_each_host = pytest.mark.parametrize("variables", HOSTS.values(), ids=HOSTS)
+in_each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+in_each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+def code_cells(path: Path) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+def package_in(folder: Path) -> Path:
+    """Make `folder` a place where the package lies, and return the folder."""
+    (folder / "golf_nb_utils").mkdir(parents=True)
+    (folder / "golf_nb_utils" / "__init__.py").write_text("")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, tuple]:
+    """What a folder holds, so that whatever is written below it shows."""
+    return {
+        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.stat().st_size if path.is_file() else 0)
+        for path in folder.rglob("*")
+    }
+
+
+@contextlib.contextmanager
+def read_only(folder: Path):
+    """Take the right to write away, as a mounted input does; and see that nobody wrote, since root needs no right."""
+    paths = [folder, *folder.rglob("*")]
+    modes = {path: path.stat().st_mode for path in paths}
+    before = contents(folder)
+    for path in paths:
+        path.chmod(modes[path] & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
+    try:
+        yield
+        assert contents(folder) == before
+    finally:
+        for path in paths:
+            path.chmod(modes[path])
+
+
+class Machine:
+    """The folders of a host below `root`; `run` executes a notebook's bootstrap cell there and says where the package is from."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.input, self.working, self.dev, self.tmp, self.bin = (root / name for name in ("input", "working", "dev", "tmp", "bin"))
+        for folder in (self.input, self.working, self.dev, self.tmp, self.bin):
+            folder.mkdir(parents=True)
+        self.clone = self.tmp / "golf-feedback-llm"
+        self.git(OFFLINE)
+
+    def git(self, script: str) -> None:
+        """Put a git into the PATH that writes down how it was called and then does what `script` says."""
+        log = shlex.quote(str(self.root / "git.log"))
+        git = self.bin / "git"
+        git.write_text(f'#!/bin/sh\necho "$GIT_TERMINAL_PROMPT $@" >> {log}\n{script}\n')
+        git.chmod(0o755)
+
+    def git_calls(self) -> list[str]:
+        log = self.root / "git.log"
+        return log.read_text().splitlines() if log.exists() else []
+
+    def run(self, notebook: Path, variables: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess:
+        cell = code_cells(notebook)[0]
+        for literal, folder in (('"/kaggle/input"', self.input), ('"/dev"', self.dev)):
+            assert cell.count(literal) == 1
+            cell = cell.replace(literal, repr(str(folder)))
+        script = f"{cell}\nimport golf_nb_utils\nprint('from', golf_nb_utils.__path__[0])\nassert 'torch' not in sys.modules"
+        return subprocess.run(
+            # -S: without site-packages. -B: no __pycache__ in the clone.
+            [sys.executable, "-S", "-B", "-c", script], cwd=cwd or self.working, capture_output=True, text=True, check=False,
+            env={"PATH": f"{self.bin}:/usr/bin:/bin", "TMPDIR": str(self.tmp), **variables},
+        )  # fmt: skip
+
+
+@pytest.fixture
+def machine(tmp_path) -> Machine:
+    return Machine(tmp_path / "a machine")
+
+
+def found(result: subprocess.CompletedProcess) -> Path:
+    """The folder that the package came from."""
+    assert result.returncode == 0, result.stderr
+    return Path(re.search("^from (.*)$", result.stdout, re.MULTILINE)[1]).parent
+
+
+def refusal(result: subprocess.CompletedProcess) -> str:
+    """The last line of a failure: what a user reads."""
+    assert result.returncode == 1
+    last = result.stderr.rstrip("\n").splitlines()[-1]
+    assert last.startswith("RuntimeError: golf_nb_utils is not here and cannot be cloned")
+    assert last.endswith(".")
+    return last
+
+
+@in_each_notebook
+@in_each_layout
+def test_on_kaggle_an_attached_dataset_is_found_without_a_network(machine, path, layout):
+    home = package_in(machine.input / layout)
+    (machine.input / "somebody-elses-data" / "train").mkdir(parents=True)
+    with read_only(machine.input):
+        assert found(machine.run(path, KAGGLE_BATCH)) == home
+    assert machine.git_calls() == []
+
+
+@on_each_host
+def test_a_clone_around_the_notebook_is_found_and_not_cloned_again(machine, variables):
+    home = package_in(machine.root / "my clone")
+    (home / "notebooks").mkdir()
+    assert found(machine.run(NOTEBOOKS[0], variables, cwd=home / "notebooks")) == home
+    assert machine.git_calls() == []
+
+
+@on_each_host
+def test_with_internet_the_repository_is_cloned_once_and_then_there_for_the_next_notebook(machine, variables):
+    source = package_in(machine.root / "github")
+    machine.git(f'cp -R {shlex.quote(str(source))} "$6"')
+    assert found(machine.run(NOTEBOOKS[0], variables)) == machine.clone
+    machine.git(OFFLINE)
+    assert found(machine.run(NOTEBOOKS[1], variables)) == machine.clone
+    # GIT_TERMINAL_PROMPT=0: a repository that is gone makes git ask for a password, and nobody is there to answer.
+    assert machine.git_calls() == [f"0 clone --quiet --depth 1 {URL} {machine.clone}"]
+
+
+MENU = {
+    "kaggle": ("Settings > Internet on", "Add Input"),
+    "colab": ("Runtime > Disconnect and delete runtime, then Run all",),
+    "local": ("open this notebook in a clone of it",),
+}
+
+
+@in_each_notebook
+@on_each_host
+def test_without_package_and_network_one_sentence_says_what_to_click_on_this_host(machine, path, variables):
+    said = refusal(machine.run(path, variables))
+    assert "Could not resolve host: github.com" in said
+    host = "kaggle" if "KAGGLE_KERNEL_RUN_TYPE" in variables else "colab" if variables else "local"
+    for other, words in MENU.items():
+        assert all((word in said) == (other == host) for word in words), said
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("", r"git: .*not found"),
+        ("printf 'remote: Not found.\\nfatal: repository not found\\n' >&2; exit 128", "remote: Not found. fatal: repository not found"),
+    ],
+    ids=["no git", "no repository"],
+)
+def test_whatever_keeps_git_from_cloning_is_said_in_the_same_sentence(machine, script, reason):
+    if script:
+        machine.git(script)
+    else:
+        (machine.bin / "git").unlink()
+    variables = KAGGLE if script else KAGGLE | {"PATH": str(machine.bin)}
+    assert re.search(reason, refusal(machine.run(NOTEBOOKS[0], variables)))
+
+
+def test_half_a_clone_is_not_taken_for_the_package(machine):
+    (machine.clone / ".git").mkdir(parents=True)
+    machine.git("echo \"fatal: destination path '$6' already exists and is not an empty directory.\" >&2; exit 128")
+    assert "already exists" in refusal(machine.run(NOTEBOOKS[0], COLAB))
+
+
+def test_a_folder_of_the_packages_name_without_its_code_is_passed_over(machine):
+    (machine.input / "golf" / "golf_nb_utils").mkdir(parents=True)
+    (machine.root / "golf_nb_utils").mkdir()
+    home = package_in(machine.input / LAYOUTS["deep"])
+    assert found(machine.run(NOTEBOOKS[0], KAGGLE)) == home
+
+
+def test_the_clone_around_the_notebook_goes_before_a_dataset_and_that_before_the_output_of_a_notebook_and_a_clone_in_tmp(machine):
+    homes = [
+        package_in(machine.root),
+        package_in(machine.input / "datasets" / "somebody" / "golf"),
+        package_in(machine.input / "notebooks" / "somebody" / "golf-01"),
+        package_in(machine.clone),
+    ]
+    for home in homes:
+        assert found(machine.run(NOTEBOOKS[0], KAGGLE)) == home
+        (home / "golf_nb_utils" / "__init__.py").unlink()
+        (home / "golf_nb_utils").rmdir()
+
+
+def test_a_package_that_python_finds_by_itself_stays_where_it_is(machine):
+    package_in(machine.input / "golf")
+    home = package_in(machine.root / "site")
+    assert found(machine.run(NOTEBOOKS[0], KAGGLE | {"PYTHONPATH": str(home)})) == home
+    assert machine.git_calls() == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (KAGGLE, "Settings > Accelerator > GPU T4 x2"),
+        (KAGGLE_BATCH, "Settings > Accelerator > GPU T4 x2"),
+        (COLAB, "Runtime > Change runtime type > T4 GPU"),
+    ],
+    ids=["kaggle", "kaggle-batch", "colab"],
+)
+@pytest.mark.parametrize("devices", [[], ["nvidiactl", "nvidia-uvm", "null"]], ids=["none", "driver alone"])
+def test_a_session_without_a_gpu_says_what_that_means_and_what_to_click(machine, variables, words, devices):
+    package_in(machine.root)
+    for name in devices:
+        (machine.dev / name).touch()
+    result = machine.run(NOTEBOOKS[2], variables)
+    assert found(result) == machine.root
+    (line,) = (line for line in result.stdout.splitlines() if not line.startswith("from "))
+    assert line.startswith("No GPU here, so model_size auto is tiny")
+    assert words in line
+
+
+@pytest.mark.parametrize("variables", [KAGGLE, COLAB], ids=["kaggle", "colab"])
+@pytest.mark.parametrize("devices", [["nvidia0", "nvidia1"], ["nvidia0"], ["nvidia3"]], ids=["two", "one", "one of a host's many"])
+def test_a_session_with_a_gpu_is_told_nothing(machine, variables, devices):
+    package_in(machine.root)
+    for name in devices:
+        (machine.dev / name).touch()
+    assert machine.run(NOTEBOOKS[2], variables).stdout.startswith("from ")
+
+
+def test_a_machine_of_ones_own_is_told_nothing_about_gpus(machine):
+    package_in(machine.root)
+    assert machine.run(NOTEBOOKS[0], LOCAL).stdout.startswith("from ")
+
+
+# The chain: what a notebook reads of the ones before, attached as inputs.
+
+
+SHAPE = {"n_ctx": 1024, "n_embd": 8, "n_head": 2, "n_layer": 1}
+ATTACHED = {
+    "flat": "golf-{number}",
+    "by owner": "notebooks/somebody/golf-{number}",
+    "deep": "datasets/somebody/golf/versions/2/output-{number}",
+}
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory, knowledge, tiny_records, random_model):
+    """The working folders of notebooks 01, 02 and 03 for `tiny` and `124M`, as their last cells leave them: {(size, number): folder}.
+
+    Both sizes are small models here; nothing but their names is asked of them.
+    """
+    folders = {}
+    for size in ("tiny", "124M"):
+        roots = {number: tmp_path_factory.mktemp(f"{size}-{number}") for number in ("01", "02", "03")}
+        data, checkpoint, models = Paths(roots["01"]).data, Paths(roots["02"]).checkpoint(size), Paths(roots["03"]).models
+        settings = config.DataConfig(model_size=size, n_examples=60)
+        data_files.finish(data, data_files.write_dataset(data, knowledge, settings), settings)
+
+        learn_bpe([format_example(record) for record in tiny_records["train"]], 1000, checkpoint)
+        shape = config.GPTConfig(n_vocab=1000, **SHAPE)
+        tensors = state_dict_to_tf(random_model(shape).state_dict(), shape)
+        write_json(checkpoint / "hparams.json", dataclasses.asdict(shape))
+        checkpoints.write_converted(checkpoint, tensors.__getitem__, checkpoints.conversion_table(shape), {})
+        write_manifest(checkpoint, "notebook 02", sorted(checkpoint.iterdir()), model_size=size)
+
+        weights = save_model(Paths(roots["03"]).weights(size), random_model(shape, seed=1), checkpoint, seed=7, metrics={})
+        write_manifest(models, "notebook 03", [weights, weights.with_suffix(".json")])
+        folders |= {(size, number): root for number, root in roots.items()}
+    return folders
+
+
+@pytest.fixture
+def attach(tmp_path, monkeypatch, outputs):
+    """A function that makes a session on Kaggle with the outputs of earlier notebooks as its inputs, and returns the input folder.
+
+    GPUs are what torch says of them; none is ever used.
+    """
+    attached, working = tmp_path / "input", tmp_path / "working"
+    attached.mkdir()
+    monkeypatch.setattr(environment, "KAGGLE_INPUT", attached)
+    for name in ("COLAB_RELEASE_TAG", "GOLF_HEADLESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GOLF_OUTPUT_ROOT", str(working))
+
+    def make(size: str, numbers: tuple[str, ...], layout: str, n_gpus: int, run_type: str) -> Path:
+        monkeypatch.setenv("KAGGLE_KERNEL_RUN_TYPE", run_type)
+        for number in numbers:
+            target = attached / layout.format(number=number)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # A copy: hard links would share their modes.
+            shutil.copytree(outputs[size, number], target)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: n_gpus > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: n_gpus)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Tesla T4")
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda *_: (14 * 2**30, 15 * 2**30))
+        return attached
+
+    return make
+
+
+def run_cells(notebook: Path, last: str) -> tuple[dict, str]:
+    """Run a notebook's code cells after the bootstrap up to the one with the text `last`; return its variables and what it prints."""
+    cells, names = code_cells(notebook), {}
+    (end,) = (number for number, cell in enumerate(cells) if last in cell)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        # The bootstrap has imported these.
+        exec("import sys\nfrom pathlib import Path", names)
+        for cell in cells[1 : end + 1]:
+            exec(compile(cell, notebook.name, "exec"), names)
+    return names, printed.getvalue()
+
+
+@pytest.mark.parametrize("layout", ATTACHED.values(), ids=ATTACHED)
+@pytest.mark.parametrize(("n_gpus", "size", "n_records"), [(2, "124M", 16), (1, "124M", 8), (0, "tiny", 4)], ids=["T4 x2", "T4", "none"])
+def test_notebook_03_takes_the_attached_outputs_of_01_and_02_and_plans_for_the_gpus_there_are(attach, layout, n_gpus, size, n_records):
+    attached = attach(size, ("01", "02"), layout, n_gpus, "Batch")
+    with read_only(attached):
+        names, printed = run_cells(NOTEBOOKS[2], last="memory.describe(")
+    assert names["size"] == size
+    assert names["data_folder"] == Paths(attached / layout.format(number="01")).data
+    assert names["checkpoint_folder"] == Paths(attached / layout.format(number="02")).checkpoint(size)
+    # 8 records per GPU for the GPT-2 sizes, 4 for tiny.
+    assert f"steps of {n_records} records an epoch" in printed
+    assert names["n_devices"] == max(n_gpus, 1)
+    assert ("2 x Tesla T4" in printed, "1 x Tesla T4" in printed) == (n_gpus == 2, n_gpus == 1)
+    assert re.search(r"host +kaggle \(.*headless: True\)", printed)
+
+
+@pytest.mark.parametrize("layout", ATTACHED.values(), ids=ATTACHED)
+def test_notebook_04_takes_the_attached_outputs_of_all_three(attach, layout):
+    attached = attach("tiny", ("01", "02", "03"), layout, 0, "Interactive")
+    with read_only(attached):
+        names, printed = run_cells(NOTEBOOKS[3], last="strata =")
+    assert names["models_folder"] == Paths(attached / layout.format(number="03")).models
+    assert "fine-tuned with seed 7" in printed
+    # Sixty records: 51, 6 and 3.
+    assert len(names["strata"]["test"]) == 3
+
+
+@pytest.mark.parametrize(("missing", "others"), [("01", ("02",)), ("02", ("01",))])
+def test_notebook_03_names_the_notebook_whose_output_is_not_attached(attach, missing, others):
+    attach("tiny", others, ATTACHED["by owner"], 0, "Interactive")
+    with pytest.raises(MissingArtifactError, match=f"run notebook {missing} first, or attach its output"):
+        run_cells(NOTEBOOKS[2], last="find_folder(")
+
+
+def test_tiny_made_without_a_gpu_is_not_taken_for_the_size_that_a_gpu_asks_for(attach):
+    attach("tiny", ("01", "02"), ATTACHED["flat"], 2, "Batch")
+    with pytest.raises(
+        MissingArtifactError, match=r"gpt2_models/124M holds no manifest\.json: run notebook 02 first, or attach its output"
+    ):
+        run_cells(NOTEBOOKS[2], last="find_folder(")
+
+
+def test_what_this_session_has_made_goes_before_what_is_attached(attach, tmp_path, outputs):
+    attach("tiny", ("01", "02"), ATTACHED["flat"], 0, "Interactive")
+    shutil.copytree(outputs["tiny", "01"], tmp_path / "working", dirs_exist_ok=True)
+    names, _ = run_cells(NOTEBOOKS[2], last="find_folder(")
+    assert names["data_folder"] == Paths(tmp_path / "working").data
