@@ -267,10 +267,8 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, model_size: str = "auto", knowledge: KnowledgeBase | None = None, **parameters) -> "FineTunedGolfFeedbackGenerator":
+    def load(cls, model_size: str = "auto", **parameters) -> "FineTunedGolfFeedbackGenerator":
         """Load the model that notebook 03 made, onto the GPU if there is one; `parameters` are those of SampleConfig.
-
-        A model that learnt topics of one's own needs the `knowledge` with them, or its right answers about them are refused.
 
         Raises:
             ConfigError: the size or a parameter is unknown.
@@ -280,8 +278,10 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         config = SampleConfig.for_size(resolve_model_size(model_size, devices.n_gpus > 0), **parameters)
         paths = Paths(output_root(config.output_root))
         checkpoint = find_folder(paths.checkpoint(config.model_size), paths.root, "02", input_roots())
-        models = find_folder(paths.models, paths.root, "03", input_roots())
-        model, _ = load_model(models / paths.weights(config.model_size).name, checkpoint)
+        weights = paths.weights(config.model_size).name
+        models = find_folder(paths.models, paths.root, "03", input_roots(), weights)
+        model, _ = load_model(models / weights, checkpoint)
+        knowledge = load_knowledge(knowledge_folder(), config.extra_knowledge)
         return cls(model.to(devices.device), load_tokenizer(checkpoint), config, knowledge)
 
     def _prompt(self, entry: dict, with_all_scores: bool = True) -> torch.Tensor:

@@ -310,6 +310,8 @@ class SampleConfig(_Settings):
     """Answers sampled together after a refused one."""
     ollama_model: str = "llama3.2"
     """A further system, where OLLAMA_HOST is set."""
+    extra_knowledge: str = ""
+    """The folder of one's own topic files that notebook 01 was given; without it what the model learnt from them is refused."""
     seed: int = 123
     output_root: str = ""
 

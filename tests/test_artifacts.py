@@ -12,6 +12,7 @@ from golf_nb_utils.artifacts import (
     ArtifactMismatchError,
     MissingArtifactError,
     Paths,
+    bring_back,
     find_folder,
     read_manifest,
     sha256_file,
@@ -196,6 +197,32 @@ def test_a_checkpoint_of_another_size_is_not_taken_for_the_one_that_is_wanted(tm
     made_folder(attached / "golf" / "experimental" / "gpt2_models" / "tiny")
     with pytest.raises(MissingArtifactError):
         find_folder(Paths(root).checkpoint("124M"), root, "02", [attached])
+
+
+def test_of_two_attached_runs_the_one_that_holds_the_file_is_taken(tmp_path):
+    root, attached = tmp_path / "working", tmp_path / "input"
+    paths = Paths(root)
+    made_folder(attached / "golf-00" / "experimental" / "golf_feedback_models")
+    wanted = made_folder(attached / "golf-03" / "experimental" / "golf_feedback_models")
+    write_text(wanted / paths.weights("tiny").name, "")
+    assert find_folder(paths.models, root, "03", [attached], paths.weights("tiny").name) == wanted
+    with pytest.raises(MissingArtifactError, match=r"gpt2-124M-golf-feedback.pth.*notebook 03.*Add Input"):
+        find_folder(paths.models, root, "03", [attached], paths.weights("124M").name)
+
+
+def test_attached_states_are_copied_where_none_are_and_only_there(tmp_path):
+    root, attached = tmp_path / "working", tmp_path / "input"
+    states = Paths(root).run_states("tiny")
+    assert bring_back(states, root, [attached]) is None
+    source = attached / "notebooks" / "somebody" / "golf" / states.relative_to(root)
+    write_text(source / "step-8.pt", "state")
+    write_text(attached / "golf" / Paths(root).run_states("124M").relative_to(root) / "step-8.pt", "of another size")
+    source.chmod(0o555)
+    assert bring_back(states, root, [attached]) == source
+    write_text(states / "step-9.pt", "newer")
+    assert bring_back(states, root, [attached]) is None
+    assert {path.name: path.read_text() for path in states.iterdir()} == {"step-8.pt": "state", "step-9.pt": "newer"}
+    assert [path.name for path in states.parent.iterdir()] == [states.name]
 
 
 def test_a_folder_that_was_never_finished_is_missing_and_the_notebook_to_run_is_named(tmp_path):
