@@ -389,7 +389,10 @@ def wheels(tmp_path, monkeypatch) -> Path:
     index = tmp_path / "index"
     index.mkdir()
     pinned = dict(re.findall(r"(?m)^([\w-]+)==(\S+)$", (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")))
-    for name in ("textstat", "pyphen", "sacrebleu", "portalocker", "colorama"):
+    names = ("textstat", "pyphen", "sacrebleu", "portalocker", "colorama")
+    if missing := set(names) - pinned.keys():
+        pytest.skip(f"constraints.txt pins no {min(missing)}, as where the lower bounds or the newest releases are tested")
+    for name in names:
         for version in (pinned[name], "999.0"):
             info = f"{name}-{version}.dist-info"
             with zipfile.ZipFile(index / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
