@@ -20,6 +20,8 @@ from golf_nb_utils.parameters import check_parameters, read_parameters, read_val
 from golf_nb_utils.rules import RuleError
 
 NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
+FOLDERS = {"output_root", "extra_knowledge", "checkpoint_folder"}
+"""The parameters that are folders."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "kaggle":
             return write_kaggle(options)
         from_file = read_parameters(options.file) if options.file else {}
-        return run_notebooks(options.numbers, _parameters(options), output_root(options.output_root), from_file)
+        return run_notebooks(options.numbers, _parameters(options), from_file)
     except (ConfigError, ArtifactMismatchError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -123,6 +125,7 @@ def _parameters(options: argparse.Namespace) -> dict:
         "learning_rate": options.lr,
         "eval_freq": options.eval_freq,
         "mixed_precision": False if options.no_mixed_precision else None,
+        "output_root": options.output_root or None,
     }
     extra = {name: read_value(value, f"-p {name} {value}") for name, value in options.parameters}
     return {name: value for name, value in given.items() if value is not None} | extra
@@ -161,10 +164,11 @@ def check_knowledge(folder: Path | None, extra: Path | None) -> int:
     return 0
 
 
-def run_notebooks(numbers: list[int], parameters: dict, root: Path, from_file: dict | None = None) -> int:
-    """Execute notebooks by number (all without any) into `root`, each with those of the parameters that it declares.
+def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
+    """Execute notebooks by number (all without any), each with those of the parameters that it declares.
 
-    `parameters` go before those of a file, `from_file`, which may be about notebooks that are not chosen.
+    `parameters` go before those of a file, `from_file`, which may be about notebooks that are not chosen. Folders among them are
+    relative to the caller's working directory, not to the notebooks'.
     Returns 0, or 1 after the first notebook that fails; its name, cell and error are printed.
 
     Raises:
@@ -182,9 +186,14 @@ def run_notebooks(numbers: list[int], parameters: dict, root: Path, from_file: d
     for name in parameters:
         if name not in known:
             raise ConfigError(f"no notebook of this run declares the parameter {name!r}{nearest(name, known)}.")
-    parameters = (from_file or {}) | parameters
+    parameters = from_file | parameters
     # Not detect_devices: the names of GPUs would keep memory of theirs as long as this process runs.
     check_parameters(parameters, [int(path.name[:2]) for path in chosen], torch.cuda.is_available())
+    for name in FOLDERS & parameters.keys():
+        if parameters[name]:
+            parameters[name] = str(Path(parameters[name]).expanduser().resolve())
+    # By the environment, so that the executed notebooks do not depend on where they lie.
+    root = output_root(parameters.pop("output_root", ""))
 
     os.environ["GOLF_HEADLESS"] = "1"
     os.environ["GOLF_OUTPUT_ROOT"] = str(root)

@@ -163,18 +163,24 @@ def read_manifest(folder: Path, verify: bool = True) -> dict:
     return manifest
 
 
+def attached(path: Path, root: Path, inputs: list[Path]) -> Iterator[Path]:
+    """Yield the files or folders at the place of `path`, which is below `root`, in the outputs that are attached in the folders `inputs`.
+
+    Kaggle mounts outputs several levels deep, in two layouts, so they are searched for the path's end.
+    """
+    ending = path.relative_to(root).as_posix()
+    return (found for place in inputs for found in sorted(place.rglob(ending)))
+
+
 def find_folder(folder: Path, root: Path, made_by: str, inputs: list[Path] = (), holding: str = MANIFEST) -> Path:
     """Return the folder with a manifest that an earlier notebook made: under the root, or attached as an input.
 
-    `inputs` are the folders of attached outputs; Kaggle mounts these several levels deep, in two layouts, so they are
-    searched for the path's end. A folder without the file `holding` is passed over: two runs of a notebook may be attached.
+    A folder without the file `holding` is passed over: two runs of a notebook may be attached.
 
     Raises:
         MissingArtifactError: it is nowhere; the message names the notebook to run.
     """
-    ending = folder.relative_to(root).as_posix()
-    attached = (manifest.parent for place in inputs for manifest in sorted(place.rglob(f"{ending}/{MANIFEST}")))
-    for found in (folder, *attached):
+    for found in (folder, *attached(folder, root, inputs)):
         if (found / MANIFEST).is_file() and (found / holding).is_file():
             return found
     raise MissingArtifactError(f"{folder} holds no {holding}: run notebook {made_by} first, or attach its output (on Kaggle by Add Input).")
@@ -184,8 +190,7 @@ def bring_back(folder: Path, root: Path, inputs: list[Path]) -> Path | None:
     """Copy to `folder`, if that does not exist, the folder of the same place in an attached output; return where it was, or None."""
     if folder.exists():
         return None
-    ending = folder.relative_to(root).as_posix()
-    found = next((found for place in inputs for found in sorted(place.rglob(ending)) if found.is_dir()), None)
+    found = next((found for found in attached(folder, root, inputs) if found.is_dir()), None)
     if found:
         # Under its name only when it is whole; and what is attached can only be read, so its permissions stay behind.
         part = folder.with_name(folder.name + ".part")

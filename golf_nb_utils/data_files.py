@@ -15,10 +15,10 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from golf_nb_utils.artifacts import MissingArtifactError, write_json, write_manifest, write_text, write_with
+from golf_nb_utils.artifacts import ArtifactMismatchError, MissingArtifactError, write_json, write_manifest, write_text, write_with
 from golf_nb_utils.config import DataConfig
 from golf_nb_utils.diversity import leakage, measure_diversity
-from golf_nb_utils.examples import Plan, RecordError, deal_topics, make_plan, make_record, split_sizes
+from golf_nb_utils.examples import SPLITS, Plan, RecordError, deal_topics, make_plan, make_record, split_sizes
 from golf_nb_utils.feedback import read_feedback, write_rejected
 from golf_nb_utils.knowledge import KnowledgeBase
 from golf_nb_utils.pages import page, picture, table
@@ -87,6 +87,37 @@ def finish(folder: Path, files: list[Path], config: DataConfig) -> Path:
     """Write the manifest of the data folder, last; it lists `files` with their hashes, and the settings."""
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name != "output_root"}
     return write_manifest(folder, "notebook 01", files, config=settings)
+
+
+def require_made_for(model_size: str, folder: Path, manifest: dict) -> None:
+    """Refuse records that were made for `tiny` where a GPT-2 is to learn, and the other way: their presets differ in what is taught.
+
+    Raises:
+        ArtifactMismatchError: the manifest of the data in `folder` tells of the other kind.
+    """
+    made = manifest["config"]
+    if (made["model_size"] == "tiny") != (model_size == "tiny"):
+        raise ArtifactMismatchError(
+            f"{folder} holds {made['n_examples']:,} records that were made for model_size {made['model_size']!r}, expected those for "
+            f"{model_size!r}; run notebook 01 with this size, or choose the same in all notebooks."
+        )
+
+
+def require_same_data(folder: Path, manifest: dict, trained_with: dict) -> None:
+    """Refuse other records than those a model was fine-tuned with: what it learnt may stand among those that it is tested on.
+
+    `trained_with` is `data` of the model's sidecar.
+
+    Raises:
+        ArtifactMismatchError: a split's file in `folder` is another one, as its manifest tells.
+    """
+    for split in SPLITS:
+        name = records_path(folder, split).name
+        if manifest["files"].get(name) != trained_with.get(name):
+            raise ArtifactMismatchError(
+                f"{folder / name} is not the file that belonged to the data when the model was fine-tuned; "
+                "run notebook 03 again, or attach the data that it was run with."
+            )
 
 
 def knowledge_hash(knowledge: KnowledgeBase) -> str:

@@ -7,7 +7,6 @@ shown, never evaluated or formatted, and no file outside the folder is read.
 
 import dataclasses
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -599,10 +598,11 @@ def _check_ids(topics: tuple[Topic, ...]) -> None:
     names += [(path, entry.line, entry.id) for path, entry in entries]
     # A fault's name is what a request calls it, so it must mean one fault.
     names += [(path, entry.line, entry.name) for path, entry in entries]
-    counts = Counter(name for _, _, name in names)
+    places: dict[str, str] = {}
     for path, line, name in names:
-        if counts[name] > 1:
-            raise KnowledgeError(f"{path}:{line}: {name!r} is used {counts[name]} times; every id, and every name, is given once.")
+        if name in places:
+            raise KnowledgeError(f"{path}:{line}: {name!r} is used already at {places[name]}; every id, and every name, is given once.")
+        places[name] = f"{path}:{line}"
 
 
 def _check_completeness(topic: Topic) -> None:

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from golf_nb_utils import checkpoints, config, data_files, environment
-from golf_nb_utils.artifacts import MissingArtifactError, Paths, write_json, write_manifest
+from golf_nb_utils.artifacts import ArtifactMismatchError, MissingArtifactError, Paths, read_manifest, write_json, write_manifest
 from golf_nb_utils.checkpoints import save_model, state_dict_to_tf
 from golf_nb_utils.prompts import format_example
 from golf_nb_utils.tokenizer import learn_bpe
@@ -290,7 +290,7 @@ def outputs(tmp_path_factory, knowledge, tiny_records, random_model):
         roots = {number: tmp_path_factory.mktemp(f"{size}-{number}") for number in ("01", "02", "03")}
         data, checkpoint, models = Paths(roots["01"]).data, Paths(roots["02"]).checkpoint(size), Paths(roots["03"]).models
         settings = config.DataConfig(model_size=size, n_examples=60)
-        data_files.finish(data, data_files.write_dataset(data, knowledge, settings), settings)
+        manifest = read_manifest(data_files.finish(data, data_files.write_dataset(data, knowledge, settings), settings).parent)
 
         learn_bpe([format_example(record) for record in tiny_records["train"]], 1000, checkpoint)
         shape = config.GPTConfig(n_vocab=1000, **SHAPE)
@@ -299,7 +299,9 @@ def outputs(tmp_path_factory, knowledge, tiny_records, random_model):
         checkpoints.write_converted(checkpoint, tensors.__getitem__, checkpoints.conversion_table(shape), {})
         write_manifest(checkpoint, "notebook 02", sorted(checkpoint.iterdir()), model_size=size)
 
-        weights = save_model(Paths(roots["03"]).weights(size), random_model(shape, seed=1), checkpoint, seed=7, metrics={})
+        weights = save_model(
+            Paths(roots["03"]).weights(size), random_model(shape, seed=1), checkpoint, seed=7, data=manifest["files"], metrics={}
+        )
         write_manifest(models, "notebook 03", [weights, weights.with_suffix(".json")])
         folders |= {(size, number): root for number, root in roots.items()}
     return folders
@@ -334,14 +336,19 @@ def attach(tmp_path, monkeypatch, outputs):
     return make
 
 
-def run_cells(notebook: Path, last: str) -> tuple[dict, str]:
-    """Run a notebook's code cells after the bootstrap up to the one with the text `last`; return its variables and what it prints."""
+def run_cells(notebook: Path, last: str, **parameters) -> tuple[dict, str]:
+    """Run a notebook's code cells after the bootstrap up to the one with the text `last`; return its variables and what it prints.
+
+    `parameters` go in after the cell of the parameters, as papermill's do.
+    """
     cells, names = code_cells(notebook), {}
     (end,) = (number for number, cell in enumerate(cells) if last in cell)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         # The bootstrap has imported these.
         exec("import sys\nfrom pathlib import Path", names)
-        for cell in cells[1 : end + 1]:
+        exec(compile(cells[1], notebook.name, "exec"), names)
+        names |= parameters
+        for cell in cells[2 : end + 1]:
             exec(compile(cell, notebook.name, "exec"), names)
     return names, printed.getvalue()
 
@@ -386,6 +393,33 @@ def test_tiny_made_without_a_gpu_is_not_taken_for_the_size_that_a_gpu_asks_for(a
         MissingArtifactError, match=r"gpt2_models/124M holds no manifest\.json: run notebook 02 first, or attach its output"
     ):
         run_cells(NOTEBOOKS[2], last="find_folder(")
+
+
+def test_records_made_for_tiny_are_not_taken_for_a_gpt_2(attach, tmp_path, outputs):
+    attached = attach("124M", ("02",), ATTACHED["flat"], 2, "Batch")
+    shutil.copytree(outputs["tiny", "01"], attached / "golf-01")
+    with pytest.raises(
+        ArtifactMismatchError, match=r"holds 60 records that were made for model_size 'tiny', expected those for '124M'; run"
+    ):
+        run_cells(NOTEBOOKS[2], last="require_made_for(")
+
+
+def test_a_model_is_not_tested_on_other_records_than_those_of_its_fine_tuning(attach, outputs, knowledge):
+    attached = attach("tiny", ("02", "03"), ATTACHED["flat"], 0, "Batch")
+    settings = config.DataConfig(model_size="tiny", n_examples=60, seed=124)
+    data = Paths(attached / "golf-01").data
+    data_files.finish(data, data_files.write_dataset(data, knowledge, settings), settings)
+    with pytest.raises(ArtifactMismatchError, match=r"golf_feedback_train\.json is not the file that belonged to the data when"):
+        run_cells(NOTEBOOKS[3], last="strata =")
+
+
+def test_feedback_is_found_in_an_attached_output(attach):
+    attached = attach("tiny", ("03",), ATTACHED["deep"], 0, "Batch")
+    file = Paths(attached / ATTACHED["deep"].format(number="03")).user_feedback()
+    file.parent.mkdir(parents=True)
+    file.write_text("no line of the panel\n", encoding="utf-8")
+    _, printed = run_cells(NOTEBOOKS[0], last="feedback = ", n_examples=60)
+    assert "user feedback: {" in printed
 
 
 def test_what_this_session_has_made_goes_before_what_is_attached(attach, tmp_path, outputs):

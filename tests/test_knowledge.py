@@ -1128,15 +1128,16 @@ def test_an_id_or_a_name_that_two_files_use_is_refused_with_file_and_line(folder
     change(setup_topic, old, new)
     if "AF6:" in new:
         change(setup_topic, "- Fixes: AF1", "- Fixes: AF6")
-    # The balance topic is the first with the id or the name in the order of reading.
-    assert "is used 2 times" in refusal(folder, balance_topic, first)
+    # The balance topic is the first with the id or the name in the order of reading, and the setup topic the one that is refused.
+    message = refusal(folder, setup_topic, new)
+    assert f"is used already at {balance_topic}:{line_of(balance_topic, first)};" in message
 
 
 def test_two_topic_files_with_one_id_are_refused(folder, balance_topic):
     twin = folder / "weight_shift" / "balance_basics.md"
     twin.write_text(TOPIC.format(id="balance_basics", area="weight_shift", n=8))
-    message = refusal(folder, balance_topic, "id: balance_basics")
-    assert "'balance_basics' is used 2 times" in message
+    message = refusal(folder, twin, "id: balance_basics")
+    assert f"'balance_basics' is used already at {balance_topic}:{line_of(balance_topic, 'id: balance_basics')};" in message
 
 
 def test_an_area_without_a_topic_is_refused_by_its_name(folder, setup_topic):
@@ -1297,11 +1298,12 @@ def test_a_source_of_an_extra_folder_with_a_known_id_is_refused_at_its_line(fold
 @pytest.mark.parametrize(
     ("old", "new"), [("## Fault AF7:", "## Fault AF1:"), ("## Drill AD7:", "## Drill AD1:"), ("too tight 7", "too tight 1")]
 )
-def test_an_id_or_a_name_of_an_extra_folder_that_is_taken_is_refused(folder, extra, old, new):
-    change(extra / "balance" / "my_balance.md", old, new)
+def test_an_id_or_a_name_of_an_extra_folder_that_is_taken_is_refused_there(folder, extra, setup_topic, old, new):
+    own = extra / "balance" / "my_balance.md"
+    change(own, old, new)
     if "AF1" in new:
-        change(extra / "balance" / "my_balance.md", "- Fixes: AF7", "- Fixes: AF1")
-    with pytest.raises(KnowledgeError, match=r"^[^ ]+\.md:\d+: .* is used 2 times"):
+        change(own, "- Fixes: AF7", "- Fixes: AF1")
+    with pytest.raises(KnowledgeError, match=rf"^{re.escape(str(own))}:\d+: .* is used already at {re.escape(str(setup_topic))}:\d+;"):
         load_knowledge(folder, extra)
 
 

@@ -1,5 +1,6 @@
 """The parameters of a run: the files of notebooks/params, and what is refused before a notebook runs, whichever way it comes in."""
 
+import os
 import re
 from pathlib import Path
 
@@ -169,6 +170,17 @@ def test_an_empty_file_changes_nothing(run, executed, written):
 def test_a_value_that_the_configs_can_read_is_let_through(run, executed, written, text):
     assert run(3, "-f", written(text)) == 0
     assert executed[3] == yaml.safe_load(text)
+
+
+def test_folders_are_relative_to_where_the_command_is_called_not_to_the_notebooks(executed, written, tmp_path, monkeypatch):
+    place = tmp_path / "called"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    assert main(["run", "-f", str(written("output_root: out\nextra_knowledge: mine")), "-p", "checkpoint_folder", "../gpt2"]) == 0
+    assert executed[1] == {"extra_knowledge": str(place / "mine")}
+    assert executed[2] == {"checkpoint_folder": str(tmp_path / "gpt2")}
+    assert os.environ["GOLF_OUTPUT_ROOT"] == str(place / "out")
+    assert (place / "out" / "experimental" / "runs").is_dir()
 
 
 REFUSED = {
