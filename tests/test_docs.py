@@ -259,7 +259,7 @@ def test_each_error_shown_for_own_knowledge_is_what_a_broken_file_gives(my_topic
         my_topics(old, new)
         assert main(["check-knowledge", "--extra", "my_topics"]) == 1
         said = capsys.readouterr().err.rstrip("\n").replace(f"{REPOSITORY}/", "")
-        assert re.fullmatch(re.escape(expected).replace(r":\.\.\.:", r":\d+:"), said), said
+        assert re.fullmatch(re.escape(expected).replace(r":\.\.\.", r":\d+"), said), said
 
 
 def test_the_snippet_for_own_knowledge_makes_a_coach_that_knows_it(my_topics):
