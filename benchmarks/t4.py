@@ -1,0 +1,72 @@
+"""What a T4 is planned to need for the defaults of notebook 03, the rows of the README's table: python benchmarks/t4.py
+
+Nothing here is measured. Memory is memory.plan's. Time is the work of GPT-2 divided by a rate that others published for the same
+model on the same cards, in fp32; FP16, which notebook 03 uses, should need less. Between the two cards of Kaggle there is no direct
+link, so what they tell each other passes through main memory.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from golf_nb_utils.config import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
+from golf_nb_utils.examples import split_sizes
+from golf_nb_utils.memory import GIB, T4_BYTES, named_devices, plan
+
+RECORD = 330
+"""Tokens of a record with its prompt."""
+PUBLISHED_TOKENS = 7_400
+"""Tokens a second of GPT-2 124M at full context in fp32 on Kaggle's two T4s: https://ducto489.github.io/projects/train-gpt-2-with-tpu"""
+LINK = 16e9
+"""Bytes a second each way of PCIe 3.0 x16, which a T4 has (NVIDIA's data sheet)."""
+SETTINGS = {
+    "124M": {"2xT4": {}, "1xT4": {}},
+    "355M": {"2xT4": {}, "1xT4": {}},
+    "774M": {"2xT4": {"strategy": "fsdp"}, "1xT4": {"activation_checkpointing": True}},
+    "1558M": {"2xT4": {"strategy": "fsdp", "activation_checkpointing": True}, "1xT4": {"method": "lora"}},
+}
+
+
+def flops(config: GPTConfig, length: int, training: TrainConfig) -> float:
+    """Return the floating-point operations of a step for each token: PaLM's count (Chowdhery et al. 2022, appendix B), 2 of 6 parts forward.
+
+    LoRA spares the gradients of the weights; recomputed blocks pass forward twice.
+    """
+    sixth = config.n_parameters - config.n_ctx * config.n_embd + 2 * config.n_layer * config.n_embd * length
+    parts = (4 if training.method == "lora" else 6) + (2 if training.activation_checkpointing else 0)
+    return parts * sixth
+
+
+def minutes(config: GPTConfig, training: TrainConfig, n_cards: int) -> float:
+    """Return the minutes of training and of its evaluations, without those of loading and saving."""
+    full = GPT_CONFIGS["124M"]
+    rate = n_cards / 2 * PUBLISHED_TOKENS * flops(full, full.n_ctx, TrainConfig())
+    n_records = split_sizes(DataConfig())["train"]
+    n_steps = training.epochs * math.ceil(n_records / (n_cards * training.batch_size))
+    work = training.epochs * n_records * RECORD * flops(config, RECORD, training)
+    # An evaluation passes eval_batches of both splits forward.
+    forward = 2 * flops(config, RECORD, TrainConfig()) / 6
+    work += n_steps / training.eval_freq * 2 * training.eval_batches * n_cards * training.batch_size * RECORD * forward
+    # DataParallel sends all weights and gets all gradients; a sharded card gets half of the weights twice and sends half the gradients.
+    sent = 0 if n_cards == 1 else 4 * config.n_parameters * (1.5 if training.strategy == "fsdp" else 2)
+    return (work / rate + n_steps * 2 * sent / LINK) / 60
+
+
+def row(size: str) -> str:
+    """Return a size's row of the README's table."""
+    cells = []
+    for cards, levers in SETTINGS[size].items():
+        n_cards = named_devices(cards)[0]
+        training = replace(TrainConfig(model_size=size), **levers)
+        planned = plan(GPT_CONFIGS[size], training, RECORD, n_cards, torch.float16).total
+        assert planned <= T4_BYTES
+        named = ", ".join(f"`{name}`" if value is True else f'`{name}="{value}"`' for name, value in levers.items())
+        cells.append(f"{planned / GIB:.1f} GiB, {math.ceil(minutes(GPT_CONFIGS[size], training, n_cards))} min{': ' if named else ''}{named}")
+    return f"| {size} | {cells[0]} | {cells[1]} |"
+
+
+if __name__ == "__main__":
+    print(f"batch {TrainConfig().batch_size} a card, {TrainConfig().epochs} epochs of {split_sizes(DataConfig())['train']} records\n")
+    print("| | two T4s | one T4 |\n| --- | --- | --- |")
+    print("\n".join(map(row, SETTINGS)))
