@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
@@ -268,6 +269,17 @@ def test_the_snippet_for_own_knowledge_makes_a_coach_that_knows_it(my_topics):
     names: dict = {}
     exec(snippet, names)
     assert "my_topic" in {topic.id for topic in names["coach"].knowledge.topics}
+
+
+def test_the_floors_of_the_package_are_those_that_lint_holds():
+    (listed,) = (fence for fence in fences(REPOSITORY / "docs" / "parts.md", "") if "config.py" in fence)
+    floors: list[set[str]] = []
+    for number, module in re.findall(r"(?m)^ +(\d*) +(\w+)\.py ", listed):
+        if number:
+            floors.append(set())
+        floors[-1].add(module)
+    contract = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
+    assert floors == [set(layer.split(" | ")) for layer in contract["layers"]]
 
 
 # The app: every snippet runs, in the order of the page.
