@@ -29,9 +29,10 @@ SETTINGS = {
 
 
 def flops(config: GPTConfig, length: int, training: TrainConfig) -> float:
-    """Return the floating-point operations of a step for each token: PaLM's count (Chowdhery et al. 2022, appendix B), 2 of 6 parts forward.
+    """Return the floating-point operations of a step for each token, by PaLM's count (Chowdhery et al. 2022, appendix B).
 
-    LoRA spares the gradients of the weights; recomputed blocks pass forward twice.
+    Two of its six parts are forward. LoRA spares the gradients of the weights; recomputed blocks pass forward
+    twice.
     """
     sixth = config.n_parameters - config.n_ctx * config.n_embd + 2 * config.n_layer * config.n_embd * length
     parts = (4 if training.method == "lora" else 6) + (2 if training.activation_checkpointing else 0)
@@ -62,7 +63,8 @@ def row(size: str) -> str:
         planned = plan(GPT_CONFIGS[size], training, RECORD, n_cards, torch.float16).total
         assert planned <= T4_BYTES
         named = ", ".join(f"`{name}`" if value is True else f'`{name}="{value}"`' for name, value in levers.items())
-        cells.append(f"{planned / GIB:.1f} GiB, {math.ceil(minutes(GPT_CONFIGS[size], training, n_cards))} min{': ' if named else ''}{named}")
+        duration = math.ceil(minutes(GPT_CONFIGS[size], training, n_cards))
+        cells.append(f"{planned / GIB:.1f} GiB, {duration} min{': ' if named else ''}{named}")
     return f"| {size} | {cells[0]} | {cells[1]} |"
 
 
