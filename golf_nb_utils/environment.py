@@ -22,6 +22,7 @@ except ImportError:  # Windows
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 KAGGLE_INPUT = Path("/kaggle/input")
+COLAB_DRIVE = Path("/content/drive")
 
 
 def host() -> str:
@@ -47,11 +48,31 @@ def is_headless() -> bool:
 
 
 def output_root(given: str = "") -> Path:
-    """Return the folder that holds experimental/: `given`, GOLF_OUTPUT_ROOT, or the host's own."""
+    """Return the folder that holds experimental/: `given`, GOLF_OUTPUT_ROOT, or the host's own.
+
+    A folder on Google Drive makes Colab mount it, which asks whoever sits there for consent.
+
+    Raises:
+        OSError: Drive is not mounted and nobody is there to consent.
+    """
     folder = given or os.environ.get("GOLF_OUTPUT_ROOT")
     if folder:
-        return Path(folder).expanduser().resolve()
+        path = Path(folder).expanduser().resolve()
+        if host() == "colab" and path.is_relative_to(COLAB_DRIVE):
+            _mount_drive()
+        return path
     return {"kaggle": Path("/kaggle/working"), "colab": Path("/content"), "local": REPOSITORY_ROOT}[host()]
+
+
+def _mount_drive() -> None:
+    if (COLAB_DRIVE / "MyDrive").is_dir():
+        return
+    if is_headless():
+        # drive.mount would wait for an answer for ever.
+        raise OSError(f"{COLAB_DRIVE} is not mounted, and in a headless run nobody can consent; use Runtime > Run all in an open session.")
+    from google.colab import drive
+
+    drive.mount(str(COLAB_DRIVE))
 
 
 def input_roots() -> list[Path]:

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -269,6 +270,16 @@ def test_the_snippet_for_own_knowledge_makes_a_coach_that_knows_it(my_topics):
     names: dict = {}
     exec(snippet, names)
     assert "my_topic" in {topic.id for topic in names["coach"].knowledge.topics}
+
+
+def test_the_readmes_plan_for_t4s_is_what_is_planned_now():
+    t4 = runpy.run_path(str(REPOSITORY / "benchmarks" / "t4.py"))
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()
+    assert [row for row in map(t4["row"], t4["SETTINGS"]) if row not in readme] == []
+
+
+def test_the_readme_stays_short():
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
 def test_the_floors_of_the_package_are_those_that_lint_holds():

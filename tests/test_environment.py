@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -133,6 +133,45 @@ def test_each_host_has_an_output_root_of_its_own(surroundings):
     assert output_root() == Path("/content")
     surroundings()
     assert output_root() == Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def drive(monkeypatch, tmp_path):
+    """Google Drive's place, not mounted, and the calls of a google.colab.drive.mount that makes MyDrive there."""
+    place, calls = tmp_path / "drive", []
+
+    def mount(path):
+        calls.append(path)
+        (Path(path) / "MyDrive").mkdir(parents=True)
+
+    colab = ModuleType("google.colab")
+    colab.drive = SimpleNamespace(mount=mount)
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setattr(environment, "COLAB_DRIVE", place)
+    return SimpleNamespace(place=place, calls=calls)
+
+
+def test_an_output_root_on_google_drive_mounts_it_once(surroundings, drive):
+    surroundings(COLAB_RELEASE_TAG="release-colab_20260801")
+    folder = drive.place / "MyDrive" / "golf"
+    assert (output_root(str(folder)), output_root(str(folder))) == (folder, folder)
+    assert drive.calls == [str(drive.place)]
+
+
+def test_drive_is_not_asked_for_elsewhere_or_on_another_host(surroundings, drive, tmp_path):
+    surroundings(COLAB_RELEASE_TAG="release-colab_20260801")
+    output_root(str(tmp_path / "golf"))
+    output_root()
+    surroundings()
+    output_root(str(drive.place / "MyDrive"))
+    assert drive.calls == []
+
+
+def test_a_headless_run_does_not_wait_for_somebody_to_consent_to_drive(surroundings, drive):
+    surroundings(COLAB_RELEASE_TAG="release-colab_20260801", GOLF_HEADLESS="1")
+    with pytest.raises(OSError, match="is not mounted, and in a headless run nobody can consent; use Runtime > Run all"):
+        output_root(str(drive.place / "MyDrive" / "golf"))
+    assert drive.calls == []
 
 
 def test_a_relative_or_home_output_root_becomes_absolute(surroundings, monkeypatch, tmp_path):
