@@ -282,6 +282,22 @@ def test_the_readme_stays_short():
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
 
 
+def test_the_table_of_versions_has_the_lower_bounds_and_the_pins():
+    def found(pattern, name):
+        return dict(re.findall(pattern, (REPOSITORY / name).read_text(encoding="utf-8"), re.MULTILINE))
+
+    pins = {name.lower(): pin for name, pin in found(r"^([\w-]+)==([\d.]+)$", "constraints.txt").items()}
+    if "torch" not in pins:
+        pytest.skip("constraints.txt pins no torch, as where the lower bounds or the newest releases are tested")
+    rows = re.findall(r"^\| ([\w-]+) \| (\d\S*) \| (\S+) \| (\S+) \|$", (REPOSITORY / "docs" / "versions.md").read_text(), re.MULTILINE)
+    bounds = found(r"^([\w-]+)>=([\d.]+)", "requirements.txt")
+    assert [row[0] for row in rows] == list(bounds)
+    for name, oldest, pinned, newest in rows:
+        assert f"{oldest}.".startswith(f"{bounds[name]}.")
+        assert pinned == pins[name]
+        assert [int(part) for part in oldest.split(".")] <= [int(part) for part in newest.split(".")]
+
+
 def test_the_floors_of_the_package_are_those_that_lint_holds():
     (listed,) = (fence for fence in fences(REPOSITORY / "docs" / "parts.md", "") if "config.py" in fence)
     floors: list[set[str]] = []
