@@ -6,26 +6,21 @@ link, so what they tell each other passes through main memory.
 """
 
 import math
-from dataclasses import replace
 
 import torch
 
 from golf_nb_utils.config import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
 from golf_nb_utils.examples import split_sizes
-from golf_nb_utils.memory import GIB, T4_BYTES, named_devices, plan
+from golf_nb_utils.memory import GIB, named_devices, plan, proposal
 
-RECORD = 330
-"""Tokens of a record with its prompt."""
+RECORD, LONGEST = 508, 610
+"""Tokens of the records that notebook 01 makes for GPT-2, in GPT-2's vocabulary: the mean and the most (results/2026-11-23_series.md)."""
 PUBLISHED_TOKENS = 7_400
 """Tokens a second of GPT-2 124M at full context in fp32 on Kaggle's two T4s: https://ducto489.github.io/projects/train-gpt-2-with-tpu"""
 LINK = 16e9
 """Bytes a second each way of PCIe 3.0 x16, which a T4 has (NVIDIA's data sheet)."""
-SETTINGS = {
-    "124M": {"2xT4": {}, "1xT4": {}},
-    "355M": {"2xT4": {}, "1xT4": {}},
-    "774M": {"2xT4": {"strategy": "fsdp"}, "1xT4": {"activation_checkpointing": True}},
-    "1558M": {"2xT4": {"strategy": "fsdp", "activation_checkpointing": True}, "1xT4": {"method": "lora"}},
-}
+SIZES = ("124M", "355M", "774M", "1558M")
+LEVERS = ("strategy", "method", "activation_checkpointing", "batch_size", "gradient_accumulation_steps")
 
 
 def flops(config: GPTConfig, length: int, training: TrainConfig) -> float:
@@ -55,14 +50,15 @@ def minutes(config: GPTConfig, training: TrainConfig, n_cards: int) -> float:
 
 
 def row(size: str) -> str:
-    """Return a size's row of the README's table."""
+    """Return a size's row of the README's table: what memory.proposal proposes for batches of the longest records."""
     cells = []
-    for cards, levers in SETTINGS[size].items():
-        n_cards = named_devices(cards)[0]
-        training = replace(TrainConfig(model_size=size), **levers)
-        planned = plan(GPT_CONFIGS[size], training, RECORD, n_cards, torch.float16).total
-        assert planned <= T4_BYTES
-        named = ", ".join(f"`{name}`" if value is True else f'`{name}="{value}"`' for name, value in levers.items())
+    for cards in ("2xT4", "1xT4"):
+        n_cards, capacity = named_devices(cards)
+        default = TrainConfig(model_size=size)
+        training, _ = proposal(GPT_CONFIGS[size], default, LONGEST, n_cards, torch.float16, capacity)
+        planned = plan(GPT_CONFIGS[size], training, LONGEST, n_cards, torch.float16).total
+        changed = [(name, getattr(training, name)) for name in LEVERS if getattr(training, name) != getattr(default, name)]
+        named = ", ".join(f"`{name}`" if value is True else f'`{name}="{value}"`' for name, value in changed)
         duration = math.ceil(minutes(GPT_CONFIGS[size], training, n_cards))
         cells.append(f"{planned / GIB:.1f} GiB, {duration} min{': ' if named else ''}{named}")
     return f"| {size} | {cells[0]} | {cells[1]} |"
@@ -71,4 +67,4 @@ def row(size: str) -> str:
 if __name__ == "__main__":
     print(f"batch {TrainConfig().batch_size} a card, {TrainConfig().epochs} epochs of {split_sizes(DataConfig())['train']} records\n")
     print("| | two T4s | one T4 |\n| --- | --- | --- |")
-    print("\n".join(map(row, SETTINGS)))
+    print("\n".join(map(row, SIZES)))

@@ -16,7 +16,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from golf_nb_utils.artifacts import INDEX_FILE, ArtifactMismatchError, MissingArtifactError, write_json, write_text, write_with
 from golf_nb_utils.checkpoints import conversion_table, load_model, write_converted
-from golf_nb_utils.config import ConfigError, GPTConfig
+from golf_nb_utils.config import ConfigError, GPTConfig, SampleConfig
 from golf_nb_utils.conversion import CheckpointError, check_table
 from golf_nb_utils.environment import require_disk
 from golf_nb_utils.tokenizer import END_OF_TEXT, load_tokenizer
@@ -50,7 +50,8 @@ def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list
     ids = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
     settings = {"architectures": ["GPT2LMHeadModel"], **_ARCHITECTURE, **ids, "torch_dtype": "float32"}
     settings |= {theirs: getattr(config, ours) for ours, theirs in _SHAPE.items()}
-    sampling = {"do_sample": True, "temperature": 0.7, "top_k": 50, "max_new_tokens": 400}
+    ours = SampleConfig.for_size(sidecar["model_size"])
+    sampling = {"do_sample": True} | {name: getattr(ours, name) for name in ("temperature", "top_k", "max_new_tokens")}
     return [
         write_with(out / "model.safetensors", lambda temporary: save_file(state, temporary, metadata={"format": "pt"})),
         write_json(out / "config.json", settings),

@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 
 from golf_nb_utils import checkpoints, data_files
 from golf_nb_utils.artifacts import write_json
-from golf_nb_utils.config import TrainConfig
+from golf_nb_utils.config import SampleConfig, TrainConfig
 from golf_nb_utils.dataset import IGNORED, Batches, InstructionDataset
 from golf_nb_utils.distributed import (
     WorkerError,
@@ -616,6 +616,7 @@ def _work(job: dict) -> None:
             )
             for split, rows in records.items()
         }
+        longest = SampleConfig.for_size(config.model_size).max_new_tokens
         model = checkpoints.load_base_model(job["checkpoint_folder"])
         if config.method == "lora":
             add_lora(model, config.lora_rank, devices.dtype, config.seed)
@@ -629,7 +630,7 @@ def _work(job: dict) -> None:
             history = train(
                 model, batches, config, devices, Path(job["folder"]), Path(job["log_path"]), job["identity"],
                 on_evaluation=lambda history: say(history=asdict(history), evaluated=True), on_step=say_step,
-                write_samples=lambda: answer(model, tokenizer, records["val"][: job["n_samples"]], max_new_tokens=400),
+                write_samples=lambda: answer(model, tokenizer, records["val"][: job["n_samples"]], longest),
                 workers=workers, micro_batch=job["micro_batch"],
             )  # fmt: skip
         except torch.OutOfMemoryError:

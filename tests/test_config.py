@@ -149,6 +149,12 @@ def test_a_gpt2_size_gets_400_examples_and_samples_at_0_7_from_the_top_50(size):
     assert (SampleConfig.for_size(size).temperature, SampleConfig.for_size(size).top_k) == (0.7, 50)
 
 
+@pytest.mark.parametrize("size", REAL_SIZES)
+def test_a_gpt2_size_may_write_the_longest_of_12_000_right_answers(size):
+    # Counted with OpenAI's vocabulary, which is not in the repository; one in eleven has more than 400 tokens.
+    assert SampleConfig.for_size(size).max_new_tokens >= 448
+
+
 @pytest.mark.parametrize("size", ["tiny", *REAL_SIZES])
 def test_every_size_can_hold_the_context_it_is_trained_with(size):
     assert TrainConfig.for_size(size).context_length <= GPT_CONFIGS[size].n_ctx
