@@ -5,6 +5,7 @@ model on the same cards, in fp32; FP16, which notebook 03 uses, should need less
 link, so what they tell each other passes through main memory.
 """
 
+import json
 import math
 
 import torch
@@ -58,7 +59,7 @@ def row(size: str) -> str:
         training, _ = proposal(GPT_CONFIGS[size], default, LONGEST, n_cards, torch.float16, capacity)
         planned = plan(GPT_CONFIGS[size], training, LONGEST, n_cards, torch.float16).total
         changed = [(name, getattr(training, name)) for name in LEVERS if getattr(training, name) != getattr(default, name)]
-        named = ", ".join(f"`{name}`" if value is True else f'`{name}="{value}"`' for name, value in changed)
+        named = ", ".join(f"`{name}`" if value is True else f"`{name}={json.dumps(value)}`" for name, value in changed)
         duration = math.ceil(minutes(GPT_CONFIGS[size], training, n_cards))
         cells.append(f"{planned / GIB:.1f} GiB, {duration} min{': ' if named else ''}{named}")
     return f"| {size} | {cells[0]} | {cells[1]} |"

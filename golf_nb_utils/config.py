@@ -291,7 +291,7 @@ class SampleConfig(_Settings):
 
     model_size: str = "124M"
     max_new_tokens: int = 512
-    """Of 12,000 right answers the longest has 448 tokens in GPT-2's vocabulary (benchmarks/results/2026-11-23_series.md)."""
+    """The longest of 12,000 right answers has 448 tokens in GPT-2's vocabulary (benchmarks/results/2026-11-23_series.md)."""
     temperature: float = 0.7
     """0 is greedy; the evaluation is always greedy, so that it can be repeated."""
     top_k: int = 50
@@ -337,5 +337,5 @@ TINY_PRESET = {
         "final_learning_rate_fraction": 0.03,
         "beta2": 0.97, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 100,
     },
-    "SampleConfig": {"max_new_tokens": 400, "batch_size": 50, "n_records": 90},
+    "SampleConfig": {"batch_size": 50, "n_records": 90},
 }  # fmt: skip

@@ -193,7 +193,7 @@ def test_transformers_knows_the_shape_and_the_end_of_text(theirs, saved):
 
 def test_transformers_draws_its_answers_as_notebook_04_does_and_stops_at_the_end_of_text(theirs):
     found = theirs[0].generation_config
-    assert (found.do_sample, found.temperature, found.top_k, found.max_new_tokens) == (True, 0.7, 50, 400)
+    assert (found.do_sample, found.temperature, found.top_k, found.max_new_tokens) == (True, 0.7, 50, 512)
     assert (found.eos_token_id, found.pad_token_id) == (N_VOCAB - 1, N_VOCAB - 1)
 
 
