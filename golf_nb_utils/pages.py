@@ -98,14 +98,15 @@ def _marked(before: str, after: str) -> str:
 CARD_TITLES = {"what_should_happen": "What should happen", "what_is_happening": "What is happening", "what_to_do": "What to do"}
 # Colours are those of the page around, in light and dark, with the one green of this project.
 _CARD_STYLE = """<style>
-.golf-cards { display: flex; flex-wrap: wrap; gap: .8rem; margin: .6rem 0; }
-.golf-card { flex: 1 1 17rem; border: 1px solid #8aa396; border-top: 4px solid #2f6f4e; border-radius: .4rem; padding: .5rem .9rem .8rem;
+.golf-cards { display: flex; flex-wrap: wrap; gap: 13px; margin: 10px 0; }
+.golf-card { flex: 1 1 272px; border: 1px solid #8aa396; border-top: 4px solid #2f6f4e; border-radius: 6px; padding: 8px 14px 13px;
   line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
-.golf-card h4 { margin: .2rem 0 .5rem; } .golf-draft .golf-card { border-top-style: dashed; opacity: .75; }
+.golf-card h4 { margin: 3px 0 8px; } .golf-draft .golf-card { border-top-style: dashed; opacity: .75; }
 .golf-origin { text-decoration: underline dotted #2f6f4e 1px; text-underline-offset: .2em; cursor: help; }
 .golf-origin::after { content: "\\2009\\2713"; color: #2f8f5e; font-size: .8em; }
-.golf-verdict { margin: .3rem 0; } .golf-refused { color: #c2410c; }
-.golf-sources td { padding: .1rem .6rem .1rem 0; text-align: left; vertical-align: top; }
+.golf-verdict { margin: 5px 0; } .golf-refused { color: #c2410c; }
+.golf-sources td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top; }
+.golf-sources summary { display: list-item; }
 </style>"""
 
 
@@ -169,7 +170,7 @@ def _sources(sentences: list[dict]) -> str:
         + "</tr>"
         for one in sentences
     )
-    return f'<details><summary>Where each sentence comes from</summary><table class="golf-sources">{rows}</table></details>'
+    return f'<details class="golf-sources"><summary>Where each sentence comes from</summary><table>{rows}</table></details>'
 
 
 def _named(sources) -> str:

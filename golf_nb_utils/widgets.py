@@ -50,7 +50,8 @@ class _Panel:
     def __init__(self, coach: FineTunedGolfFeedbackGenerator, observations: dict[str, list[str]], feedback_path: Path, model_sha256: str):
         self.coach, self.observations, self.feedback_path, self.model_sha256 = coach, observations, feedback_path, model_sha256
         self.feedback: dict | None = None
-        wide = {"style": {"description_width": "8.5rem"}, "layout": ipywidgets.Layout(width="25rem")}
+        # In pixels: a rem is a third smaller in the classic Notebook.
+        wide = {"style": {"description_width": "136px"}, "layout": ipywidgets.Layout(width="400px")}
 
         def slider(value: float, description: str, low=0.0, high=1.0, step=0.01, kind=ipywidgets.FloatSlider, **more):
             made = kind(value=value, min=low, max=high, step=step, description=description, **wide, **more)
@@ -76,7 +77,7 @@ class _Panel:
         self.ask = ipywidgets.Button(description="Give feedback", button_style="success", icon="comment")
         self.cards = ipywidgets.HTML(feedback_cards(None))
         self.better = ipywidgets.Textarea(
-            description="better wording", style=wide["style"], layout=ipywidgets.Layout(width="auto", height="9rem"),
+            description="better wording", style=wide["style"], layout=ipywidgets.Layout(width="auto", height="144px"),
             placeholder="Optional: the answer as it should have been, with its three headings.",
         )  # fmt: skip
         self.thumbs = {
