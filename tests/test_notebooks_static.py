@@ -493,7 +493,7 @@ SPOILINGS = {
     no_absolute_paths: {
         "in code": adding("folder = '/home/ann/golf'"),
         "in prose": in_cell(2, r"\Z", " See /usr/share/golf."),
-        "printed": output("kept in /root/golf-feedback-llm/experimental\n"),
+        "printed": output("kept in /srv/golf/experimental\n"),
         "the first of a line": output("/tmp/x\n"),
         "in a page": html_output("<td>/Users/ann/golf/report.html</td>"),
         "of Windows": adding(r"folder = 'C:\\golf'"),
