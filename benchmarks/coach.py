@@ -16,11 +16,11 @@ STARTED = time.perf_counter()
 import torch  # noqa: E402
 
 from golf_nb_utils import data_files  # noqa: E402
-from golf_nb_utils.artifacts import Paths  # noqa: E402
-from golf_nb_utils.coach import FineTunedGolfFeedbackGenerator, TemplateFeedbackGenerator  # noqa: E402
-from golf_nb_utils.environment import output_root  # noqa: E402
-from golf_nb_utils.prompts import parse_input  # noqa: E402
-from golf_nb_utils.verification import Verifier  # noqa: E402
+from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator, TemplateFeedbackGenerator  # noqa: E402
+from golf_nb_utils.files import Paths  # noqa: E402
+from golf_nb_utils.golf.checks import Verifier  # noqa: E402
+from golf_nb_utils.host import output_root  # noqa: E402
+from golf_nb_utils.prompt import parse_input  # noqa: E402
 
 
 def arguments(record: dict) -> dict:
@@ -45,16 +45,22 @@ def best(repeats: int, work) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model-size", default="tiny")
     parser.add_argument("--output-root", default="")
     parser.add_argument("--requests", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    print(f"{torch.get_num_threads()} threads, Python {sys.version.split()[0]}, torch {torch.__version__}\n")
+    print(
+        f"{torch.get_num_threads()} threads, Python {sys.version.split()[0]}, torch {torch.__version__}\n"
+    )
 
     imported = time.perf_counter()
-    generator = FineTunedGolfFeedbackGenerator.load(options.model_size, output_root=options.output_root)
+    generator = FineTunedGolfFeedbackGenerator.load(
+        options.model_size, output_root=options.output_root
+    )
     loaded = time.perf_counter()
     data = Paths(output_root(options.output_root)).data
     records = data_files.first_records(data_files.records_path(data, "test"), options.requests)
@@ -69,19 +75,29 @@ def main() -> None:
     ):  # fmt: skip
         print(f"| {name} | {seconds:.2f} |")
 
-    template, verifier = TemplateFeedbackGenerator(generator.knowledge), Verifier(generator.knowledge)
+    template, verifier = (
+        TemplateFeedbackGenerator(generator.knowledge),
+        Verifier(generator.knowledge),
+    )
     rows = {
-        "fine-tuned, one by one": lambda: answers.__setitem__(slice(None), [generator.generate_many([request])[0] for request in requests]),
+        "fine-tuned, one by one": lambda: answers.__setitem__(
+            slice(None), [generator.generate_many([request])[0] for request in requests]
+        ),
         "fine-tuned, generate_many": lambda: generator.generate_many(requests),
         "template": lambda: template.generate_many(requests),
-        "verification": lambda: [verifier.verify(record["output"], record["input"]) for record in records],
+        "verification": lambda: [
+            verifier.verify(record["output"], record["input"]) for record in records
+        ],
     }
     print(f"\n| {len(requests)} requests | ms an answer | answers/s |")
     print("| --- | ---: | ---: |")
     for name, work in rows.items():
         seconds = best(options.repeats, work) / len(requests)
         print(f"| {name} | {seconds * 1000:,.1f} | {1 / seconds:,.1f} |", flush=True)
-    first = sum(answer["verification"]["attempts"] == 1 and answer["generated_by"] != "template" for answer in answers)
+    first = sum(
+        answer["verification"]["attempts"] == 1 and answer["generated_by"] != "template"
+        for answer in answers
+    )
     own = sum(answer["generated_by"] != "template" for answer in answers)
     rest = f"{own - first} one of its candidates, {len(answers) - own} the template's"
     print(f"\nOf {len(answers)} answers {first} are the model's first, {rest}.")

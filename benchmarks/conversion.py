@@ -21,12 +21,14 @@ from pathlib import Path
 
 import torch
 
-from golf_nb_utils import checkpoints
-from golf_nb_utils.artifacts import DATA_FILE
-from golf_nb_utils.config import GPT_CONFIGS
-from golf_nb_utils.model import GPTModel, init_weights
+from golf_nb_utils.files import DATA_FILE
+from golf_nb_utils.gpt2 import checkpoints
+from golf_nb_utils.gpt2.model import GPTModel, init_weights
+from golf_nb_utils.settings import GPT_CONFIGS
 
-IMPORT_TENSORFLOW = "import tensorflow, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+IMPORT_TENSORFLOW = (
+    "import tensorflow, resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+)
 
 
 def make_checkpoint(size: str, folder: Path) -> None:
@@ -79,7 +81,13 @@ def save_for_transformers(folder: Path) -> None:
     ours = checkpoints.load_base_model(folder)
     shape = ours.config
     twin = GPT2LMHeadModel(
-        GPT2Config(vocab_size=shape.n_vocab, n_positions=shape.n_ctx, n_embd=shape.n_embd, n_layer=shape.n_layer, n_head=shape.n_head)
+        GPT2Config(
+            vocab_size=shape.n_vocab,
+            n_positions=shape.n_ctx,
+            n_embd=shape.n_embd,
+            n_layer=shape.n_layer,
+            n_head=shape.n_head,
+        )
     )
     with torch.no_grad():
         for name, parameter in twin.transformer.named_parameters():
@@ -105,49 +113,81 @@ def measure(way: str, folder: Path) -> dict:
     seconds = time.perf_counter() - started
     assert total == total
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    return {"seconds": seconds, "self": peak, "child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss}
+    return {
+        "seconds": seconds,
+        "self": peak,
+        "child": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
+    }
 
 
 def child(*arguments: str) -> str:
-    return subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+    return subprocess.run(
+        [sys.executable, *arguments], check=True, capture_output=True, text=True
+    ).stdout.splitlines()[-1]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("size", nargs="?", default="124M", choices=[size for size in GPT_CONFIGS if size != "tiny"])
-    parser.add_argument("--folder", type=Path, help="where the checkpoint is, or is written to; default: a temporary folder")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "size", nargs="?", default="124M", choices=[size for size in GPT_CONFIGS if size != "tiny"]
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        help="where the checkpoint is, or is written to; default: a temporary folder",
+    )
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--task", nargs=2, metavar=("TASK", "FOLDER"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.task:
         task, folder = options.task[0], Path(options.task[1])
-        tasks = {"make": lambda: make_checkpoint(options.size, folder), "twin": lambda: save_for_transformers(folder)}
+        tasks = {
+            "make": lambda: make_checkpoint(options.size, folder),
+            "twin": lambda: save_for_transformers(folder),
+        }
         print(json.dumps(tasks[task]() if task in tasks else measure(task, folder)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         if not (folder / DATA_FILE).is_file():
             child(__file__, options.size, "--task", "make", str(folder))
-        if "transformers, from its own file" in options.ways and not (folder / "transformers").is_dir():
+        if (
+            "transformers, from its own file" in options.ways
+            and not (folder / "transformers").is_dir()
+        ):
             child(__file__, options.size, "--task", "twin", str(folder))
         n_bytes = (folder / DATA_FILE).stat().st_size
         child("-c", IMPORT_TENSORFLOW)  # warms the page cache
         started = time.perf_counter()
         tensorflow_kib = int(child("-c", IMPORT_TENSORFLOW))
         tensorflow_seconds = time.perf_counter() - started
-        print(f"{options.size}: {n_bytes / 1e6:,.0f} MB, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}")
-        print(f"`import tensorflow` alone: {tensorflow_seconds:.1f} s, {tensorflow_kib / 1024:,.0f} MiB\n")
-        print("| way | seconds | of these beyond `import tensorflow` | peak MiB beyond imports | x checkpoint |")
+        print(
+            f"{options.size}: {n_bytes / 1e6:,.0f} MB, {len(os.sched_getaffinity(0))} cores, torch {torch.__version__}"
+        )
+        print(
+            f"`import tensorflow` alone: {tensorflow_seconds:.1f} s, {tensorflow_kib / 1024:,.0f} MiB\n"
+        )
+        print(
+            "| way | seconds | of these beyond `import tensorflow` | peak MiB beyond imports | x checkpoint |"
+        )
         print("| --- | ---: | ---: | ---: | ---: |")
         for way in options.ways:
             # The best of three: what disturbs a run only makes it slower.
-            rows = [json.loads(child(__file__, options.size, "--task", way, str(folder))) for _ in range(3)]
+            rows = [
+                json.loads(child(__file__, options.size, "--task", way, str(folder)))
+                for _ in range(3)
+            ]
             row = min(rows, key=lambda row: row["seconds"])
             in_child = way == "ours, first run (TensorFlow in a child)"
             peak = max(row["self"], row["child"] - tensorflow_kib if in_child else 0) * 1024
             total = row["seconds"] + (tensorflow_seconds if way == "llms-from-scratch" else 0)
             beyond = row["seconds"] - (tensorflow_seconds if in_child else 0)
-            print(f"| {way} | {total:.2f} | {beyond:.2f} | {peak / 2**20:,.0f} | {peak / n_bytes:.2f} |", flush=True)
+            print(
+                f"| {way} | {total:.2f} | {beyond:.2f} | {peak / 2**20:,.0f} | {peak / n_bytes:.2f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

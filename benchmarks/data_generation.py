@@ -19,10 +19,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from golf_nb_utils.config import DataConfig
-from golf_nb_utils.data_files import finish, write_dataset
-from golf_nb_utils.examples import generate_records, make_plan, make_record
-from golf_nb_utils.knowledge import load_knowledge
+from golf_nb_utils.golf.dataset import finish, write_dataset
+from golf_nb_utils.golf.knowledge import load_knowledge
+from golf_nb_utils.golf.records import generate_records, make_plan, make_record
+from golf_nb_utils.settings import DataConfig
 
 KNOWLEDGE = Path(__file__).resolve().parent.parent / "knowledge" / "golf_instruction"
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -48,12 +48,17 @@ def measure(way: str, n_examples: int, workers: int) -> dict:
                     json.dump(records, file, indent=2, ensure_ascii=False)
         seconds = time.perf_counter() - started
         size = sum(path.stat().st_size for path in folder.iterdir())
-    peak = [resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    peak = [
+        resource.getrusage(who).ru_maxrss / 1024
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    ]
     return {"seconds": seconds, "self": peak[0], "child": peak[1], "bytes": size}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--largest", type=int, default=SIZES[-1], help="leave out larger sets")
     parser.add_argument("--one", nargs=3, metavar=("WAY", "N", "WORKERS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -63,7 +68,9 @@ def main() -> None:
         return
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} cores, Python {sys.version.split()[0]}\n")
-    print("| records | way | processes | seconds | records/s | µs a record | peak MiB, main | peak MiB, largest worker | MB written |")
+    print(
+        "| records | way | processes | seconds | records/s | µs a record | peak MiB, main | peak MiB, largest worker | MB written |"
+    )
     print("| ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for n_examples in (size for size in SIZES if size <= options.largest):
         ways = [("streamed", 0), ("streamed", cores)] if n_examples >= 10_000 else [("streamed", 0)]
@@ -71,7 +78,9 @@ def main() -> None:
         ways += [("json.dump of a list", 0)] if n_examples <= LARGEST_IN_MEMORY else []
         for way, workers in ways:
             command = [sys.executable, __file__, "--one", way, str(n_examples), str(workers)]
-            row = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            row = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            )
             print(
                 f"| {n_examples:,} | {way} | {max(1, workers)} | {row['seconds']:.1f} | {n_examples / row['seconds']:,.0f} "
                 f"| {row['seconds'] / n_examples * 1e6:,.0f} | {row['self']:,.0f} | {row['child'] if workers else 0:,.0f} "

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import requests
 
-from golf_nb_utils import transfer
+from golf_nb_utils.gpt2 import transfer
 
 
 class Host(BaseHTTPRequestHandler):
@@ -59,9 +59,13 @@ def with_urllib(url: str, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mb", type=int, default=128, help="size of the file")
-    parser.add_argument("--rate", type=float, default=8, help="MB a second and connection, where the host limits")
+    parser.add_argument(
+        "--rate", type=float, default=8, help="MB a second and connection, where the host limits"
+    )
     options = parser.parse_args()
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
@@ -70,14 +74,22 @@ def main() -> None:
     sha256 = hashlib.sha256(body).hexdigest()
 
     def ours(connections: int):
-        return lambda url, path: transfer.fetch(url, path, len(body), sha256, connections=connections)
+        return lambda url, path: transfer.fetch(
+            url, path, len(body), sha256, connections=connections
+        )
 
     ways = {"requests": with_requests, "urllib": with_urllib}
     ways |= {f"ours, {n} connection{'s' if n > 1 else ''}": ours(n) for n in (1, 2, 4, 8, 16)}
-    print("| way | host without a limit, MB/s | " + f"{options.rate:g} MB/s a connection, MB/s | x requests |")
+    print(
+        "| way | host without a limit, MB/s | "
+        + f"{options.rate:g} MB/s a connection, MB/s | x requests |"
+    )
     print("| --- | ---: | ---: | ---: |")
     first = None
-    with tempfile.TemporaryDirectory() as folder, ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        ThreadingHTTPServer(("127.0.0.1", 0), Host) as server,
+    ):
         server.body, server.daemon_threads = body, True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for way, fetch in ways.items():
@@ -89,7 +101,10 @@ def main() -> None:
                 speeds.append(len(body) / 1e6 / (time.perf_counter() - started))
                 path.unlink()
             first = first or speeds[1]
-            print(f"| {way} | {speeds[0]:,.0f} | {speeds[1]:,.1f} | {speeds[1] / first:.1f} |", flush=True)
+            print(
+                f"| {way} | {speeds[0]:,.0f} | {speeds[1]:,.1f} | {speeds[1] / first:.1f} |",
+                flush=True,
+            )
         server.shutdown()
 
 

@@ -11,12 +11,12 @@ import platform
 import torch
 from torch import nn
 
-from golf_nb_utils import environment
-from golf_nb_utils.config import GPT_CONFIGS, GPTConfig, TrainConfig
-from golf_nb_utils.lora import add_lora
-from golf_nb_utils.memory import measured_peak, plan
-from golf_nb_utils.model import GPTModel
-from golf_nb_utils.training import make_optimizer, wrap
+from golf_nb_utils import host
+from golf_nb_utils.gpt2.model import GPTModel
+from golf_nb_utils.settings import GPT_CONFIGS, GPTConfig, TrainConfig
+from golf_nb_utils.training.loop import make_optimizer, wrap
+from golf_nb_utils.training.lora import add_lora
+from golf_nb_utils.training.memory import measured_peak, plan
 
 SETTINGS = {
     "tiny": [(4, 330), (8, 1024)],
@@ -29,7 +29,7 @@ LEVERS = [
 ]  # fmt: skip
 
 
-def measure(config: GPTConfig, training: TrainConfig, length: int, devices: environment.Devices) -> int:
+def measure(config: GPTConfig, training: TrainConfig, length: int, devices: host.Devices) -> int:
     """Return the peak of a step in bytes, weights and moments included; weights are random, as only their bytes count."""
     model = GPTModel(config)
     for parameter in model.parameters():
@@ -46,13 +46,20 @@ def measure(config: GPTConfig, training: TrainConfig, length: int, devices: envi
         for _ in range(training.gradient_accumulation_steps):
             scaler.scale(module(*tokens)[0].sum() / tokens[1].numel()).backward()
         if not scaler.is_enabled():
-            nn.utils.get_total_norm([parameter.grad for parameter in model.parameters() if parameter.grad is not None])
+            nn.utils.get_total_norm(
+                [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+            )
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
 
     step()
-    moments = [value for state in optimizer.state.values() for value in state.values() if torch.is_tensor(value)]
+    moments = [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if torch.is_tensor(value)
+    ]
     kept = sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *moments])
     return kept + measured_peak(step, devices.device)
 
@@ -60,21 +67,29 @@ def measure(config: GPTConfig, training: TrainConfig, length: int, devices: envi
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
-    parser.add_argument("--formats", nargs="+", default=["mixed", "float32"], choices=["mixed", "float32"])
+    parser.add_argument(
+        "--formats", nargs="+", default=["mixed", "float32"], choices=["mixed", "float32"]
+    )
     arguments = parser.parse_args()
-    print(f"{platform.processor() or platform.machine()}, {environment.versions(('torch', 'peft'))}\n")
-    print("| size | batch x length | format | settings | plan MiB | measured MiB | plan is off by |")
+    print(f"{platform.processor() or platform.machine()}, {host.versions(('torch', 'peft'))}\n")
+    print(
+        "| size | batch x length | format | settings | plan MiB | measured MiB | plan is off by |"
+    )
     print("| --- | --- | --- | --- | ---: | ---: | ---: |")
     for size in arguments.sizes:
         for batch_size, length in SETTINGS[size]:
-            for mixed in ("mixed" in arguments.formats, False) if "float32" in arguments.formats else (True,):
-                devices = environment.detect_devices(mixed)
+            for mixed in (
+                ("mixed" in arguments.formats, False) if "float32" in arguments.formats else (True,)
+            ):
+                devices = host.detect_devices(mixed)
                 for levers in LEVERS:
                     training = TrainConfig(model_size=size, batch_size=batch_size, **levers)
                     planned = plan(GPT_CONFIGS[size], training, length, 1, devices.dtype).total
                     measured = measure(GPT_CONFIGS[size], training, length, devices)
                     gc.collect()
-                    settings = ", ".join(f"{name}={value}" for name, value in levers.items()) or "full"
+                    settings = (
+                        ", ".join(f"{name}={value}" for name, value in levers.items()) or "full"
+                    )
                     print(
                         f"| {size} | {batch_size} x {length} | {str(devices.dtype).removeprefix('torch.')} | {settings} "
                         f"| {planned / 2**20:,.0f} | {measured / 2**20:,.0f} | {planned / measured - 1:+.1%} |",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from golf_nb_utils.plots import GREEN, GREY, RUST
+from golf_nb_utils.show.plots import GREEN, GREY, RUST
 
 HERE = Path(__file__).resolve().parent
 
@@ -18,7 +18,12 @@ def main() -> None:
     axis = figure.subplots()
     axis.spines[["top", "right"]].set_visible(False)
     # From the line of equal speed, since a logarithmic axis has no zero to begin at.
-    bars = axis.barh(names, [ratio - 1 for ratio in ratios], left=1, color=[GREEN if ratio >= 1 else RUST for ratio in ratios])
+    bars = axis.barh(
+        names,
+        [ratio - 1 for ratio in ratios],
+        left=1,
+        color=[GREEN if ratio >= 1 else RUST for ratio in ratios],
+    )
     axis.bar_label(bars, [f"{ratio:.2g} x" for ratio in ratios], padding=4)
     axis.axvline(1, color=GREY, linewidth=1)
     axis.invert_yaxis()

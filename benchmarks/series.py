@@ -12,7 +12,7 @@ from collections import defaultdict
 
 import psutil
 
-from golf_nb_utils import environment
+from golf_nb_utils import host
 
 SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -46,7 +46,7 @@ def main() -> int:
             if done := re.match(r"=== (\S+) done in (\d+) s", line):
                 seconds[done[1]] = int(done[2])
         over.set()
-    print(f"\n{environment.detect_devices().names}, {environment.versions(('torch', 'tensorflow', 'numpy'))}\n")
+    print(f"\n{host.detect_devices().names}, {host.versions(('torch', 'tensorflow', 'numpy'))}\n")
     print("| notebook | s | GiB |\n| --- | ---: | ---: |")
     for name, duration in seconds.items():
         print(f"| {name} | {duration} | {peaks[name] / 2**30:.1f} |")

@@ -28,15 +28,16 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from golf_nb_utils import environment, examples
-from golf_nb_utils.config import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
-from golf_nb_utils.dataset import Batches, InstructionDataset
-from golf_nb_utils.history import History
-from golf_nb_utils.knowledge import load_knowledge
-from golf_nb_utils.model import GPTModel, init_weights
-from golf_nb_utils.prompts import format_example
-from golf_nb_utils.tokenizer import learn_bpe, load_tokenizer
-from golf_nb_utils.training import LossInReplica, evaluate_loss, train
+from golf_nb_utils import host
+from golf_nb_utils.golf import records as golf_records
+from golf_nb_utils.golf.knowledge import load_knowledge
+from golf_nb_utils.gpt2.model import GPTModel, init_weights
+from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
+from golf_nb_utils.prompt import format_example
+from golf_nb_utils.settings import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
+from golf_nb_utils.training.batches import Batches, InstructionDataset
+from golf_nb_utils.training.history import History
+from golf_nb_utils.training.loop import LossInReplica, evaluate_loss, train
 
 WARM_UP = 2
 RATE = 5e-5
@@ -76,13 +77,23 @@ def synchronize() -> None:
 
 
 def make_batches(config: GPTConfig, batch_size: int, steps: int) -> list[Batch]:
-    knowledge = load_knowledge(environment.knowledge_folder())
+    knowledge = load_knowledge(host.knowledge_folder())
     with TemporaryDirectory() as folder:
-        learn_bpe([format_example(record) for record in examples.vocabulary_records(knowledge)], GPT_CONFIGS["tiny"].n_vocab, folder)
+        learn_bpe(
+            [format_example(record) for record in golf_records.vocabulary_records(knowledge)],
+            GPT_CONFIGS["tiny"].n_vocab,
+            folder,
+        )
         tokenizer = load_tokenizer(folder)
     n_records = max(400, 2 * (steps + WARM_UP) * batch_size)
-    records = examples.generate_records(knowledge, DataConfig(n_examples=n_records))["train"]
-    loader = Batches(InstructionDataset(records, tokenizer, config.n_ctx), batch_size, tokenizer.eot_token, "all", seed=1)
+    records = golf_records.generate_records(knowledge, DataConfig(n_examples=n_records))["train"]
+    loader = Batches(
+        InstructionDataset(records, tokenizer, config.n_ctx),
+        batch_size,
+        tokenizer.eot_token,
+        "all",
+        seed=1,
+    )
     return list(islice(loader, steps + WARM_UP))
 
 
@@ -110,7 +121,14 @@ class Given:
 def ours(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
     """The loop of notebook 03 as it is, without its evaluation and its states."""
     n_rows, seconds = len(clock.batches[0][0]), []
-    config = TrainConfig(epochs=1, batch_size=n_rows, learning_rate=RATE, eval_freq=10**9, save_every_minutes=0, save_best=False)
+    config = TrainConfig(
+        epochs=1,
+        batch_size=n_rows,
+        learning_rate=RATE,
+        eval_freq=10**9,
+        save_every_minutes=0,
+        save_best=False,
+    )
 
     def stop_after_the_last(history: History, loss: float) -> None:
         if history.n_steps == history.n_planned:
@@ -118,8 +136,20 @@ def ours(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
             raise Done
 
     with TemporaryDirectory() as folder, suppress(Done):
-        batches, devices = dict.fromkeys(("train", "val"), Given(clock, n_rows)), environment.detect_devices()
-        train(model, batches, config, devices, Path(folder) / "states", Path(folder) / "log", {}, on_step=stop_after_the_last)
+        batches, devices = (
+            dict.fromkeys(("train", "val"), Given(clock, n_rows)),
+            host.detect_devices(),
+        )
+        train(
+            model,
+            batches,
+            config,
+            devices,
+            Path(folder) / "states",
+            Path(folder) / "log",
+            {},
+            on_step=stop_after_the_last,
+        )
     return seconds[0], model
 
 
@@ -127,7 +157,7 @@ def llms_from_scratch(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Mo
     from llms_from_scratch import ch05
     from llms_from_scratch.ch04 import GPTModel as Theirs
 
-    config, device = model.config, environment.detect_devices().device
+    config, device = model.config, host.detect_devices().device
     theirs = Theirs({
         "vocab_size": config.n_vocab, "context_length": config.n_ctx, "emb_dim": config.n_embd, "n_heads": config.n_head,
         "n_layers": config.n_layer, "drop_rate": 0.0, "qkv_bias": True,
@@ -139,10 +169,17 @@ def llms_from_scratch(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Mo
         theirs.out_head.weight.copy_(model.wte.weight)
         for a, b in zip(theirs.trf_blocks, model.h, strict=True):
             for name, part in zip(("W_query", "W_key", "W_value"), range(3), strict=True):
-                layer, rows = getattr(a.att, name), slice(part * config.n_embd, (part + 1) * config.n_embd)
+                layer, rows = (
+                    getattr(a.att, name),
+                    slice(part * config.n_embd, (part + 1) * config.n_embd),
+                )
                 layer.weight.copy_(b.attn.c_attn.weight[rows])
                 layer.bias.copy_(b.attn.c_attn.bias[rows])
-            pairs += [(a.att.out_proj, b.attn.c_proj), (a.ff.layers[0], b.mlp.c_fc), (a.ff.layers[2], b.mlp.c_proj)]
+            pairs += [
+                (a.att.out_proj, b.attn.c_proj),
+                (a.ff.layers[0], b.mlp.c_fc),
+                (a.ff.layers[2], b.mlp.c_proj),
+            ]
             pairs += [(a.norm1, b.ln_1), (a.norm2, b.ln_2)]
         pairs.append((theirs.final_norm, model.ln_f))
         for layer, source in pairs:
@@ -160,7 +197,7 @@ def llms_from_scratch(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Mo
 def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
 
-    config, devices = model.config, environment.detect_devices()
+    config, devices = model.config, host.detect_devices()
     twin = GPT2LMHeadModel(GPT2Config(
         vocab_size=config.n_vocab, n_positions=config.n_ctx, n_embd=config.n_embd, n_layer=config.n_layer, n_head=config.n_head,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
@@ -195,7 +232,11 @@ def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn
     return clock.stop(), twin
 
 
-WAYS = {"ours": ours, "llms-from-scratch": llms_from_scratch, "transformers' Trainer": transformers_trainer}
+WAYS = {
+    "ours": ours,
+    "llms-from-scratch": llms_from_scratch,
+    "transformers' Trainer": transformers_trainer,
+}
 
 
 @torch.no_grad()
@@ -209,7 +250,11 @@ def final_loss(model: torch.nn.Module, batches: list[Batch]) -> float:
     for input_ids, targets in batches:
         logits = model(input_ids.to(device))
         logits = logits if isinstance(logits, torch.Tensor) else logits.logits
-        total += float(torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum"))
+        total += float(
+            torch.nn.functional.cross_entropy(
+                logits.flatten(0, 1), targets.to(device).flatten(), reduction="sum"
+            )
+        )
         count += int((targets != -100).sum())
     return total / count
 
@@ -219,27 +264,38 @@ def measure(way: str, size: str, batches_path: str) -> dict:
     model = GPTModel(config)
     init_weights(model, seed=1)
     seconds, trained = WAYS[way](model.train(), Clock(batches))
-    peak = environment.memory_peak(environment.detect_devices().device_ids)
+    peak = host.memory_peak(host.detect_devices().device_ids)
     n_tokens = sum(int((targets != -100).sum()) for _, targets in batches[WARM_UP:])
     length = max(len(row) for row in batches[-1][0])
     rate = n_tokens / seconds
     utilisation = rate * flops_per_token(config, length) / matrix_product_rate()
-    return {"rate": rate, "peak": peak, "loss": final_loss(trained, batches[-2:]), "utilisation": utilisation}
+    return {
+        "rate": rate,
+        "peak": peak,
+        "loss": final_loss(trained, batches[-2:]),
+        "utilisation": utilisation,
+    }
 
 
 def flops_per_token(config: GPTConfig, length: int) -> float:
     """Forward and backward: 6 a parameter but the positions', and 12 n_layer n_embd length for attention (PaLM, appendix B)."""
-    return 6 * (config.n_parameters - config.n_ctx * config.n_embd) + 12 * config.n_layer * config.n_embd * length
+    return (
+        6 * (config.n_parameters - config.n_ctx * config.n_embd)
+        + 12 * config.n_layer * config.n_embd * length
+    )
 
 
 def matrix_product_rate() -> float:
     """FLOP a second of a product in the format that training takes: a GPU's by its data sheet, a CPU's as it does GPT-2's own."""
-    devices = environment.detect_devices()
+    devices = host.detect_devices()
     for name, rate in PEAKS.items():
         if name in devices.names[0]:
             return rate
     size = (8192, 8192, 8192) if devices.n_gpus else (2560, 768, 3072)
-    left, right = (torch.randn(rows, size[1], device=devices.device, dtype=devices.dtype) for rows in (size[0], size[2]))
+    left, right = (
+        torch.randn(rows, size[1], device=devices.device, dtype=devices.dtype)
+        for rows in (size[0], size[2])
+    )
     best = float("inf")
     for _ in range(6):
         synchronize()
@@ -258,14 +314,20 @@ def row_of(way: str, size: str, batches: list[Batch]) -> dict:
         command = [sys.executable, __file__, "--size", size, "--one", way, str(path)]
         return json.loads(
             subprocess.run(
-                command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "GOLF_HEADLESS": "1"}
+                command,
+                check=True,
+                stdout=subprocess.PIPE,
+                text=True,
+                env={**os.environ, "GOLF_HEADLESS": "1"},
             ).stdout.splitlines()[-1]
         )
 
 
 def scaling(steps: int) -> None:
     """Ours alone, over model size, batch and length, with rows of random tokens."""
-    print("| size | batch | length | tokens/s | of the product's rate | peak MiB |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "| size | batch | length | tokens/s | of the product's rate | peak MiB |\n| --- | ---: | ---: | ---: | ---: | ---: |"
+    )
     for size, batch_size, length in SCALING:
         ids = torch.randint(GPT_CONFIGS[size].n_vocab, (steps + WARM_UP, batch_size, length + 1))
         row = row_of("ours", size, [(rows[:, :-1].clone(), rows[:, 1:].clone()) for rows in ids])
@@ -274,20 +336,30 @@ def scaling(steps: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", default="tiny", choices=list(GPT_CONFIGS))
     parser.add_argument("--steps", type=int, default=30, help="steps that are timed")
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--ways", nargs="*", choices=list(WAYS), default=list(WAYS))
-    parser.add_argument("--scaling", action="store_true", help="ours alone over model size, batch and length")
+    parser.add_argument(
+        "--scaling", action="store_true", help="ours alone over model size, batch and length"
+    )
     parser.add_argument("--one", nargs=2, metavar=("WAY", "BATCHES"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.one[0], options.size, options.one[1])))
         return
-    devices = environment.detect_devices()
-    name = devices.names[0] if devices.n_gpus else f"{platform.machine()}, {torch.get_num_threads()} threads"
-    print(f"{name}, torch {torch.__version__}, {devices.dtype}, products at {matrix_product_rate() / 1e9:,.0f} GFLOP/s\n")
+    devices = host.detect_devices()
+    name = (
+        devices.names[0]
+        if devices.n_gpus
+        else f"{platform.machine()}, {torch.get_num_threads()} threads"
+    )
+    print(
+        f"{name}, torch {torch.__version__}, {devices.dtype}, products at {matrix_product_rate() / 1e9:,.0f} GFLOP/s\n"
+    )
     if options.scaling:
         scaling(options.steps)
         return
@@ -300,9 +372,7 @@ def main() -> None:
     for way in options.ways:
         row = row_of(way, options.size, batches)
         first = first or row["rate"]
-        cells = (
-            f"{row['rate']:,.0f} | {first / row['rate']:.2f} | {row['utilisation']:.0%} | {row['peak'] / 2**20:,.0f} | {row['loss']:.4f}"
-        )
+        cells = f"{row['rate']:,.0f} | {first / row['rate']:.2f} | {row['utilisation']:.0%} | {row['peak'] / 2**20:,.0f} | {row['loss']:.4f}"
         print(f"| {way} | {cells} |", flush=True)
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import torch
 
-from golf_nb_utils.artifacts import ArtifactMismatchError, Paths
-from golf_nb_utils.config import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES, ConfigError, nearest, resolve_model_size
-from golf_nb_utils.coverage import coverage, holes, reading_grade, thin_places
-from golf_nb_utils.environment import REPOSITORY_ROOT, detect_devices, knowledge_folder, output_root
-from golf_nb_utils.knowledge import KnowledgeError, load_knowledge
+from golf_nb_utils.files import ArtifactMismatchError, Paths
+from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
+from golf_nb_utils.golf.coverage import coverage, holes, reading_grade, thin_places
+from golf_nb_utils.golf.knowledge import KnowledgeError, load_knowledge
+from golf_nb_utils.golf.rules import RuleError
+from golf_nb_utils.host import REPOSITORY_ROOT, detect_devices, knowledge_folder, output_root
 from golf_nb_utils.parameters import check_parameters, read_parameters, read_value
-from golf_nb_utils.rules import RuleError
+from golf_nb_utils.settings import ConfigError, nearest, resolve_model_size
 
 NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
 FOLDERS = {"output_root", "extra_knowledge", "checkpoint_folder"}
@@ -29,7 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m golf_nb_utils", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="execute the notebooks in order, headless")
-    run.add_argument("numbers", nargs="*", type=int, metavar="N", help="notebook numbers to run (default: all)")
+    run.add_argument(
+        "numbers", nargs="*", type=int, metavar="N", help="notebook numbers to run (default: all)"
+    )
     run.add_argument("--model-size", help="auto, tiny, 124M, 355M, 774M, 1558M or own")
     run.add_argument("--epochs", type=int)
     run.add_argument("--batch-size", type=int, help="records per GPU and step")
@@ -37,23 +40,63 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--eval-freq", type=int, help="steps between two evaluations")
     run.add_argument("--no-mixed-precision", action="store_true", help="train in float32")
     run.add_argument("--output-root", default="", help="folder that holds experimental/")
-    run.add_argument("-f", dest="file", type=Path, metavar="FILE", help="YAML file of parameters; see notebooks/params/")
-    run.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="any other parameter")
-    check = commands.add_parser("check-knowledge", help="validate every topic file; print coverage, holes and reading level")
-    check.add_argument("folder", nargs="?", type=Path, help="default: the project's own knowledge/golf_instruction")
+    run.add_argument(
+        "-f",
+        dest="file",
+        type=Path,
+        metavar="FILE",
+        help="YAML file of parameters; see notebooks/params/",
+    )
+    run.add_argument(
+        "-p",
+        dest="parameters",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="any other parameter",
+    )
+    check = commands.add_parser(
+        "check-knowledge", help="validate every topic file; print coverage, holes and reading level"
+    )
+    check.add_argument(
+        "folder", nargs="?", type=Path, help="default: the project's own knowledge/golf_instruction"
+    )
     check.add_argument("--extra", type=Path, help="a folder of one's own topic files that joins it")
-    export = commands.add_parser("export", help="write the fine-tuned model as a folder that transformers loads")
-    export.add_argument("--model-size", default="auto", help="auto, tiny, 124M, 355M, 774M, 1558M or own")
+    export = commands.add_parser(
+        "export", help="write the fine-tuned model as a folder that transformers loads"
+    )
+    export.add_argument(
+        "--model-size", default="auto", help="auto, tiny, 124M, 355M, 774M, 1558M or own"
+    )
     export.add_argument("--out", type=Path, help="default: beside the model")
     export.add_argument("--output-root", default="", help="folder that holds experimental/")
-    compare = commands.add_parser("compare", help="say what differs between two evaluations, and whether it is more than noise")
-    compare.add_argument("first", type=Path, metavar="RUN_A", help="a folder with predictions.jsonl, or that file")
+    compare = commands.add_parser(
+        "compare",
+        help="say what differs between two evaluations, and whether it is more than noise",
+    )
+    compare.add_argument(
+        "first", type=Path, metavar="RUN_A", help="a folder with predictions.jsonl, or that file"
+    )
     compare.add_argument("second", type=Path, metavar="RUN_B")
-    kaggle = commands.add_parser("kaggle", help="write folders for Kaggle's command line: the four notebooks, and the package as a dataset")
+    kaggle = commands.add_parser(
+        "kaggle",
+        help="write folders for Kaggle's command line: the four notebooks, and the package as a dataset",
+    )
     kaggle.add_argument("--user", required=True, help="your Kaggle user name")
     kaggle.add_argument("--out", type=Path, help="default: kaggle in experimental/")
-    kaggle.add_argument("-f", dest="file", type=Path, metavar="FILE", help="YAML file of parameters, as in run; without one 124M")
-    kaggle.add_argument("--wheelhouse", action="store_true", help="download what Kaggle's image lacks into the dataset, too")
+    kaggle.add_argument(
+        "-f",
+        dest="file",
+        type=Path,
+        metavar="FILE",
+        help="YAML file of parameters, as in run; without one 124M",
+    )
+    kaggle.add_argument(
+        "--wheelhouse",
+        action="store_true",
+        help="download what Kaggle's image lacks into the dataset, too",
+    )
     options = parser.parse_args(arguments)
     if options.command == "check-knowledge":
         return check_knowledge(options.folder, options.extra)
@@ -61,7 +104,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "compare":
             return compare_runs(options.first, options.second)
         if options.command == "export":
-            return export_model(options.model_size, Paths(output_root(options.output_root)), options.out)
+            return export_model(
+                options.model_size, Paths(output_root(options.output_root)), options.out
+            )
         if options.command == "kaggle":
             return write_kaggle(options)
         from_file = read_parameters(options.file) if options.file else {}
@@ -78,10 +123,12 @@ def export_model(model_size: str, paths: Paths, out: Path | None) -> int:
         ConfigError: the size is unknown.
         MissingArtifactError, ArtifactMismatchError: the model is not there, or does not belong to its surroundings.
     """
-    from golf_nb_utils.huggingface import export_pretrained
+    from golf_nb_utils.gpt2.huggingface import export_pretrained
 
     size = resolve_model_size(model_size, has_gpu=detect_devices().n_gpus > 0)
-    for path in export_pretrained(paths.weights(size), paths.checkpoint(size), out or paths.exported(size)):
+    for path in export_pretrained(
+        paths.weights(size), paths.checkpoint(size), out or paths.exported(size)
+    ):
         print(f"{path.stat().st_size:>14,} bytes  {path}")
     return 0
 
@@ -98,7 +145,9 @@ def write_kaggle(options: argparse.Namespace) -> int:
     check_parameters(parameters, range(1, 5), has_gpu=True)
     out = options.out or Paths(output_root()).experimental / "kaggle"
     lines = write_folders(options.user, out, parameters, options.wheelhouse)
-    print(f"{out} holds a dataset and four notebooks. Next, with `pip install kaggle` and the API token of your Kaggle settings:\n")
+    print(
+        f"{out} holds a dataset and four notebooks. Next, with `pip install kaggle` and the API token of your Kaggle settings:\n"
+    )
     print("\n".join(lines))
     return 0
 
@@ -110,8 +159,8 @@ def compare_runs(first: Path, second: Path) -> int:
         FileNotFoundError: a folder holds no predictions.jsonl.
         ArtifactMismatchError: a line of it is none of an evaluation.
     """
-    from golf_nb_utils.evaluation import compare
-    from golf_nb_utils.report import comparison_table, read_predictions
+    from golf_nb_utils.evaluation.judging import compare
+    from golf_nb_utils.show.report import comparison_table, read_predictions
 
     print(comparison_table(compare(read_predictions(first), read_predictions(second), seed=123)))
     return 0
@@ -138,28 +187,45 @@ def check_knowledge(folder: Path | None, extra: Path | None) -> int:
     except (KnowledgeError, RuleError, FileNotFoundError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{'area':<18}{'topics':>7}{'faults':>7}{'drills':>7}{'sentences':>10}{'reading grade':>15}")
+    print(
+        f"{'area':<18}{'topics':>7}{'faults':>7}{'drills':>7}{'sentences':>10}{'reading grade':>15}"
+    )
     for area in AREAS.values():
         topics = [topic for topic in knowledge.topics if topic.area == area.key]
         grades = [reading_grade(topic) for topic in topics]
-        counts = [len(topics), *(sum(len(part(topic)) for topic in topics) for part in (lambda t: t.faults, lambda t: t.drills))]
+        counts = [
+            len(topics),
+            *(
+                sum(len(part(topic)) for topic in topics)
+                for part in (lambda t: t.faults, lambda t: t.drills)
+            ),
+        ]
         sentences = sum(len(topic.sentences()) for topic in topics)
-        print(f"{area.label:<18}{counts[0]:>7}{counts[1]:>7}{counts[2]:>7}{sentences:>10,}{min(grades):>9.1f} to {max(grades):.1f}")
+        print(
+            f"{area.label:<18}{counts[0]:>7}{counts[1]:>7}{counts[2]:>7}{sentences:>10,}{min(grades):>9.1f} to {max(grades):.1f}"
+        )
     print(
         f"\n{len(knowledge.topics)} topics, {len(knowledge.faults)} faults, {len(knowledge.drills)} drills, "
         f"{len(knowledge.rules)} rules kept, {len(knowledge.sources)} sources.\n"
         "Reading grade: Coleman-Liau index, the US school grade that reads a topic with ease.\n"
     )
-    print("Coverage: pairs of a fault and a drill for each club and level, at a slight / clear / large gap")
+    print(
+        "Coverage: pairs of a fault and a drill for each club and level, at a slight / clear / large gap"
+    )
     pairs = coverage(knowledge)
     print(f"{'area':<18}{'level':<14}" + "".join(f"{club:>15}" for club in CLUB_FAMILIES))
     for area, level in product(AREAS.values(), LEVELS):
-        cells = ("/".join(str(pairs[area.key, severity, level, club]) for severity in SEVERITIES) for club in CLUB_FAMILIES)
+        cells = (
+            "/".join(str(pairs[area.key, severity, level, club]) for severity in SEVERITIES)
+            for club in CLUB_FAMILIES
+        )
         print(f"{area.label:<18}{level:<14}" + "".join(f"{cell:>15}" for cell in cells))
     missing, thin = holes(knowledge), thin_places(knowledge)
     print(f"\nHoles (no pair): {len(missing) or 'none'}")
     print("".join(f"  {line}\n" for line in missing), end="")
-    print(f"Thin (a fault with one drill only, for these clubs; levels; golfers): {len(thin) or 'none'}")
+    print(
+        f"Thin (a fault with one drill only, for these clubs; levels; golfers): {len(thin) or 'none'}"
+    )
     print("".join(f"  {line}\n" for line in thin), end="")
     return 0
 
@@ -179,13 +245,17 @@ def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
     available = {int(path.name[:2]): path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
     for number in numbers:
         if number not in available:
-            raise ConfigError(f"there is no notebook {number}; expected one of {', '.join(map(str, available))}.")
+            raise ConfigError(
+                f"there is no notebook {number}; expected one of {', '.join(map(str, available))}."
+            )
     chosen = [available[number] for number in sorted(set(numbers))] or list(available.values())
     declared = {path: set(papermill.inspect_notebook(path)) for path in chosen}
     known = set().union(*declared.values())
     for name in parameters:
         if name not in known:
-            raise ConfigError(f"no notebook of this run declares the parameter {name!r}{nearest(name, known)}.")
+            raise ConfigError(
+                f"no notebook of this run declares the parameter {name!r}{nearest(name, known)}."
+            )
     parameters = from_file | parameters
     # Not detect_devices: the names of GPUs would keep memory of theirs as long as this process runs.
     check_parameters(parameters, [int(path.name[:2]) for path in chosen], torch.cuda.is_available())
@@ -206,7 +276,9 @@ def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
             papermill.execute_notebook(
                 path,
                 folder / path.name,
-                parameters={name: value for name, value in parameters.items() if name in declared[path]},
+                parameters={
+                    name: value for name, value in parameters.items() if name in declared[path]
+                },
                 kernel_name="python3",
                 cwd=str(NOTEBOOKS),
                 progress_bar=False,
@@ -214,7 +286,10 @@ def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
                 stderr_file=sys.stderr,
             )
         except papermill.PapermillExecutionError as error:
-            print(f"\nFAILED: {path.name}, cell {error.exec_count}: {error.ename}: {error.evalue}", file=sys.stderr)
+            print(
+                f"\nFAILED: {path.name}, cell {error.exec_count}: {error.ename}: {error.evalue}",
+                file=sys.stderr,
+            )
             print(f"The notebook as far as it came: {folder / path.name}", file=sys.stderr)
             return 1
         print(f"=== {path.name} done in {time.perf_counter() - started:.0f} s ===", flush=True)

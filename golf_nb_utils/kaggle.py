@@ -14,9 +14,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from golf_nb_utils.artifacts import MANIFEST, explained_if_read_only, sha256_file, write_json, write_manifest
-from golf_nb_utils.config import ConfigError, resolve_model_size
-from golf_nb_utils.environment import REPOSITORY_ROOT
+from golf_nb_utils.files import (
+    MANIFEST,
+    explained_if_read_only,
+    sha256_file,
+    write_json,
+    write_manifest,
+)
+from golf_nb_utils.host import REPOSITORY_ROOT
+from golf_nb_utils.settings import ConfigError, resolve_model_size
 
 MADE_BY = "python -m golf_nb_utils kaggle"
 DATASET = "golf-feedback-llm"
@@ -61,7 +67,9 @@ for wheel in sorted(Path("/kaggle/input").rglob("wheelhouse/textstat-*.whl"))[:1
 """.format(names=", ".join(f'"{name}"' for name in WHEELS))
 
 
-def write_folders(user: str, out: Path, parameters: dict | None = None, wheelhouse: bool = False) -> list[str]:
+def write_folders(
+    user: str, out: Path, parameters: dict | None = None, wheelhouse: bool = False
+) -> list[str]:
     """Write the dataset and the four notebooks into `out` and return the commands that push them.
 
     An `out` that this function wrote before, and nobody has changed since, is replaced. Each notebook's parameters cell gets those of
@@ -74,7 +82,9 @@ def write_folders(user: str, out: Path, parameters: dict | None = None, wheelhou
     """
     check_user(user)
     parameters = dict(parameters or {})
-    parameters["model_size"] = resolve_model_size(parameters.get("model_size", "auto"), has_gpu=True)
+    parameters["model_size"] = resolve_model_size(
+        parameters.get("model_size", "auto"), has_gpu=True
+    )
     out = out.expanduser().resolve()
     check_replaceable(out)
     with explained_if_read_only(out):
@@ -84,7 +94,13 @@ def write_folders(user: str, out: Path, parameters: dict | None = None, wheelhou
         _write_dataset(new / "dataset", user, wheelhouse)
         for name in KERNELS:
             _write_kernel(new / name, user, name, parameters, wheelhouse)
-        write_manifest(new, MADE_BY, [path for path in sorted(new.rglob("*")) if path.is_file()], user=user, parameters=parameters)
+        write_manifest(
+            new,
+            MADE_BY,
+            [path for path in sorted(new.rglob("*")) if path.is_file()],
+            user=user,
+            parameters=parameters,
+        )
         for path in [path for path in out.iterdir() if path != new]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         # The manifest last: its presence says that the rest is complete.
@@ -117,7 +133,9 @@ def check_replaceable(out: Path) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise ConfigError(f"{out} is a file; expected a folder to write, so name another with --out.")
+        raise ConfigError(
+            f"{out} is a file; expected a folder to write, so name another with --out."
+        )
     files = [path for path in sorted(out.rglob("*")) if path.is_symlink() or not path.is_dir()]
     if not files:
         return
@@ -126,13 +144,19 @@ def check_replaceable(out: Path) -> None:
     except (FileNotFoundError, IsADirectoryError, ValueError):
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("made_by") != MADE_BY:
-        raise ConfigError(f"{out} is not empty and was not written by this command; name another folder with --out.")
+        raise ConfigError(
+            f"{out} is not empty and was not written by this command; name another folder with --out."
+        )
     for path in files:
         name = path.relative_to(out).as_posix()
         written = manifest["files"].get(name)
-        if name != MANIFEST and (written is None or path.is_symlink() or sha256_file(path) != written["sha256"]):
+        if name != MANIFEST and (
+            written is None or path.is_symlink() or sha256_file(path) != written["sha256"]
+        ):
             what = "was changed since" if written else "does not come from"
-            raise ConfigError(f"{path} {what} the last run of this command and would be lost; move it, or name another folder with --out.")
+            raise ConfigError(
+                f"{path} {what} the last run of this command and would be lost; move it, or name another folder with --out."
+            )
 
 
 def slug(name: str) -> str:
@@ -172,7 +196,9 @@ def commands(user: str, out: Path) -> list[str]:
     ids = {name: f"{user}/{slug(name)}" for name in KERNELS}
 
     def at(path: Path) -> str:
-        return shlex.quote(str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path))
+        return shlex.quote(
+            str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+        )
 
     def push(name: str) -> str:
         return f"kaggle kernels push -p {at(out / name)}"
@@ -199,18 +225,34 @@ def set_parameters(source: str, parameters: dict) -> str:
         if node.targets[0].id in parameters:
             # ast counts the columns in bytes.
             line, value = lines[node.lineno - 1], repr(parameters[node.targets[0].id]).encode()
-            lines[node.lineno - 1] = line[: node.value.col_offset] + value + line[node.value.end_col_offset :]
+            lines[node.lineno - 1] = (
+                line[: node.value.col_offset] + value + line[node.value.end_col_offset :]
+            )
     return b"".join(lines).decode()
 
 
 def _write_kernel(folder: Path, user: str, name: str, parameters: dict, wheelhouse: bool) -> None:
-    notebook = json.loads((REPOSITORY_ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8"))
-    (cell,) = (cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ()))
+    notebook = json.loads(
+        (REPOSITORY_ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+    )
+    (cell,) = (
+        cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ())
+    )
     cell["source"] = set_parameters("".join(cell["source"]), parameters).splitlines(keepends=True)
     if wheelhouse and name == EVALUATE:
-        first = next(place for place, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code")
-        install = {"cell_type": "code", "id": "wheelhouse", "metadata": {}, "execution_count": None, "outputs": []}
-        notebook["cells"].insert(first, install | {"source": INSTALL_WHEELS.splitlines(keepends=True)})
+        first = next(
+            place for place, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"
+        )
+        install = {
+            "cell_type": "code",
+            "id": "wheelhouse",
+            "metadata": {},
+            "execution_count": None,
+            "outputs": [],
+        }
+        notebook["cells"].insert(
+            first, install | {"source": INSTALL_WHEELS.splitlines(keepends=True)}
+        )
     write_json(folder / f"{name}.ipynb", notebook)
     write_json(folder / "kernel-metadata.json", kernel_metadata(user, name))
 
@@ -225,20 +267,46 @@ def _write_dataset(folder: Path, user: str, wheelhouse: bool) -> None:
         _download_wheels(content / "wheelhouse")
     # Kaggle's list of licences has no MIT.
     licence = {"name": "other"}
-    description = f"The package golf_nb_utils and its knowledge base. MIT licence, see {CONTENT}/LICENSE."
-    metadata = {"title": "Golf feedback LLM", "id": f"{user}/{DATASET}", "licenses": [licence], "description": description}
+    description = (
+        f"The package golf_nb_utils and its knowledge base. MIT licence, see {CONTENT}/LICENSE."
+    )
+    metadata = {
+        "title": "Golf feedback LLM",
+        "id": f"{user}/{DATASET}",
+        "licenses": [licence],
+        "description": description,
+    }
     write_json(folder / "dataset-metadata.json", metadata)
 
 
 def _download_wheels(folder: Path) -> None:
     # Without --only-binary a source archive might come, which Kaggle would unpack and pip then not find.
-    options = ["--no-deps", "--only-binary", ":all:", "--constraint", str(REPOSITORY_ROOT / "constraints.txt"), "--dest", str(folder)]
+    options = [
+        "--no-deps",
+        "--only-binary",
+        ":all:",
+        "--constraint",
+        str(REPOSITORY_ROOT / "constraints.txt"),
+        "--dest",
+        str(folder),
+    ]
     run = subprocess.run(
-        [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet", *options, *WHEELS],
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "--disable-pip-version-check",
+            "download",
+            "--quiet",
+            *options,
+            *WHEELS,
+        ],
         capture_output=True,
         text=True,
     )
     if run.returncode:
         # The first line names the connection or the package, the last one pip's manual.
         reason = (run.stderr.strip() or "pip said nothing").splitlines()[0]
-        raise OSError(f"the wheels cannot be downloaded ({reason}); turn the network on, or leave --wheelhouse away.")
+        raise OSError(
+            f"the wheels cannot be downloaded ({reason}); turn the network on, or leave --wheelhouse away."
+        )

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import yaml
 
-from golf_nb_utils.config import CheckpointConfig, ConfigError, DataConfig, SampleConfig, TrainConfig, nearest, resolve_model_size
+from golf_nb_utils.settings import (
+    CheckpointConfig,
+    ConfigError,
+    DataConfig,
+    SampleConfig,
+    TrainConfig,
+    nearest,
+    resolve_model_size,
+)
 
 CONFIGS = {1: DataConfig, 2: CheckpointConfig, 3: TrainConfig, 4: SampleConfig}
 """The config that checks the parameters of each notebook; they are its fields, by the same names."""
@@ -27,21 +35,29 @@ def read_parameters(path: Path) -> dict:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not encoded as UTF-8 ({error.reason}); save it as UTF-8.") from error
+        raise ConfigError(
+            f"{path} is not encoded as UTF-8 ({error.reason}); save it as UTF-8."
+        ) from error
     parameters = read_value(text, str(path))
     if parameters is None:
         return {}
     if not isinstance(parameters, dict):
-        raise ConfigError(f"{path} must have a line 'name: value' for each parameter, found {parameters!r}.")
+        raise ConfigError(
+            f"{path} must have a line 'name: value' for each parameter, found {parameters!r}."
+        )
     known = {name for number in CONFIGS for name in declared(number)}
     seen = set()
     # The mapping has only the last of two values for a name, and no lines.
     for key, _ in yaml.compose(text, Loader=yaml.SafeLoader).value:
         place = f"{path}:{key.start_mark.line + 1}"
         if key.value not in known:
-            raise ConfigError(f"{place}: no notebook declares the parameter {key.value!r}{nearest(key.value, known)}.")
+            raise ConfigError(
+                f"{place}: no notebook declares the parameter {key.value!r}{nearest(key.value, known)}."
+            )
         if key.value in seen:
-            raise ConfigError(f"{place}: the parameter {key.value!r} is given twice; leave one of them.")
+            raise ConfigError(
+                f"{place}: the parameter {key.value!r} is given twice; leave one of them."
+            )
         seen.add(key.value)
     return parameters
 
@@ -69,4 +85,6 @@ def check_parameters(parameters: dict, numbers: Iterable[int], has_gpu: bool) ->
     size = resolve_model_size(parameters.get("model_size", "auto"), has_gpu)
     for number in numbers:
         names = set(declared(number)) - {"model_size"}
-        CONFIGS[number].for_size(size, **{name: value for name, value in parameters.items() if name in names})
+        CONFIGS[number].for_size(
+            size, **{name: value for name, value in parameters.items() if name in names}
+        )

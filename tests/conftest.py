@@ -7,11 +7,11 @@ import tiktoken
 import torch
 from hypothesis import settings
 
-from golf_nb_utils import transfer
-from golf_nb_utils.config import DataConfig
-from golf_nb_utils.examples import generate_records
-from golf_nb_utils.knowledge import KnowledgeBase, load_knowledge
-from golf_nb_utils.model import GPTModel
+from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
+from golf_nb_utils.golf.records import generate_records
+from golf_nb_utils.gpt2 import transfer
+from golf_nb_utils.gpt2.model import GPTModel
+from golf_nb_utils.settings import DataConfig
 
 # The same examples in every run: what fails in CI fails on the maintainer's machine too.
 settings.register_profile("golf", deadline=None, derandomize=True)
@@ -34,7 +34,10 @@ def tiny_records(knowledge) -> dict[str, list[dict]]:
 def byte_tokenizer():
     """One token a byte, and end-of-text as number 256: no file, and every length can be counted by hand."""
     return tiktoken.Encoding(
-        name="bytes", pat_str=r"[\s\S]", mergeable_ranks={bytes([byte]): byte for byte in range(256)}, special_tokens={"<|endoftext|>": 256}
+        name="bytes",
+        pat_str=r"[\s\S]",
+        mergeable_ranks={bytes([byte]): byte for byte in range(256)},
+        special_tokens={"<|endoftext|>": 256},
     )
 
 
@@ -48,7 +51,9 @@ def random_model():
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 scale_of_norm = "ln_" in name and name.endswith("weight")
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + scale_of_norm)
+                parameter.copy_(
+                    torch.randn(parameter.shape, generator=generator) * 0.2 + scale_of_norm
+                )
         return model
 
     return make

@@ -40,7 +40,12 @@ def main() -> int:
     for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
         print(f"=== {path.name}", flush=True)
         papermill.execute_notebook(
-            path, folder / path.name, kernel_name="python3", cwd=str(path.parent), progress_bar=False, stdout_file=sys.stdout
+            path,
+            folder / path.name,
+            kernel_name="python3",
+            cwd=str(path.parent),
+            progress_bar=False,
+            stdout_file=sys.stdout,
         )
         notebook = normalise(nbformat.read(folder / path.name, as_version=4))
         nbformat.validate(notebook)

@@ -53,14 +53,22 @@ class Host:
     """Serves `files` ({path: content}) until its `with` block ends; `fail` sets what goes wrong with a path."""
 
     def __init__(
-        self, files: dict[str, bytes] | None = None, kind: str = "azure", told: str = "nothing", tls: ssl.SSLContext | None = None
+        self,
+        files: dict[str, bytes] | None = None,
+        kind: str = "azure",
+        told: str = "nothing",
+        tls: ssl.SSLContext | None = None,
     ):
         assert told in TOLD[kind]
         self.files, self.kind, self.told = dict(files or {}), kind, told
         self.requests: list[Request] = []
         self.sent: list[tuple[str, int, int]] = []
         self._faults: dict[str, list] = {}
-        self._lock, self._closed, self._released = threading.Lock(), threading.Event(), threading.Event()
+        self._lock, self._closed, self._released = (
+            threading.Lock(),
+            threading.Event(),
+            threading.Event(),
+        )
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.host = self
         if tls:
@@ -68,7 +76,9 @@ class Host:
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "Host":
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *error) -> None:
@@ -109,19 +119,28 @@ class Host:
     def answer(self, request: Request, body: bytes | None) -> Answer:
         """What this kind of host says where nothing is wrong."""
         if body is None:
-            not_found = {"azure": ("application/xml", XML_PAGE), "backblaze": ("application/json", b'{"code": "not_found", "status": 404}')}
+            not_found = {
+                "azure": ("application/xml", XML_PAGE),
+                "backblaze": ("application/json", b'{"code": "not_found", "status": 404}'),
+            }
             kind, page = not_found[self.kind]
             return Answer(404, {"Content-Type": kind}, page)
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.range or "")
         # Azure reads an open range as no range unless the request names a version of its protocol.
         is_partial = bool(wanted and (wanted[2] or self.kind == "backblaze"))
-        first, end = (int(wanted[1]), int(wanted[2]) + 1 if wanted[2] else len(body)) if is_partial else (0, len(body))
+        first, end = (
+            (int(wanted[1]), int(wanted[2]) + 1 if wanted[2] else len(body))
+            if is_partial
+            else (0, len(body))
+        )
         if is_partial and (first >= len(body) or first >= end):
             return Answer(416, {"Content-Range": f"bytes */{len(body)}"}, b"")
         end = min(end, len(body))
         headers = {"Content-Type": "application/octet-stream"} | self._digests(body, is_partial)
         if self.kind == "azure":
-            headers["ETag"] = f"0x8D{hashlib.sha1(body, usedforsecurity=False).hexdigest()[:13].upper()}"
+            headers["ETag"] = (
+                f"0x8D{hashlib.sha1(body, usedforsecurity=False).hexdigest()[:13].upper()}"
+            )
         if is_partial:
             headers["Content-Range"] = f"bytes {first}-{end - 1}/{len(body)}"
         return Answer(206 if is_partial else 200, headers, body[first:end], first)
@@ -130,9 +149,17 @@ class Host:
         sha1 = hashlib.sha1(body, usedforsecurity=False).hexdigest()
         if self.kind == "azure":
             md5 = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-            return {"x-ms-blob-content-md5" if is_partial else "Content-MD5": md5} if self.told == "md5" else {}
+            return (
+                {"x-ms-blob-content-md5" if is_partial else "Content-MD5": md5}
+                if self.told == "md5"
+                else {}
+            )
         large = {"X-Bz-Info-large_file_sha1": sha1} if self.told == "large" else {}
-        return {"X-Bz-Content-Sha1": {"sha1": sha1, "unverified": f"unverified:{sha1}"}.get(self.told, "none")} | large
+        return {
+            "X-Bz-Content-Sha1": {"sha1": sha1, "unverified": f"unverified:{sha1}"}.get(
+                self.told, "none"
+            )
+        } | large
 
     def release(self) -> None:
         """Let the answers go that were held."""
@@ -161,7 +188,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         host = self.server.host
-        answer = host.respond(Request(self.command, self.path, self.headers.get("Range"), time.monotonic()))
+        answer = host.respond(
+            Request(self.command, self.path, self.headers.get("Range"), time.monotonic())
+        )
         if answer.is_held:
             host.hold()
         if answer.before_headers:
@@ -198,7 +227,11 @@ def cut(at: int) -> Fault:
 
     def fault(host: Host, request: Request, answer: Answer) -> Answer | None:
         is_there = answer.first <= at < answer.first + len(answer.body)
-        return replace(answer, sent=at - answer.first) if is_there and not _is_question(request) else None
+        return (
+            replace(answer, sent=at - answer.first)
+            if is_there and not _is_question(request)
+            else None
+        )
 
     return fault
 
@@ -241,7 +274,9 @@ def redirect(url: str) -> Fault:
 
 def of_segment(range_header: str, fault: Fault) -> Fault:
     """The fault concerns only the requests with this Range header."""
-    return lambda host, request, answer: fault(host, request, answer) if request.range == range_header else None
+    return lambda host, request, answer: (
+        fault(host, request, answer) if request.range == range_header else None
+    )
 
 
 def no_ranges(host: Host, request: Request, answer: Answer) -> Answer:
@@ -253,8 +288,15 @@ def content(body: bytes, whole: bool = False) -> Fault:
 
     def fault(host: Host, request: Request, answer: Answer) -> Answer:
         request = replace(request, range=None) if whole else request
-        right, changed = host.answer(request, host.files[urlsplit(request.path).path]), host.answer(request, body)
-        told = {name: value for name, value in right.headers.items() if "md5" in name.lower() or "sha1" in name.lower()}
+        right, changed = (
+            host.answer(request, host.files[urlsplit(request.path).path]),
+            host.answer(request, body),
+        )
+        told = {
+            name: value
+            for name, value in right.headers.items()
+            if "md5" in name.lower() or "sha1" in name.lower()
+        }
         return replace(changed, headers=changed.headers | told)
 
     return fault
@@ -267,7 +309,10 @@ def flipped(at: int) -> Fault:
         place = at - answer.first
         if not 0 <= place < len(answer.body):
             return None
-        return replace(answer, body=answer.body[:place] + bytes([answer.body[place] ^ 16]) + answer.body[place + 1 :])
+        return replace(
+            answer,
+            body=answer.body[:place] + bytes([answer.body[place] ^ 16]) + answer.body[place + 1 :],
+        )
 
     return fault
 
@@ -280,14 +325,20 @@ def announced(more: int, whole: bool = False) -> Fault:
             return None
         answer = no_ranges(host, request, answer) if whole else answer
         length = max(0, len(answer.body) + more)
-        return replace(answer, headers=answer.headers | {"Content-Length": str(length)}, sent=min(length, len(answer.body)))
+        return replace(
+            answer,
+            headers=answer.headers | {"Content-Length": str(length)},
+            sent=min(length, len(answer.body)),
+        )
 
     return fault
 
 
 def without(*names: str) -> Fault:
     """The answer lacks these headers."""
-    return lambda host, request, answer: replace(answer, headers=answer.headers | dict.fromkeys(names))
+    return lambda host, request, answer: replace(
+        answer, headers=answer.headers | dict.fromkeys(names)
+    )
 
 
 def both(first: Fault, second: Fault) -> Fault:

@@ -18,13 +18,23 @@ from pathlib import Path
 import torch
 from toy_runs import fresh_model, train
 
-from golf_nb_utils.artifacts import write_with
-from golf_nb_utils.config import TrainConfig
-from golf_nb_utils.training import make_optimizer
+from golf_nb_utils.files import write_with
+from golf_nb_utils.settings import TrainConfig
+from golf_nb_utils.training.loop import make_optimizer
 
 N_KILLS = 20
-SETTINGS = {"epochs": 8, "eval_freq": 3, "save_every": 2, "learning_rate": 1e-2, "warmup_steps": 3, "schedule": "cosine"}
-FILES = tuple(f"golf_nb_utils/{name}.py" for name in ("training", "history", "run_state", "artifacts"))
+SETTINGS = {
+    "epochs": 8,
+    "eval_freq": 3,
+    "save_every": 2,
+    "learning_rate": 1e-2,
+    "warmup_steps": 3,
+    "schedule": "cosine",
+}
+FILES = tuple(
+    f"golf_nb_utils/{name}.py"
+    for name in ("training/loop", "training/history", "training/state", "files")
+)
 
 
 class Moments:
@@ -45,7 +55,11 @@ class Moments:
         self.counts[here] += 1
         ends = frame is self.saving and event == "return"
         # A save that writes no best weights has fewer events: it is killed at its end.
-        if self.fatal and here == self.place and (self.counts[here] == self.fatal or (here and ends)):
+        if (
+            self.fatal
+            and here == self.place
+            and (self.counts[here] == self.fatal or (here and ends))
+        ):
             os.kill(os.getpid(), signal.SIGKILL)
         if ends:
             self.saving = None
@@ -95,7 +109,9 @@ def main(folder):
     for number in range(N_KILLS):
         if number % 2:
             # One in each tenth of a save, from its beginning to its end; not always in the first of an attempt, so that the run gets on.
-            moments = Moments(draw.choice((1, 2, 3)), int(n_in_save * (number // 2 + draw.random()) / 10) + 1)
+            moments = Moments(
+                draw.choice((1, 2, 3)), int(n_in_save * (number // 2 + draw.random()) / 10) + 1
+            )
         else:
             moments = Moments(0, draw.randint(1, 5 * n_outside // n_steps))
         ended, _ = attempt(folder / "cut", moments)

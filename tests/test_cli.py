@@ -9,26 +9,40 @@ import papermill
 import pytest
 import torch
 
-from golf_nb_utils import config
+from golf_nb_utils import settings
 from golf_nb_utils.__main__ import main
-from golf_nb_utils.artifacts import Paths
-from golf_nb_utils.checkpoints import save_model
-from golf_nb_utils.tokenizer import learn_bpe
+from golf_nb_utils.files import Paths
+from golf_nb_utils.gpt2.checkpoints import save_model
+from golf_nb_utils.gpt2.tokenizer import learn_bpe
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 KNOWLEDGE = REPOSITORY / "knowledge" / "golf_instruction"
-CONFIGS = (config.DataConfig, config.CheckpointConfig, config.TrainConfig, config.SampleConfig)
+CONFIGS = (
+    settings.DataConfig,
+    settings.CheckpointConfig,
+    settings.TrainConfig,
+    settings.SampleConfig,
+)
 
 
-@pytest.mark.parametrize(("path", "settings"), zip(NOTEBOOKS, CONFIGS, strict=True), ids=lambda value: getattr(value, "stem", ""))
+@pytest.mark.parametrize(
+    ("path", "settings"),
+    zip(NOTEBOOKS, CONFIGS, strict=True),
+    ids=lambda value: getattr(value, "stem", ""),
+)
 def test_a_notebooks_parameters_and_its_configs_fields_are_the_same_names(path, settings):
-    assert list(papermill.inspect_notebook(path)) == [field.name for field in dataclasses.fields(settings)]
+    assert list(papermill.inspect_notebook(path)) == [
+        field.name for field in dataclasses.fields(settings)
+    ]
 
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_right_one(tmp_path, capsys):
     assert main(["run", "--output-root", str(tmp_path), "-p", "epoch", "3"]) == 2
-    assert "no notebook of this run declares the parameter 'epoch'; did you mean 'epochs'?" in capsys.readouterr().err
+    assert (
+        "no notebook of this run declares the parameter 'epoch'; did you mean 'epochs'?"
+        in capsys.readouterr().err
+    )
     assert not list(tmp_path.iterdir())
 
 
@@ -51,7 +65,11 @@ def copy(tmp_path) -> Path:
 @pytest.fixture
 def extra(tmp_path) -> Path:
     """A folder of one's own with the example of knowledge/README.md, under ids and names that the repository does not have."""
-    example = re.search(r"```markdown\n(.*?)```", (KNOWLEDGE.parent / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    example = re.search(
+        r"```markdown\n(.*?)```",
+        (KNOWLEDGE.parent / "README.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )[1]
     # The comments belong to the page; and as this file's only drill, its drill has to be for everybody.
     example = re.sub(r"\n- Not for: [^\n]+", "", re.sub(r" +# [^\n]+", "", example))
     for old, new in {
@@ -79,7 +97,11 @@ def change(path: Path, old: str, new: str) -> int:
 
 
 def table_row(text: str, label: str) -> list[str]:
-    return next(line for line in text.splitlines() if line.startswith(label)).removeprefix(label).split()
+    return (
+        next(line for line in text.splitlines() if line.startswith(label))
+        .removeprefix(label)
+        .split()
+    )
 
 
 @pytest.mark.parametrize("arguments", [[], [str(KNOWLEDGE)]], ids=["default", "named"])
@@ -88,14 +110,23 @@ def test_valid_knowledge_is_reported_with_its_numbers_and_no_hole(knowledge, cap
     captured = capsys.readouterr()
     assert captured.err == ""
     counts = f"{len(knowledge.topics)} topics, {len(knowledge.faults)} faults, {len(knowledge.drills)} drills"
-    assert f"{counts}, {len(knowledge.rules)} rules kept, {len(knowledge.sources)} sources." in captured.out
+    assert (
+        f"{counts}, {len(knowledge.rules)} rules kept, {len(knowledge.sources)} sources."
+        in captured.out
+    )
     assert "Holes (no pair): none" in captured.out
     topics = [topic for topic in knowledge.topics if topic.area == "balance"]
     drills = sum(len(topic.drills) for topic in topics)
-    assert table_row(captured.out, "balance ")[:3] == [str(len(topics)), str(sum(len(topic.faults) for topic in topics)), str(drills)]
+    assert table_row(captured.out, "balance ")[:3] == [
+        str(len(topics)),
+        str(sum(len(topic.faults) for topic in topics)),
+        str(drills),
+    ]
 
 
-def test_a_folder_of_ones_own_joins_the_count_and_its_thin_places_are_named(knowledge, extra, capsys):
+def test_a_folder_of_ones_own_joins_the_count_and_its_thin_places_are_named(
+    knowledge, extra, capsys
+):
     assert main(["check-knowledge", "--extra", str(extra)]) == 0
     out = capsys.readouterr().out
     assert f"{len(knowledge.topics) + 1} topics, {len(knowledge.faults) + 1} faults" in out
@@ -103,8 +134,14 @@ def test_a_folder_of_ones_own_joins_the_count_and_its_thin_places_are_named(know
 
 
 @pytest.mark.parametrize("in_extra", [False, True])
-def test_broken_knowledge_ends_with_exit_code_1_and_the_file_and_line(copy, extra, capsys, in_extra):
-    path = extra / "weight_shift" / "my_topic.md" if in_extra else copy / "tempo_rhythm" / "even_rhythm.md"
+def test_broken_knowledge_ends_with_exit_code_1_and_the_file_and_line(
+    copy, extra, capsys, in_extra
+):
+    path = (
+        extra / "weight_shift" / "my_topic.md"
+        if in_extra
+        else copy / "tempo_rhythm" / "even_rhythm.md"
+    )
     old = "- Step, then swing." if in_extra else "- Quiet top, loud ball."
     line = change(path, old, "- Swing to the right")
     assert main(["check-knowledge", str(copy), "--extra", str(extra)]) == 1
@@ -114,7 +151,9 @@ def test_broken_knowledge_ends_with_exit_code_1_and_the_file_and_line(copy, extr
 
 
 @pytest.mark.parametrize("problem", ["folder", "rules.yaml", "extra"])
-def test_a_missing_folder_or_a_broken_rule_ends_with_exit_code_1_and_its_path(copy, tmp_path, capsys, problem):
+def test_a_missing_folder_or_a_broken_rule_ends_with_exit_code_1_and_its_path(
+    copy, tmp_path, capsys, problem
+):
     arguments = {
         "folder": [str(tmp_path / "missing")],
         "rules.yaml": [str(copy)],
@@ -122,13 +161,17 @@ def test_a_missing_folder_or_a_broken_rule_ends_with_exit_code_1_and_its_path(co
     }[problem]
     (copy / "rules.yaml").write_text("- id: one" if problem == "rules.yaml" else "[]")
     assert main(["check-knowledge", *arguments]) == 1
-    assert (str(copy / "rules.yaml") if problem == "rules.yaml" else str(tmp_path / "missing")) in capsys.readouterr().err
+    assert (
+        str(copy / "rules.yaml") if problem == "rules.yaml" else str(tmp_path / "missing")
+    ) in capsys.readouterr().err
 
 
 def test_holes_are_named_and_leave_the_knowledge_valid(copy, capsys):
     for path in (copy / "followthrough").glob("*.md"):
         text = path.read_text(encoding="utf-8")
-        path.write_text(re.sub("(?m)^severity: .*", "severity: [slight, large]", text), encoding="utf-8")
+        path.write_text(
+            re.sub("(?m)^severity: .*", "severity: [slight, large]", text), encoding="utf-8"
+        )
     assert main(["check-knowledge", str(copy)]) == 0
     out = capsys.readouterr().out
     holes = out.split("Holes (no pair): ")[1].split("Thin (")[0].splitlines()
@@ -162,17 +205,32 @@ def trained(tmp_path, random_model, monkeypatch):
     def make(size):
         paths = Paths(tmp_path / "output root")
         learn_bpe(["swing easy and turn, swing easy and turn"], 262, paths.checkpoint(size))
-        facts = {"seed": 1, "metrics": {"val_loss": 0.5}, "data": {"golf_feedback_train.json": {"sha256": "a" * 64}}}
+        facts = {
+            "seed": 1,
+            "metrics": {"val_loss": 0.5},
+            "data": {"golf_feedback_train.json": {"sha256": "a" * 64}},
+        }
         training = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "loss_on": "all"}
-        model = random_model(config.GPTConfig(n_vocab=262, n_ctx=8, n_embd=8, n_head=2, n_layer=1))
-        save_model(paths.weights(size), model, paths.checkpoint(size), model_size=size, training=training, **facts)
+        model = random_model(
+            settings.GPTConfig(n_vocab=262, n_ctx=8, n_embd=8, n_head=2, n_layer=1)
+        )
+        save_model(
+            paths.weights(size),
+            model,
+            paths.checkpoint(size),
+            model_size=size,
+            training=training,
+            **facts,
+        )
         return paths
 
     return make
 
 
 @pytest.mark.parametrize("size", ["tiny", "own", "auto"])
-def test_an_export_prints_the_files_that_it_writes_beside_the_model(trained, capsys, monkeypatch, size):
+def test_an_export_prints_the_files_that_it_writes_beside_the_model(
+    trained, capsys, monkeypatch, size
+):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     paths = trained("tiny" if size == "auto" else size)
     assert main(["export", "--model-size", size, "--output-root", str(paths.root)]) == 0
@@ -186,7 +244,12 @@ def test_an_export_prints_the_files_that_it_writes_beside_the_model(trained, cap
 
 def test_an_export_goes_where_it_is_told_to(trained, tmp_path, capsys):
     paths, out = trained("tiny"), tmp_path / "für Golf" / "out"
-    assert main(["export", "--model-size", "tiny", "--output-root", str(paths.root), "--out", str(out)]) == 0
+    assert (
+        main(
+            ["export", "--model-size", "tiny", "--output-root", str(paths.root), "--out", str(out)]
+        )
+        == 0
+    )
     assert {path.name for path in out.iterdir()} == EXPORTED
     assert str(out / "model.safetensors") in capsys.readouterr().out
     assert not any(path.is_dir() for path in paths.models.iterdir())
@@ -196,7 +259,10 @@ def test_an_export_goes_where_it_is_told_to(trained, tmp_path, capsys):
     ("arguments", "said"),
     [
         (["--model-size", "7B"], "unknown model_size '7B'"),
-        (["--model-size", "own"], "gpt2-own-golf-feedback.pth does not exist: run notebook 03 first"),
+        (
+            ["--model-size", "own"],
+            "gpt2-own-golf-feedback.pth does not exist: run notebook 03 first",
+        ),
         (["--model-size", "tiny"], "weights_sha256"),
     ],
 )
@@ -206,7 +272,12 @@ def test_an_export_of_an_unknown_missing_or_changed_model_ends_with_exit_code_2_
     paths = trained("tiny")
     with open(paths.weights("tiny"), "ab") as file:
         file.write(b"more")
-    assert main(["export", *arguments, "--output-root", str(paths.root), "--out", str(tmp_path / "out")]) == 2
+    assert (
+        main(
+            ["export", *arguments, "--output-root", str(paths.root), "--out", str(tmp_path / "out")]
+        )
+        == 2
+    )
     captured = capsys.readouterr()
     assert said in captured.err
     assert re.fullmatch(r"error: [^\n]+\.\n", captured.err)

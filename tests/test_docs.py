@@ -6,7 +6,6 @@ import runpy
 import shlex
 import subprocess
 import sys
-import tomllib
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
@@ -17,24 +16,53 @@ import torch
 import write_parameters
 import yaml
 
-from golf_nb_utils import config
 from golf_nb_utils.__main__ import main
-from golf_nb_utils.app_request import ARGUMENTS
-from golf_nb_utils.artifacts import Paths, write_manifest
-from golf_nb_utils.checkpoints import save_model
-from golf_nb_utils.coach import FineTunedGolfFeedbackGenerator, OllamaFeedbackGenerator, TemplateFeedbackGenerator
-from golf_nb_utils.config import GPTConfig
+from golf_nb_utils.coach.generators import (
+    FineTunedGolfFeedbackGenerator,
+    OllamaFeedbackGenerator,
+    TemplateFeedbackGenerator,
+)
+from golf_nb_utils.files import Paths, write_manifest
+from golf_nb_utils.golf.app_request import ARGUMENTS
+from golf_nb_utils.gpt2.checkpoints import save_model
+from golf_nb_utils.gpt2.tokenizer import learn_bpe
 from golf_nb_utils.parameters import CONFIGS
-from golf_nb_utils.tokenizer import learn_bpe
+from golf_nb_utils.settings import GPTConfig, resolve_model_size
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 OURS = [
     *(REPOSITORY / "docs").glob("*.md"),
-    *(REPOSITORY / name for name in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE-DATA.md", "LICENSE-MODEL.md", "THIRD_PARTY_NOTICES.md")),
+    *(
+        REPOSITORY / name
+        for name in (
+            "CONTRIBUTING.md",
+            "CHANGELOG.md",
+            "LICENSE-DATA.md",
+            "LICENSE-MODEL.md",
+            "THIRD_PARTY_NOTICES.md",
+        )
+    ),
 ]
-LINKED = [*OURS, *(REPOSITORY / name for name in ("README.md", "knowledge/README.md", "benchmarks/README.md"))]
-SUFFIXES = (".cff", ".html", ".ipynb", ".json", ".jsonl", ".md", ".pdf", ".pth", ".py", ".safetensors", ".toml", ".txt", ".yaml")
+LINKED = [
+    *OURS,
+    *(REPOSITORY / name for name in ("README.md", "knowledge/README.md", "benchmarks/README.md")),
+]
+SUFFIXES = (
+    ".cff",
+    ".html",
+    ".ipynb",
+    ".json",
+    ".jsonl",
+    ".md",
+    ".pdf",
+    ".pth",
+    ".py",
+    ".safetensors",
+    ".toml",
+    ".txt",
+    ".yaml",
+)
 
 
 def name_of(path: Path) -> str:
@@ -42,11 +70,15 @@ def name_of(path: Path) -> str:
 
 
 def fences(path: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 def prose(path: Path) -> str:
-    return re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return re.sub(
+        r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
 
 
 def spans(path: Path) -> list[str]:
@@ -76,14 +108,26 @@ PARAMETERS = parameters_by_cell()
 @pytest.fixture(scope="module")
 def messages() -> list[str]:
     """Every text of the package and of the notebooks' cells, `...` for what is filled in."""
-    sources = [path.read_text(encoding="utf-8") for path in sorted((REPOSITORY / "golf_nb_utils").glob("*.py"))]
+    sources = [
+        path.read_text(encoding="utf-8")
+        for path in sorted((REPOSITORY / "golf_nb_utils").rglob("*.py"))
+    ]
     for path in NOTEBOOKS:
-        sources += [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        sources += [
+            cell.source
+            for cell in nbformat.read(path, as_version=4).cells
+            if cell.cell_type == "code"
+        ]
     found = []
     for source in sources:
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.JoinedStr):
-                found.append("".join(part.value if isinstance(part, ast.Constant) else "..." for part in node.values))
+                found.append(
+                    "".join(
+                        part.value if isinstance(part, ast.Constant) else "..."
+                        for part in node.values
+                    )
+                )
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return [dotted(text) for text in found]
@@ -95,7 +139,11 @@ def dotted(text: str) -> str:
 
 @pytest.mark.parametrize("path", LINKED, ids=name_of)
 def test_every_relative_link_leads_to_a_file_and_a_heading_of_it(path):
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", prose(path)) if not re.match(r"https?://", link)]
+    links = [
+        link
+        for link in re.findall(r"\]\(([^)\s]+)\)", prose(path))
+        if not re.match(r"https?://", link)
+    ]
     for link in links:
         target, _, anchor = link.partition("#")
         file = (path.parent / target).resolve() if target else path
@@ -108,11 +156,16 @@ def test_every_relative_link_leads_to_a_file_and_a_heading_of_it(path):
 @pytest.mark.parametrize("path", OURS, ids=name_of)
 def test_every_file_named_is_in_the_repository_or_is_one_that_the_code_names(path, messages):
     for span in spans(path):
-        is_path = re.fullmatch(r"/?[\w.{}-]+(/[\w.{}-]+)*/?", span) and ("/" in span or Path(span).suffix in SUFFIXES)
+        is_path = re.fullmatch(r"/?[\w.{}-]+(/[\w.{}-]+)*/?", span) and (
+            "/" in span or Path(span).suffix in SUFFIXES
+        )
         if (
             not is_path
             or Path(span).name.startswith("{")
-            or any((folder / span).exists() for folder in (REPOSITORY, path.parent, REPOSITORY / "golf_nb_utils"))
+            or any(
+                (folder / span).exists()
+                for folder in (REPOSITORY, path.parent, REPOSITORY / "golf_nb_utils")
+            )
         ):
             continue
         name = dotted(re.sub(r"\{\w+\}", "...", Path(span).name))
@@ -121,13 +174,17 @@ def test_every_file_named_is_in_the_repository_or_is_one_that_the_code_names(pat
 
 @pytest.mark.parametrize("path", OURS, ids=name_of)
 def test_every_module_class_and_function_named_is_in_the_package(path):
-    modules = {file.stem for file in (REPOSITORY / "golf_nb_utils").glob("[a-z]*.py")}
+    package = REPOSITORY / "golf_nb_utils"
+    modules = {
+        file.stem: ".".join(file.relative_to(package.parent).with_suffix("").parts)
+        for file in package.rglob("[a-z]*.py")
+    }
     for span in spans(path):
         module, _, name = span.removeprefix("golf_nb_utils.").partition(".")
         if module in modules and re.fullmatch(r"\w+", name) and f".{name}" not in SUFFIXES:
-            assert hasattr(import_module(f"golf_nb_utils.{module}"), name), span
+            assert hasattr(import_module(modules[module]), name), span
     for name in re.findall(r"\b\w+FeedbackGenerator\b", path.read_text(encoding="utf-8")):
-        assert hasattr(import_module("golf_nb_utils.coach"), name), name
+        assert hasattr(import_module("golf_nb_utils.coach.generators"), name), name
 
 
 @pytest.mark.parametrize("path", OURS, ids=name_of)
@@ -137,18 +194,24 @@ def test_every_setting_named_with_a_value_is_a_parameter_that_takes_it(path):
         if not assignment:
             continue
         name, value = assignment[1], ast.literal_eval(assignment[2])
-        takers = [settings for settings in CONFIGS.values() if name in settings.__dataclass_fields__]
+        takers = [taker for taker in CONFIGS.values() if name in taker.__dataclass_fields__]
         assert takers, span
-        for settings in takers:
+        for taker in takers:
             if name == "model_size":
-                config.resolve_model_size(value, has_gpu=True)
+                resolve_model_size(value, has_gpu=True)
             else:
-                settings.for_size("124M", **{name: value})
+                taker.for_size("124M", **{name: value})
 
 
-@pytest.mark.parametrize("path", [REPOSITORY / "docs" / name for name in ("troubleshooting.md", "workflow.md", "app.md")], ids=name_of)
+@pytest.mark.parametrize(
+    "path",
+    [REPOSITORY / "docs" / name for name in ("troubleshooting.md", "workflow.md", "app.md")],
+    ids=name_of,
+)
 def test_every_name_with_an_underscore_stands_in_the_code(path):
-    code = "".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "golf_nb_utils").glob("*.py"))
+    code = "".join(
+        file.read_text(encoding="utf-8") for file in (REPOSITORY / "golf_nb_utils").rglob("*.py")
+    )
     for span in spans(path):
         if re.fullmatch(r"[a-z]+(_[a-z]+)+", span):
             assert re.search(rf"\b{span}\b", code), span
@@ -156,15 +219,25 @@ def test_every_name_with_an_underscore_stands_in_the_code(path):
 
 @pytest.mark.parametrize("path", [*OURS, REPOSITORY / "README.md"], ids=name_of)
 def test_every_environment_variable_of_ours_is_read_by_the_code(path):
-    code = "".join(file.read_text(encoding="utf-8") for file in (REPOSITORY / "golf_nb_utils").glob("*.py"))
+    code = "".join(
+        file.read_text(encoding="utf-8") for file in (REPOSITORY / "golf_nb_utils").rglob("*.py")
+    )
     for variable in re.findall(r"\b(?:GOLF|OLLAMA)_[A-Z_]+\b", path.read_text(encoding="utf-8")):
         assert f'"{variable}"' in code, variable
 
 
 def commands(path: Path) -> list[list[str]]:
-    lines = [line for fence in fences(path, "bash") for line in fence.replace("\\\n", " ").splitlines()]
-    lines += [span for span in spans(path) if re.match(r"(python|papermill|make|\.venv/bin/python) ", span)]
-    return [shlex.split(line, comments=True) for line in lines if line.strip() and line[0] not in "#%"]
+    lines = [
+        line for fence in fences(path, "bash") for line in fence.replace("\\\n", " ").splitlines()
+    ]
+    lines += [
+        span
+        for span in spans(path)
+        if re.match(r"(python|papermill|make|\.venv/bin/python) ", span)
+    ]
+    return [
+        shlex.split(line, comments=True) for line in lines if line.strip() and line[0] not in "#%"
+    ]
 
 
 @pytest.mark.parametrize("path", [*OURS, REPOSITORY / "README.md"], ids=name_of)
@@ -181,14 +254,20 @@ def test_every_command_has_options_files_targets_and_parameters_that_exist(path,
             for place in (place for place, word in enumerate(words) if word == "-f"):
                 assert (REPOSITORY / words[place + 1]).is_file(), words
             if words[3] == "run":
-                numbers = [f"0{word}" for word in takewhile(str.isdigit, words[4:])] or list(PARAMETERS)
+                numbers = [f"0{word}" for word in takewhile(str.isdigit, words[4:])] or list(
+                    PARAMETERS
+                )
                 check_parameters(words, {name for number in numbers for name in PARAMETERS[number]})
         elif words[0] == "papermill":
             assert (REPOSITORY / words[1]).is_file(), words
             check_parameters(words, set(PARAMETERS[Path(words[1]).name[:2]]))
         elif words[0] == "make":
-            targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-            variables = re.findall(r"\$\((\w+)\)", (REPOSITORY / "Makefile").read_text(encoding="utf-8"))
+            targets = re.findall(
+                r"^(\w+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+            )
+            variables = re.findall(
+                r"\$\((\w+)\)", (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+            )
             assert words[1] in targets, words
             assert {word.partition("=")[0] for word in words[2:]} <= set(variables), words
         elif words[0] in ("python", "jupyter", "kaggle", "cp", "source", "git", "cd"):
@@ -205,7 +284,11 @@ def check_parameters(words: list[str], known: set[str]) -> None:
 
 
 def test_every_message_quoted_in_troubleshooting_is_one_that_the_project_says(messages):
-    quoted = [line for fence in fences(REPOSITORY / "docs" / "troubleshooting.md", "text") for line in fence.splitlines()]
+    quoted = [
+        line
+        for fence in fences(REPOSITORY / "docs" / "troubleshooting.md", "text")
+        for line in fence.splitlines()
+    ]
     assert len(quoted) > 15
     for line in quoted:
         assert len(line.replace("...", "").strip()) >= 9, line
@@ -215,7 +298,12 @@ def test_every_message_quoted_in_troubleshooting_is_one_that_the_project_says(me
 
 def test_the_phrases_quoted_beside_a_remedy_are_said_by_the_project(messages):
     page = REPOSITORY / "docs" / "troubleshooting.md"
-    for phrase in ("a CPU without bfloat16 instructions: about three times slower", "steps left out", "Not kept:", "headless: "):
+    for phrase in (
+        "a CPU without bfloat16 instructions: about three times slower",
+        "steps left out",
+        "Not kept:",
+        "headless: ",
+    ):
         assert phrase.strip() in prose(page), phrase
         assert any(phrase in text for text in messages), phrase
 
@@ -226,7 +314,11 @@ def test_the_phrases_quoted_beside_a_remedy_are_said_by_the_project(messages):
 @pytest.fixture
 def my_topics(tmp_path, monkeypatch):
     """A function that writes the example of knowledge/README.md, with one line changed, as a folder of one's own."""
-    example = re.search(r"```markdown\n(.*?)```", (REPOSITORY / "knowledge" / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    example = re.search(
+        r"```markdown\n(.*?)```",
+        (REPOSITORY / "knowledge" / "README.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )[1]
     example = re.sub(r" +# [^\n]+", "", example)
     changes = {
         "hanging_back": "my_topic", "WF3": "ZF1", "WD5": "ZD1", ": Hanging back": ": Mine", ": Step drill": ": Own drill", "[WF4]": "[]",
@@ -248,14 +340,19 @@ def my_topics(tmp_path, monkeypatch):
 BREAKS = {
     "source": ("target. [CONVENTION]", "target."),
     "rule": ("- Step, then swing.", "- Keep your head down."),
-    "half": ("- A common cause is the wish to help the ball up into the air.", "- The wish to help the ball up"),
+    "half": (
+        "- A common cause is the wish to help the ball up into the air.",
+        "- The wish to help the ball up",
+    ),
     "taken": ("## Fault ZF1: Mine", "## Fault ZF1: Hanging back"),
     "nobody": ("- Levels: beginner, intermediate, advanced\n", "- Not for: junior\n"),
 }
 
 
 def test_each_error_shown_for_own_knowledge_is_what_a_broken_file_gives(my_topics, capsys):
-    shown = [fence.rstrip("\n") for fence in fences(REPOSITORY / "docs" / "own_knowledge.md", "text")]
+    shown = [
+        fence.rstrip("\n") for fence in fences(REPOSITORY / "docs" / "own_knowledge.md", "text")
+    ]
     assert len(shown) == len(BREAKS)
     for expected, (old, new) in zip(shown, BREAKS.values(), strict=True):
         my_topics(old, new)
@@ -284,29 +381,42 @@ def test_the_readme_stays_short():
 
 def test_the_table_of_versions_has_the_lower_bounds_and_the_pins():
     def found(pattern, name):
-        return dict(re.findall(pattern, (REPOSITORY / name).read_text(encoding="utf-8"), re.MULTILINE))
+        return dict(
+            re.findall(pattern, (REPOSITORY / name).read_text(encoding="utf-8"), re.MULTILINE)
+        )
 
-    pins = {name.lower(): pin for name, pin in found(r"^([\w-]+)==([\d.]+)$", "constraints.txt").items()}
+    pins = {
+        name.lower(): pin for name, pin in found(r"^([\w-]+)==([\d.]+)$", "constraints.txt").items()
+    }
     if "torch" not in pins:
-        pytest.skip("constraints.txt pins no torch, as where the lower bounds or the newest releases are tested")
-    rows = re.findall(r"^\| ([\w-]+) \| (\d\S*) \| (\S+) \| (\S+) \|$", (REPOSITORY / "docs" / "versions.md").read_text(), re.MULTILINE)
+        pytest.skip(
+            "constraints.txt pins no torch, as where the lower bounds or the newest releases are tested"
+        )
+    rows = re.findall(
+        r"^\| ([\w-]+) \| (\d\S*) \| (\S+) \| (\S+) \|$",
+        (REPOSITORY / "docs" / "versions.md").read_text(),
+        re.MULTILINE,
+    )
     bounds = found(r"^([\w-]+)>=([\d.]+)", "requirements.txt")
     assert [row[0] for row in rows] == list(bounds)
     for name, oldest, pinned, newest in rows:
         assert f"{oldest}.".startswith(f"{bounds[name]}.")
         assert pinned == pins[name]
-        assert [int(part) for part in oldest.split(".")] <= [int(part) for part in newest.split(".")]
+        assert [int(part) for part in oldest.split(".")] <= [
+            int(part) for part in newest.split(".")
+        ]
 
 
-def test_the_floors_of_the_package_are_those_that_lint_holds():
-    (listed,) = (fence for fence in fences(REPOSITORY / "docs" / "parts.md", "") if "config.py" in fence)
-    floors: list[set[str]] = []
-    for number, module in re.findall(r"(?m)^ +(\d*) +(\w+)\.py ", listed):
-        if number:
-            floors.append(set())
-        floors[-1].add(module)
-    contract = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"][0]
-    assert floors == [set(layer.split(" | ")) for layer in contract["layers"]]
+def test_the_page_about_the_parts_lists_every_module_once():
+    page = (REPOSITORY / "docs" / "parts.md").read_text(encoding="utf-8")
+    listed = re.findall(r"(?m)^\| `([\w.]+)` \| ", page)
+    package = REPOSITORY / "golf_nb_utils"
+    modules = [
+        ".".join(path.relative_to(package).with_suffix("").parts)
+        for path in package.rglob("*.py")
+        if path.name != "__init__.py"
+    ]
+    assert sorted(listed) == sorted(modules)
 
 
 # The app: every snippet runs, in the order of the page.
@@ -337,7 +447,11 @@ def trained(tmp_path, monkeypatch, random_model, tiny_records):
     }
     save_model(paths.weights("tiny"), model, paths.checkpoint("tiny"), **facts)
     write_manifest(paths.models, "notebook 03", [])
-    assert {path.name for path in paths.checkpoint("tiny").iterdir()} == {"manifest.json", "encoder.json", "vocab.bpe"}
+    assert {path.name for path in paths.checkpoint("tiny").iterdir()} == {
+        "manifest.json",
+        "encoder.json",
+        "vocab.bpe",
+    }
     return paths
 
 
@@ -350,7 +464,11 @@ def test_the_snippets_of_the_page_for_apps_run_one_after_the_other(trained, caps
             assert main(["export", "--model-size", "tiny"]) == 0
         exec(compile(snippet, f"docs/app.md: {snippet.splitlines()[0]}", "exec"), names)
         generators.add(type(names["coach"]))
-    assert generators == {TemplateFeedbackGenerator, FineTunedGolfFeedbackGenerator, OllamaFeedbackGenerator}
+    assert generators == {
+        TemplateFeedbackGenerator,
+        FineTunedGolfFeedbackGenerator,
+        OllamaFeedbackGenerator,
+    }
     assert "current_score is 45, outside 0 to 1" in capsys.readouterr().out
     assert len(trained.user_feedback().read_text(encoding="utf-8").splitlines()) == 1
 
@@ -359,7 +477,9 @@ def test_the_tables_of_the_page_for_apps_name_every_argument_and_every_key(knowl
     page = (REPOSITORY / "docs" / "app.md").read_text(encoding="utf-8")
     tables = {heading: set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\| (`.*?) \|", part, re.MULTILINE)))) for heading, part in
               ((part.split("\n")[0], part) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])}  # fmt: skip
-    feedback = TemplateFeedbackGenerator(knowledge).generate_feedback("balance", None, 0.5, 0.8, 0.3, None)
+    feedback = TemplateFeedbackGenerator(knowledge).generate_feedback(
+        "balance", None, 0.5, 0.8, 0.3, None
+    )
     assert tables["What goes in"] == set(ARGUMENTS)
     assert tables["What comes out"] == set(feedback) | set(feedback["verification"])
 
@@ -377,13 +497,23 @@ def test_every_python_snippet_compiles_and_imports_what_exists(path):
 
 
 def test_the_page_of_all_parameters_is_what_would_be_written_now():
-    assert write_parameters.PAGE.read_text(encoding="utf-8") == write_parameters.page(), "run `python tests/write_parameters.py`"
+    assert write_parameters.PAGE.read_text(encoding="utf-8") == write_parameters.page(), (
+        "run `python tests/write_parameters.py`"
+    )
 
 
 def test_every_parameter_of_every_notebook_stands_once_in_the_table_with_its_comment():
-    rows = [line.strip("| ").split(" | ") for line in write_parameters.page().splitlines() if line.startswith("| `")]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in write_parameters.page().splitlines()
+        if line.startswith("| `")
+    ]
     found = {(number, row[0].strip("`")): row for row in rows for number in row[1].split(", ")}
-    expected = {(number, name): comment for number, cell in PARAMETERS.items() for name, (_, comment) in cell.items()}
+    expected = {
+        (number, name): comment
+        for number, cell in PARAMETERS.items()
+        for name, (_, comment) in cell.items()
+    }
     assert {key: row[5] for key, row in found.items()} == expected
     assert len(found) == sum(len(row[1].split(", ")) for row in rows)
 
@@ -403,16 +533,23 @@ def test_every_parameter_of_every_notebook_stands_once_in_the_table_with_its_com
     ],
 )
 def test_the_table_has_the_defaults_of_both_columns(number, name, expected):
-    rows = [line.strip("| ").split(" | ") for line in write_parameters.page().splitlines() if line.startswith(f"| `{name}` ")]
+    rows = [
+        line.strip("| ").split(" | ")
+        for line in write_parameters.page().splitlines()
+        if line.startswith(f"| `{name}` ")
+    ]
     (row,) = (row for row in rows if number in row[1].split(", "))
     assert row[2:5] == expected
 
 
 def test_writing_the_page_loads_neither_torch_nor_tensorflow():
-    code = (
-        "import sys; sys.path.insert(0, 'tests'); import write_parameters as w; w.page(); print({'torch', 'tensorflow'} & set(sys.modules))"
+    code = "import sys; sys.path.insert(0, 'tests'); import write_parameters as w; w.page(); print({'torch', 'tensorflow'} & set(sys.modules))"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ).stdout
+        == "set()\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout == "set()\n"
 
 
 # Citation, changelog, notices.
@@ -442,6 +579,10 @@ def test_every_package_that_is_installed_has_its_notice():
     notices = (REPOSITORY / "THIRD_PARTY_NOTICES.md").read_text(encoding="utf-8")
     for name in ("requirements.txt", "requirements-dev.txt"):
         lines = (REPOSITORY / name).read_text(encoding="utf-8").splitlines()
-        for package in (re.match(r"[\w-]+", line)[0] for line in lines if line and not line.startswith("#")):
-            found = rf"^\| {package} \| [^|]+ \|" if name == "requirements.txt" else rf"\b{package}\b"
+        for package in (
+            re.match(r"[\w-]+", line)[0] for line in lines if line and not line.startswith("#")
+        ):
+            found = (
+                rf"^\| {package} \| [^|]+ \|" if name == "requirements.txt" else rf"\b{package}\b"
+            )
             assert re.search(found, notices, re.MULTILINE), package

@@ -20,20 +20,38 @@ import nbformat
 import pytest
 import torch
 
-from golf_nb_utils import checkpoints, config, data_files, environment
-from golf_nb_utils.artifacts import ArtifactMismatchError, MissingArtifactError, Paths, read_manifest, write_json, write_manifest
-from golf_nb_utils.checkpoints import save_model, state_dict_to_tf
-from golf_nb_utils.prompts import format_example
-from golf_nb_utils.tokenizer import learn_bpe
+from golf_nb_utils import host, settings
+from golf_nb_utils.files import (
+    ArtifactMismatchError,
+    MissingArtifactError,
+    Paths,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
+from golf_nb_utils.golf import dataset
+from golf_nb_utils.gpt2 import checkpoints
+from golf_nb_utils.gpt2.checkpoints import save_model, state_dict_to_tf
+from golf_nb_utils.gpt2.tokenizer import learn_bpe
+from golf_nb_utils.prompt import format_example
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 URL = "https://github.com/golf-feedback-llm/golf-feedback-llm"
-KAGGLE, KAGGLE_BATCH = {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, {"KAGGLE_KERNEL_RUN_TYPE": "Batch"}
+KAGGLE, KAGGLE_BATCH = (
+    {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
+    {"KAGGLE_KERNEL_RUN_TYPE": "Batch"},
+)
 # Kaggle's image is made of Colab's, and may keep its variables.
 KAGGLE_OF_COLAB = {"KAGGLE_KERNEL_RUN_TYPE": "Batch", "COLAB_RELEASE_TAG": "release-colab_20260801"}
 COLAB, LOCAL = {"COLAB_RELEASE_TAG": "release-colab_20260801"}, {}
-HOSTS = {"kaggle": KAGGLE, "kaggle-batch": KAGGLE_BATCH, "kaggle-of-colab": KAGGLE_OF_COLAB, "colab": COLAB, "local": LOCAL}
+HOSTS = {
+    "kaggle": KAGGLE,
+    "kaggle-batch": KAGGLE_BATCH,
+    "kaggle-of-colab": KAGGLE_OF_COLAB,
+    "colab": COLAB,
+    "local": LOCAL,
+}
 LAYOUTS = {
     "flat": "golf-feedback-llm",
     "by owner": "datasets/somebody/golf-feedback-llm",
@@ -41,14 +59,18 @@ LAYOUTS = {
 }
 OFFLINE = "echo \"fatal: unable to access '$5/': Could not resolve host: github.com\" >&2; exit 128"
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the machines are made of POSIX permissions and a shell")
+pytestmark = pytest.mark.skipif(
+    os.name != "posix", reason="the machines are made of POSIX permissions and a shell"
+)
 on_each_host = pytest.mark.parametrize("variables", HOSTS.values(), ids=HOSTS)
 in_each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 in_each_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
 def code_cells(path: Path) -> list[str]:
-    return [cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [
+        cell.source for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"
+    ]
 
 
 def package_in(folder: Path) -> Path:
@@ -61,7 +83,10 @@ def package_in(folder: Path) -> Path:
 def contents(folder: Path) -> dict[str, tuple]:
     """What a folder holds, so that whatever is written below it shows."""
     return {
-        path.relative_to(folder).as_posix(): (path.stat().st_mtime_ns, path.stat().st_size if path.is_file() else 0)
+        path.relative_to(folder).as_posix(): (
+            path.stat().st_mtime_ns,
+            path.stat().st_size if path.is_file() else 0,
+        )
         for path in folder.rglob("*")
     }
 
@@ -87,7 +112,9 @@ class Machine:
 
     def __init__(self, root: Path):
         self.root = root
-        self.input, self.working, self.dev, self.tmp, self.bin = (root / name for name in ("input", "working", "dev", "tmp", "bin"))
+        self.input, self.working, self.dev, self.tmp, self.bin = (
+            root / name for name in ("input", "working", "dev", "tmp", "bin")
+        )
         for folder in (self.input, self.working, self.dev, self.tmp, self.bin):
             folder.mkdir(parents=True)
         self.clone = self.tmp / "golf-feedback-llm"
@@ -104,7 +131,9 @@ class Machine:
         log = self.root / "git.log"
         return log.read_text().splitlines() if log.exists() else []
 
-    def run(self, notebook: Path, variables: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess:
+    def run(
+        self, notebook: Path, variables: dict[str, str], cwd: Path | None = None
+    ) -> subprocess.CompletedProcess:
         cell = code_cells(notebook)[0]
         for literal, folder in (('"/kaggle/input"', self.input), ('"/dev"', self.dev)):
             assert cell.count(literal) == 1
@@ -156,7 +185,9 @@ def test_a_clone_around_the_notebook_is_found_and_not_cloned_again(machine, vari
 
 
 @on_each_host
-def test_with_internet_the_repository_is_cloned_once_and_then_there_for_the_next_notebook(machine, variables):
+def test_with_internet_the_repository_is_cloned_once_and_then_there_for_the_next_notebook(
+    machine, variables
+):
     source = package_in(machine.root / "github")
     machine.git(f'cp -R {shlex.quote(str(source))} "$6"')
     assert found(machine.run(NOTEBOOKS[0], variables)) == machine.clone
@@ -175,7 +206,9 @@ MENU = {
 
 @in_each_notebook
 @on_each_host
-def test_without_package_and_network_one_sentence_says_what_to_click_on_this_host(machine, path, variables):
+def test_without_package_and_network_one_sentence_says_what_to_click_on_this_host(
+    machine, path, variables
+):
     said = refusal(machine.run(path, variables))
     assert "Could not resolve host: github.com" in said
     host = "kaggle" if "KAGGLE_KERNEL_RUN_TYPE" in variables else "colab" if variables else "local"
@@ -187,7 +220,10 @@ def test_without_package_and_network_one_sentence_says_what_to_click_on_this_hos
     ("script", "reason"),
     [
         ("", r"git: .*not found"),
-        ("printf 'remote: Not found.\\nfatal: repository not found\\n' >&2; exit 128", "remote: Not found. fatal: repository not found"),
+        (
+            "printf 'remote: Not found.\\nfatal: repository not found\\n' >&2; exit 128",
+            "remote: Not found. fatal: repository not found",
+        ),
     ],
     ids=["no git", "no repository"],
 )
@@ -202,7 +238,9 @@ def test_whatever_keeps_git_from_cloning_is_said_in_the_same_sentence(machine, s
 
 def test_half_a_clone_is_not_taken_for_the_package(machine):
     (machine.clone / ".git").mkdir(parents=True)
-    machine.git("echo \"fatal: destination path '$6' already exists and is not an empty directory.\" >&2; exit 128")
+    machine.git(
+        "echo \"fatal: destination path '$6' already exists and is not an empty directory.\" >&2; exit 128"
+    )
     assert "already exists" in refusal(machine.run(NOTEBOOKS[0], COLAB))
 
 
@@ -213,7 +251,9 @@ def test_a_folder_of_the_packages_name_without_its_code_is_passed_over(machine):
     assert found(machine.run(NOTEBOOKS[0], KAGGLE)) == home
 
 
-def test_the_clone_around_the_notebook_goes_before_a_dataset_and_that_before_the_output_of_a_notebook_and_a_clone_in_tmp(machine):
+def test_the_clone_around_the_notebook_goes_before_a_dataset_and_that_before_the_output_of_a_notebook_and_a_clone_in_tmp(
+    machine,
+):
     homes = [
         package_in(machine.root),
         package_in(machine.input / "datasets" / "somebody" / "golf"),
@@ -242,8 +282,12 @@ def test_a_package_that_python_finds_by_itself_stays_where_it_is(machine):
     ],
     ids=["kaggle", "kaggle-batch", "colab"],
 )
-@pytest.mark.parametrize("devices", [[], ["nvidiactl", "nvidia-uvm", "null"]], ids=["none", "driver alone"])
-def test_a_session_without_a_gpu_says_what_that_means_and_what_to_click(machine, variables, words, devices):
+@pytest.mark.parametrize(
+    "devices", [[], ["nvidiactl", "nvidia-uvm", "null"]], ids=["none", "driver alone"]
+)
+def test_a_session_without_a_gpu_says_what_that_means_and_what_to_click(
+    machine, variables, words, devices
+):
     package_in(machine.root)
     for name in devices:
         (machine.dev / name).touch()
@@ -255,7 +299,11 @@ def test_a_session_without_a_gpu_says_what_that_means_and_what_to_click(machine,
 
 
 @pytest.mark.parametrize("variables", [KAGGLE, COLAB], ids=["kaggle", "colab"])
-@pytest.mark.parametrize("devices", [["nvidia0", "nvidia1"], ["nvidia0"], ["nvidia3"]], ids=["two", "one", "one of a host's many"])
+@pytest.mark.parametrize(
+    "devices",
+    [["nvidia0", "nvidia1"], ["nvidia0"], ["nvidia3"]],
+    ids=["two", "one", "one of a host's many"],
+)
 def test_a_session_with_a_gpu_is_told_nothing(machine, variables, devices):
     package_in(machine.root)
     for name in devices:
@@ -287,20 +335,35 @@ def outputs(tmp_path_factory, knowledge, tiny_records, random_model):
     """
     folders = {}
     for size in ("tiny", "124M"):
-        roots = {number: tmp_path_factory.mktemp(f"{size}-{number}") for number in ("01", "02", "03")}
-        data, checkpoint, models = Paths(roots["01"]).data, Paths(roots["02"]).checkpoint(size), Paths(roots["03"]).models
-        settings = config.DataConfig(model_size=size, n_examples=60)
-        manifest = read_manifest(data_files.finish(data, data_files.write_dataset(data, knowledge, settings), settings).parent)
+        roots = {
+            number: tmp_path_factory.mktemp(f"{size}-{number}") for number in ("01", "02", "03")
+        }
+        data, checkpoint, models = (
+            Paths(roots["01"]).data,
+            Paths(roots["02"]).checkpoint(size),
+            Paths(roots["03"]).models,
+        )
+        config = settings.DataConfig(model_size=size, n_examples=60)
+        manifest = read_manifest(
+            dataset.finish(data, dataset.write_dataset(data, knowledge, config), config).parent
+        )
 
         learn_bpe([format_example(record) for record in tiny_records["train"]], 1000, checkpoint)
-        shape = config.GPTConfig(n_vocab=1000, **SHAPE)
+        shape = settings.GPTConfig(n_vocab=1000, **SHAPE)
         tensors = state_dict_to_tf(random_model(shape).state_dict(), shape)
         write_json(checkpoint / "hparams.json", dataclasses.asdict(shape))
-        checkpoints.write_converted(checkpoint, tensors.__getitem__, checkpoints.conversion_table(shape), {})
+        checkpoints.write_converted(
+            checkpoint, tensors.__getitem__, checkpoints.conversion_table(shape), {}
+        )
         write_manifest(checkpoint, "notebook 02", sorted(checkpoint.iterdir()), model_size=size)
 
         weights = save_model(
-            Paths(roots["03"]).weights(size), random_model(shape, seed=1), checkpoint, seed=7, data=manifest["files"], metrics={}
+            Paths(roots["03"]).weights(size),
+            random_model(shape, seed=1),
+            checkpoint,
+            seed=7,
+            data=manifest["files"],
+            metrics={},
         )
         write_manifest(models, "notebook 03", [weights, weights.with_suffix(".json")])
         folders |= {(size, number): root for number, root in roots.items()}
@@ -315,7 +378,7 @@ def attach(tmp_path, monkeypatch, outputs):
     """
     attached, working = tmp_path / "input", tmp_path / "working"
     attached.mkdir()
-    monkeypatch.setattr(environment, "KAGGLE_INPUT", attached)
+    monkeypatch.setattr(host, "KAGGLE_INPUT", attached)
     for name in ("COLAB_RELEASE_TAG", "GOLF_HEADLESS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOLF_OUTPUT_ROOT", str(working))
@@ -354,14 +417,22 @@ def run_cells(notebook: Path, last: str, **parameters) -> tuple[dict, str]:
 
 
 @pytest.mark.parametrize("layout", ATTACHED.values(), ids=ATTACHED)
-@pytest.mark.parametrize(("n_gpus", "size", "n_records"), [(2, "124M", 16), (1, "124M", 8), (0, "tiny", 4)], ids=["T4 x2", "T4", "none"])
-def test_notebook_03_takes_the_attached_outputs_of_01_and_02_and_plans_for_the_gpus_there_are(attach, layout, n_gpus, size, n_records):
+@pytest.mark.parametrize(
+    ("n_gpus", "size", "n_records"),
+    [(2, "124M", 16), (1, "124M", 8), (0, "tiny", 4)],
+    ids=["T4 x2", "T4", "none"],
+)
+def test_notebook_03_takes_the_attached_outputs_of_01_and_02_and_plans_for_the_gpus_there_are(
+    attach, layout, n_gpus, size, n_records
+):
     attached = attach(size, ("01", "02"), layout, n_gpus, "Batch")
     with read_only(attached):
         names, printed = run_cells(NOTEBOOKS[2], last="memory.describe(")
     assert names["size"] == size
     assert names["data_folder"] == Paths(attached / layout.format(number="01")).data
-    assert names["checkpoint_folder"] == Paths(attached / layout.format(number="02")).checkpoint(size)
+    assert names["checkpoint_folder"] == Paths(attached / layout.format(number="02")).checkpoint(
+        size
+    )
     # 8 records per GPU for the GPT-2 sizes, 4 for tiny.
     assert f"steps of {n_records} records an epoch" in printed
     assert names["n_devices"] == max(n_gpus, 1)
@@ -383,14 +454,17 @@ def test_notebook_04_takes_the_attached_outputs_of_all_three(attach, layout):
 @pytest.mark.parametrize(("missing", "others"), [("01", ("02",)), ("02", ("01",))])
 def test_notebook_03_names_the_notebook_whose_output_is_not_attached(attach, missing, others):
     attach("tiny", others, ATTACHED["by owner"], 0, "Interactive")
-    with pytest.raises(MissingArtifactError, match=f"run notebook {missing} first, or attach its output"):
+    with pytest.raises(
+        MissingArtifactError, match=f"run notebook {missing} first, or attach its output"
+    ):
         run_cells(NOTEBOOKS[2], last="find_folder(")
 
 
 def test_tiny_made_without_a_gpu_is_not_taken_for_the_size_that_a_gpu_asks_for(attach):
     attach("tiny", ("01", "02"), ATTACHED["flat"], 2, "Batch")
     with pytest.raises(
-        MissingArtifactError, match=r"gpt2_models/124M holds no manifest\.json: run notebook 02 first, or attach its output"
+        MissingArtifactError,
+        match=r"gpt2_models/124M holds no manifest\.json: run notebook 02 first, or attach its output",
     ):
         run_cells(NOTEBOOKS[2], last="find_folder(")
 
@@ -399,17 +473,23 @@ def test_records_made_for_tiny_are_not_taken_for_a_gpt_2(attach, tmp_path, outpu
     attached = attach("124M", ("02",), ATTACHED["flat"], 2, "Batch")
     shutil.copytree(outputs["tiny", "01"], attached / "golf-01")
     with pytest.raises(
-        ArtifactMismatchError, match=r"holds 60 records that were made for model_size 'tiny', expected those for '124M'; run"
+        ArtifactMismatchError,
+        match=r"holds 60 records that were made for model_size 'tiny', expected those for '124M'; run",
     ):
         run_cells(NOTEBOOKS[2], last="require_made_for(")
 
 
-def test_a_model_is_not_tested_on_other_records_than_those_of_its_fine_tuning(attach, outputs, knowledge):
+def test_a_model_is_not_tested_on_other_records_than_those_of_its_fine_tuning(
+    attach, outputs, knowledge
+):
     attached = attach("tiny", ("02", "03"), ATTACHED["flat"], 0, "Batch")
-    settings = config.DataConfig(model_size="tiny", n_examples=60, seed=124)
+    config = settings.DataConfig(model_size="tiny", n_examples=60, seed=124)
     data = Paths(attached / "golf-01").data
-    data_files.finish(data, data_files.write_dataset(data, knowledge, settings), settings)
-    with pytest.raises(ArtifactMismatchError, match=r"golf_feedback_train\.json is not the file that belonged to the data when"):
+    dataset.finish(data, dataset.write_dataset(data, knowledge, config), config)
+    with pytest.raises(
+        ArtifactMismatchError,
+        match=r"golf_feedback_train\.json is not the file that belonged to the data when",
+    ):
         run_cells(NOTEBOOKS[3], last="strata =")
 
 

@@ -22,11 +22,11 @@ NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 SNIPPET = """
 import json
 import torch
-from golf_nb_utils.config import GPT_CONFIGS
-from golf_nb_utils.model import GPTModel
-from golf_nb_utils.prompts import format_input
-from golf_nb_utils.sampling import generate
-from golf_nb_utils.tokenizer import load_tokenizer, text_to_token_ids, token_ids_to_text
+from golf_nb_utils.settings import GPT_CONFIGS
+from golf_nb_utils.gpt2.model import GPTModel
+from golf_nb_utils.prompt import format_input
+from golf_nb_utils.gpt2.sampling import generate
+from golf_nb_utils.gpt2.tokenizer import load_tokenizer, text_to_token_ids, token_ids_to_text
 BASE_CONFIG = GPT_CONFIGS["tiny"]
 tokenizer = load_tokenizer("experimental/gpt2_models/tiny")
 entry = json.load(open("experimental/golf_feedback_finetuning/golf_feedback_test.json", encoding="utf-8"))[0]
@@ -42,11 +42,24 @@ print(response)
 """
 
 
-def run(*command: str, root: Path, check: bool = True, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+def run(
+    *command: str, root: Path, check: bool = True, cwd: Path = REPOSITORY
+) -> subprocess.CompletedProcess:
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"
+    }
     environment |= {"GOLF_OUTPUT_ROOT": str(root), "GOLF_HEADLESS": "1"}
-    result = subprocess.run([sys.executable, *command], cwd=cwd, env=environment, capture_output=True, text=True, check=False)
-    assert not (check and result.returncode), f"{command} failed:\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+    result = subprocess.run(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not (check and result.returncode), (
+        f"{command} failed:\n{result.stdout[-4000:]}\n{result.stderr[-4000:]}"
+    )
     return result
 
 
@@ -54,7 +67,18 @@ def run(*command: str, root: Path, check: bool = True, cwd: Path = REPOSITORY) -
 def small_run(tmp_path_factory):
     """The series on few records and steps, by the command line."""
     root = tmp_path_factory.mktemp("small")
-    options = ["--model-size", "tiny", "--epochs", "1", "--batch-size", "16", "--eval-freq", "5", "--output-root", str(root)]
+    options = [
+        "--model-size",
+        "tiny",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "16",
+        "--eval-freq",
+        "5",
+        "--output-root",
+        str(root),
+    ]
     extra = ["-p", "n_examples", "120", "-p", "max_new_tokens", "40", "-p", "learning_rate", "1e-3"]
     return root, run("-m", "golf_nb_utils", "run", *options, *extra, root=root)
 
@@ -85,18 +109,45 @@ def test_the_command_line_runs_the_series_and_writes_every_promised_file(small_r
 
 def test_the_command_lines_parameters_reach_the_notebooks(small_run):
     root, _ = small_run
-    sidecar = json.loads((root / "experimental/golf_feedback_models/gpt2-tiny-golf-feedback.json").read_text(encoding="utf-8"))
-    assert (sidecar["training"]["epochs"], sidecar["training"]["batch_size"], sidecar["training"]["learning_rate"]) == (1, 16, 1e-3)
-    records = json.loads((root / "experimental/golf_feedback_finetuning/golf_feedback_train.json").read_text(encoding="utf-8"))
+    sidecar = json.loads(
+        (root / "experimental/golf_feedback_models/gpt2-tiny-golf-feedback.json").read_text(
+            encoding="utf-8"
+        )
+    )
+    assert (
+        sidecar["training"]["epochs"],
+        sidecar["training"]["batch_size"],
+        sidecar["training"]["learning_rate"],
+    ) == (1, 16, 1e-3)
+    records = json.loads(
+        (root / "experimental/golf_feedback_finetuning/golf_feedback_train.json").read_text(
+            encoding="utf-8"
+        )
+    )
     assert len(records) == 114  # 120 less 3 % and 2 %
 
 
 @pytest.mark.parametrize("n_examples", [1, 2])
 def test_notebook_01_makes_a_set_too_small_to_hold_anything_out(n_examples, tmp_path):
-    command = ["-m", "papermill", str(NOTEBOOKS[0]), str(tmp_path / "executed.ipynb"), "-k", "python3", "--no-progress-bar"]
+    command = [
+        "-m",
+        "papermill",
+        str(NOTEBOOKS[0]),
+        str(tmp_path / "executed.ipynb"),
+        "-k",
+        "python3",
+        "--no-progress-bar",
+    ]
     run(*command, "-p", "n_examples", str(n_examples), root=tmp_path)
-    report = json.loads((tmp_path / "experimental/golf_feedback_finetuning/dataset_report.json").read_text(encoding="utf-8"))
-    assert report["records"]["train"] + report["records"]["val"] + report["records"]["test"] == n_examples
+    report = json.loads(
+        (tmp_path / "experimental/golf_feedback_finetuning/dataset_report.json").read_text(
+            encoding="utf-8"
+        )
+    )
+    assert (
+        report["records"]["train"] + report["records"]["val"] + report["records"]["test"]
+        == n_examples
+    )
 
 
 def test_the_design_snippet_runs_as_it_stands(small_run):
@@ -107,13 +158,38 @@ def test_the_design_snippet_runs_as_it_stands(small_run):
 def test_plain_papermill_runs_a_notebook_with_parameters(small_run, tmp_path):
     root, _ = small_run
     source, target = str(NOTEBOOKS[2]), str(tmp_path / "03.ipynb")
-    run("-m", "papermill", source, target, "-p", "epochs", "1", "-p", "mixed_precision", "False", "--no-progress-bar", root=root)
+    run(
+        "-m",
+        "papermill",
+        source,
+        target,
+        "-p",
+        "epochs",
+        "1",
+        "-p",
+        "mixed_precision",
+        "False",
+        "--no-progress-bar",
+        root=root,
+    )
     text = Path(target).read_text(encoding="utf-8")
     assert "mixed_precision is off" in text
 
 
 def test_a_notebook_without_its_input_stops_the_run_with_name_cell_and_reason(tmp_path):
-    result = run("-m", "golf_nb_utils", "run", "3", "4", "--model-size", "tiny", "--output-root", str(tmp_path), root=tmp_path, check=False)
+    result = run(
+        "-m",
+        "golf_nb_utils",
+        "run",
+        "3",
+        "4",
+        "--model-size",
+        "tiny",
+        "--output-root",
+        str(tmp_path),
+        root=tmp_path,
+        check=False,
+    )
     assert result.returncode == 1
     assert "FAILED: 03_finetune_dataparallel_fp16.ipynb, cell " in result.stderr
     assert "MissingArtifactError" in result.stderr
@@ -125,7 +201,15 @@ def test_a_notebook_without_its_input_stops_the_run_with_name_cell_and_reason(tm
 def committed_run(tmp_path_factory):
     """The committed notebooks with their defaults, compared by nbval where they are marked."""
     root = tmp_path_factory.mktemp("committed")
-    options = ["--nbval-lax", "--nbval-current-env", "-q", "-p", "no:cacheprovider", "--override-ini", "addopts="]
+    options = [
+        "--nbval-lax",
+        "--nbval-current-env",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "--override-ini",
+        "addopts=",
+    ]
     return root, run("-m", "pytest", *options, *map(str, NOTEBOOKS), root=root, check=False)
 
 
@@ -140,9 +224,16 @@ def test_tiny_serves(committed_run):
     README and benchmarks/results/ hold what was measured; the thresholds here leave room for other CPUs' rounding.
     """
     root, _ = committed_run
-    metrics = json.loads((root / "experimental/golf_feedback_evaluation/tiny/metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads(
+        (root / "experimental/golf_feedback_evaluation/tiny/metrics.json").read_text(
+            encoding="utf-8"
+        )
+    )
     systems = metrics["strata"]["test"]["systems"]
-    tuned, base = ({name: figure["value"] for name, figure in systems[name].items()} for name in ("fine-tuned", "base"))
+    tuned, base = (
+        {name: figure["value"] for name, figure in systems[name].items()}
+        for name in ("fine-tuned", "base")
+    )
     assert tuned["headings"] >= 0.97
     assert tuned["area"] >= 0.95
     assert tuned["current_score"] >= 0.70
@@ -153,14 +244,23 @@ def test_tiny_serves(committed_run):
     assert systems["template"]["verified"]["value"] == 1.0
 
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CHROMIUM = next(
+    (
+        found
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (found := shutil.which(name))
+    ),
+    None,
+)
 
 
 @pytest.fixture
 def jupyterlab(committed_run, tmp_path):
     """The address of a JupyterLab of its own, in which notebook 04 lies, with the model and the data of the committed run."""
     notebook = nbformat.read(NOTEBOOKS[3], as_version=4)
-    (parameters,) = (cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    (parameters,) = (
+        cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])
+    )
     parameters.source += "\nn_records = 4\nmax_new_tokens = 300"
     nbformat.write(notebook, tmp_path / "04.ipynb")
     # Every cell is in the page, and not only those in view.
@@ -169,8 +269,16 @@ def jupyterlab(committed_run, tmp_path):
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
     hidden = ("GOLF_HEADLESS", "CI", "PYTEST_CURRENT_TEST")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    environment |= {"GOLF_OUTPUT_ROOT": str(committed_run[0]), "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings")}
-    options = ["--no-browser", "--allow-root", "--ServerApp.port_retries=50", "--IdentityProvider.token=golf"]
+    environment |= {
+        "GOLF_OUTPUT_ROOT": str(committed_run[0]),
+        "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+    }
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ServerApp.port_retries=50",
+        "--IdentityProvider.token=golf",
+    ]
     command = [sys.executable, "-m", "jupyterlab", *options, f"--ServerApp.root_dir={tmp_path}"]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as server:
         said = []
@@ -186,12 +294,20 @@ def jupyterlab(committed_run, tmp_path):
         server.terminate()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open JupyterLab with; `make chromium` installs Debian's")
-def test_somebody_in_jupyterlab_gets_feedback_and_says_what_they_think_of_it(jupyterlab, committed_run):
+@pytest.mark.skipif(
+    CHROMIUM is None,
+    reason="no Chromium to open JupyterLab with; `make chromium` installs Debian's",
+)
+def test_somebody_in_jupyterlab_gets_feedback_and_says_what_they_think_of_it(
+    jupyterlab, committed_run
+):
     from playwright.sync_api import expect, sync_playwright
 
     kept = committed_run[0] / "experimental" / "user_feedback" / "feedback.jsonl"
-    with sync_playwright() as playwright, playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser:
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.goto(jupyterlab)
         # Before the kernel is there, "Run All Cells" runs nothing.
@@ -209,7 +325,9 @@ def test_somebody_in_jupyterlab_gets_feedback_and_says_what_they_think_of_it(jup
         button.press("Enter")
         cards = page.locator(".golf-card")
         # A draft has cards too; its sentences have no origin yet.
-        expect(cards.locator(".golf-origin").first).to_have_attribute("title", re.compile(r"[.]md:\d+"), timeout=120_000)
+        expect(cards.locator(".golf-origin").first).to_have_attribute(
+            "title", re.compile(r"[.]md:\d+"), timeout=120_000
+        )
         expect(cards).to_have_count(3)
         page.get_by_role("button", name=re.compile("Helpful")).click()
         expect(page.locator(".golf-panel").get_by_text("Kept in")).to_be_visible()

@@ -28,7 +28,9 @@ BYTES = 1_000_000
 STOPPING = {"input", "exit", "quit", "sys.exit", "os._exit"}
 # The slash of an absolute path follows no word (and/or, a URL), no < (</td>), no ~ and no bracket of a template.
 # Kaggle's and Colab's folders are the same for everybody, and so is /dev.
-ABSOLUTE_PATH = re.compile(r"(?<![\w.~:/<)}\]*-])/(?!kaggle/|content\b|dev\b)[A-Za-z_][\w.-]*|\bfile://|\b[A-Za-z]:\\+\w")
+ABSOLUTE_PATH = re.compile(
+    r"(?<![\w.~:/<)}\]*-])/(?!kaggle/|content\b|dev\b)[A-Za-z_][\w.-]*|\bfile://|\b[A-Za-z]:\\+\w"
+)
 EMBEDDED = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
 SECRET = re.compile(
     r"gh[pousr]_[A-Za-z0-9]{30,}|github_pat_\w{30,}|hf_[A-Za-z0-9]{30,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35}|xox[abprs]-[\w-]{10,}"
@@ -63,24 +65,35 @@ def output_texts(cell) -> list[str]:
         texts += output.get("traceback", [])
         for kind, value in output.get("data", {}).items():
             if kind not in ("image/png", "image/jpeg"):
-                texts.append(EMBEDDED.sub("", value if isinstance(value, str) else json.dumps(value)))
+                texts.append(
+                    EMBEDDED.sub("", value if isinstance(value, str) else json.dumps(value))
+                )
     return texts
 
 
 def all_texts(notebook) -> list[tuple[str, str]]:
     texts = [("metadata", json.dumps(notebook.metadata))]
     for number, cell in enumerate(notebook.cells):
-        texts += [(f"cell {number}", cell.source), (f"metadata of cell {number}", json.dumps(cell.metadata))]
+        texts += [
+            (f"cell {number}", cell.source),
+            (f"metadata of cell {number}", json.dumps(cell.metadata)),
+        ]
         texts += [(f"output of cell {number}", text) for text in output_texts(cell)]
     return texts
 
 
 def found_in_texts(notebook, pattern, what) -> list[str]:
-    return [f"{place}: {what} {found[0]!r}" for place, text in all_texts(notebook) for found in pattern.finditer(text)]
+    return [
+        f"{place}: {what} {found[0]!r}"
+        for place, text in all_texts(notebook)
+        for found in pattern.finditer(text)
+    ]
 
 
 def titles(notebook) -> list[str]:
-    text = "\n".join(re.sub(r"(?ms)^```.*?^```", "", cell.source) for _, cell in cells_of(notebook, "markdown"))
+    text = "\n".join(
+        re.sub(r"(?ms)^```.*?^```", "", cell.source) for _, cell in cells_of(notebook, "markdown")
+    )
     return re.findall(r"(?m)^# (.+)$", text)
 
 
@@ -98,16 +111,30 @@ def valid_format(notebook, path) -> list[str]:
 
 
 def metadata(notebook, path) -> list[str]:
-    kernel, language = notebook.metadata.get("kernelspec", {}), notebook.metadata.get("language_info", {})
+    kernel, language = (
+        notebook.metadata.get("kernelspec", {}),
+        notebook.metadata.get("language_info", {}),
+    )
     found = (kernel.get("name"), kernel.get("language"), language.get("name"))
     # Without the kernel's name papermill refuses the notebook, and Kaggle runs notebooks by papermill.
-    return [] if found == ("python3", "python", "python") else [f"kernelspec name, its language, language_info: {found}"]
+    return (
+        []
+        if found == ("python3", "python", "python")
+        else [f"kernelspec name, its language, language_info: {found}"]
+    )
 
 
 def no_widget_state(notebook, path) -> list[str]:
-    complaints = ["widget state in the notebook's metadata"] if "widgets" in notebook.metadata else []
+    complaints = (
+        ["widget state in the notebook's metadata"] if "widgets" in notebook.metadata else []
+    )
     for number, cell in enumerate(notebook.cells):
-        views = [kind for output in cell.get("outputs", []) for kind in output.get("data", {}) if "jupyter.widget" in kind]
+        views = [
+            kind
+            for output in cell.get("outputs", [])
+            for kind in output.get("data", {})
+            if "jupyter.widget" in kind
+        ]
         # A stored view is an empty place without the kernel's state, and with an incomplete state GitHub shows no notebook at all.
         complaints += [f"cell {number}: stored widget, {kind}" for kind in views]
     return complaints
@@ -124,22 +151,40 @@ def one_title(notebook, path) -> list[str]:
 def spine(notebook, path) -> list[str]:
     code = [cell for _, cell in cells_of(notebook, "code")]
     if len(code) < 3:
-        return [f"{len(code)} code cells, expected at least bootstrap, parameters and resolved configuration"]
+        return [
+            f"{len(code)} code cells, expected at least bootstrap, parameters and resolved configuration"
+        ]
     opening = notebook.cells[0].source.split("\n\n")
     opening += [""] * (4 - len(opening))
-    resolved = {ast.unparse(node.func).split(".")[-1] for node in ast.walk(parse(code[2])) if isinstance(node, ast.Call)}
+    resolved = {
+        ast.unparse(node.func).split(".")[-1]
+        for node in ast.walk(parse(code[2]))
+        if isinstance(node, ast.Call)
+    }
     written = "".join(output_texts(code[-1])).strip()
     parts = {
-        "title, promise, badges, and previous and next as the four paragraphs of cell 0": len(opening) == 4,
+        "title, promise, badges, and previous and next as the four paragraphs of cell 0": len(
+            opening
+        )
+        == 4,
         "a promise of one sentence": re.fullmatch(r"[A-Z](?:(?![.!?] )[^\n])*[.]", opening[1]),
         "badges": opening[2].startswith("[!["),
         "previous and next": re.match("Previous: |Next: ", opening[3]),
-        "contract table in cell 1, of reads, writes, time, memory": re.findall(r"(?m)^\| (\w+) \|", notebook.cells[1].source)
+        "contract table in cell 1, of reads, writes, time, memory": re.findall(
+            r"(?m)^\| (\w+) \|", notebook.cells[1].source
+        )
         == ["reads", "writes", "time", "memory"],
         "bootstrap as first code cell": 'find_spec("golf_nb_utils")' in code[0].source,
         "parameters as second code cell": "parameters" in tags(code[1]),
-        "resolved configuration, printed, as third code cell": {"for_size", "environment_report", "print"} <= resolved,
-        "artifacts written, printed by the last code cell, the manifest last": written.endswith("manifest.json"),
+        "resolved configuration, printed, as third code cell": {
+            "for_size",
+            "environment_report",
+            "print",
+        }
+        <= resolved,
+        "artifacts written, printed by the last code cell, the manifest last": written.endswith(
+            "manifest.json"
+        ),
         "'**Next:**' in the last cell": notebook.cells[-1].source.startswith("**Next:** "),
     }
     return [f"the spine lacks {what}" for what, holds in parts.items() if not holds]
@@ -148,12 +193,22 @@ def spine(notebook, path) -> list[str]:
 def one_bootstrap(notebook, path) -> list[str]:
     """Each notebook can be the first that is opened; what finds the package there is to be repaired once."""
     own = cells_of(notebook, "code")[0][1].source
-    others = {other.name: cells_of(read(other), "code")[0][1].source for other in NOTEBOOKS if other.name != path.name}
-    return [f"bootstrap cell differs from that of {name}" for name, source in others.items() if source != own]
+    others = {
+        other.name: cells_of(read(other), "code")[0][1].source
+        for other in NOTEBOOKS
+        if other.name != path.name
+    }
+    return [
+        f"bootstrap cell differs from that of {name}"
+        for name, source in others.items()
+        if source != own
+    ]
 
 
 def parameters(notebook, path) -> list[str]:
-    tagged = [(number, cell) for number, cell in enumerate(notebook.cells) if "parameters" in tags(cell)]
+    tagged = [
+        (number, cell) for number, cell in enumerate(notebook.cells) if "parameters" in tags(cell)
+    ]
     if len(tagged) != 1:
         return [f"one cell tagged 'parameters' expected, found {[number for number, _ in tagged]}"]
     ((number, cell),) = tagged
@@ -175,7 +230,11 @@ def parameters(notebook, path) -> list[str]:
 
 
 def sizes(notebook, path) -> list[str]:
-    complaints = [] if len(notebook.cells) in CELLS else [f"{len(notebook.cells)} cells, expected {CELLS[0]} to {CELLS[-1]}"]
+    complaints = (
+        []
+        if len(notebook.cells) in CELLS
+        else [f"{len(notebook.cells)} cells, expected {CELLS[0]} to {CELLS[-1]}"]
+    )
     n_bytes = len(json.dumps(notebook, ensure_ascii=False, indent=1).encode())
     complaints += [f"{n_bytes:,} bytes, expected less than {BYTES:,}"] if n_bytes >= BYTES else []
     for number, cell in cells_of(notebook, "code"):
@@ -185,11 +244,15 @@ def sizes(notebook, path) -> list[str]:
             complaints.append(f"cell {number}: {n_lines} lines, expected at most {CODE_LINES}")
         for node in ast.walk(parse(cell)):
             if isinstance(node, ast.ClassDef):
-                complaints.append(f"cell {number}, line {node.lineno}: class {node.name} belongs into the package")
+                complaints.append(
+                    f"cell {number}, line {node.lineno}: class {node.name} belongs into the package"
+                )
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 n_lines = node.end_lineno - node.lineno + 1
                 if n_lines > FUNCTION_LINES:
-                    complaints.append(f"cell {number}, line {node.lineno}: def {node.name} has {n_lines} lines, more than {FUNCTION_LINES}")
+                    complaints.append(
+                        f"cell {number}, line {node.lineno}: def {node.name} has {n_lines} lines, more than {FUNCTION_LINES}"
+                    )
     return complaints
 
 
@@ -200,7 +263,9 @@ def plain_python(notebook, path) -> list[str]:
         try:
             ast.parse(cell.source)
         except SyntaxError as error:
-            complaints.append(f"cell {number}, line {error.lineno}: no plain Python, {(error.text or '').strip()!r}")
+            complaints.append(
+                f"cell {number}, line {error.lineno}: no plain Python, {(error.text or '').strip()!r}"
+            )
     return complaints
 
 
@@ -209,7 +274,9 @@ def runs_headless(notebook, path) -> list[str]:
     complaints = []
     for number, cell in cells_of(notebook, "code"):
         if "raises-exception" in tags(cell) or "NBVAL_RAISES_EXCEPTION" in cell.source:
-            complaints.append(f"cell {number}: raises-exception; papermill ends with exit code 1 all the same")
+            complaints.append(
+                f"cell {number}: raises-exception; papermill ends with exit code 1 all the same"
+            )
         for node in ast.walk(parse(cell)):
             name = ast.unparse(node.func) if isinstance(node, ast.Call) else getattr(node, "id", "")
             if (isinstance(node, ast.Call) and name in STOPPING) or name == "SystemExit":
@@ -223,7 +290,11 @@ def no_absolute_paths(notebook, path) -> list[str]:
 
 def no_secrets(notebook, path) -> list[str]:
     # What was found is not repeated in a log.
-    return [f"{place}: looks like a secret" for place, text in all_texts(notebook) if SECRET.search(text)]
+    return [
+        f"{place}: looks like a secret"
+        for place, text in all_texts(notebook)
+        if SECRET.search(text)
+    ]
 
 
 def links(notebook, path) -> list[str]:
@@ -238,9 +309,20 @@ def links(notebook, path) -> list[str]:
 
 def previous_and_next(notebook, path) -> list[str]:
     place = [one.name for one in NOTEBOOKS].index(path.name)
-    neighbours = {"Previous": NOTEBOOKS[place - 1 : place], "Next": NOTEBOOKS[place + 1 : place + 2]}
-    expected = " | ".join(f"{word}: [{titles(read(one))[0][3:]}]({one.name})" for word, (*ones,) in neighbours.items() for one in ones)
-    complaints = [] if notebook.cells[0].source.endswith(f"\n\n{expected}") else [f"cell 0: expected {expected!r} at its end"]
+    neighbours = {
+        "Previous": NOTEBOOKS[place - 1 : place],
+        "Next": NOTEBOOKS[place + 1 : place + 2],
+    }
+    expected = " | ".join(
+        f"{word}: [{titles(read(one))[0][3:]}]({one.name})"
+        for word, (*ones,) in neighbours.items()
+        for one in ones
+    )
+    complaints = (
+        []
+        if notebook.cells[0].source.endswith(f"\n\n{expected}")
+        else [f"cell 0: expected {expected!r} at its end"]
+    )
     for one in neighbours["Next"]:
         if f"]({one.name})" not in notebook.cells[-1].source:
             complaints.append(f"cell {len(notebook.cells) - 1}: no link to {one.name}")
@@ -248,7 +330,9 @@ def previous_and_next(notebook, path) -> list[str]:
 
 
 def badges(notebook, path) -> list[str]:
-    found = re.search(r'"https://github[.]com/([\w-]+/[\w-]+)"', cells_of(notebook, "code")[0][1].source)
+    found = re.search(
+        r'"https://github[.]com/([\w-]+/[\w-]+)"', cells_of(notebook, "code")[0][1].source
+    )
     if found is None:
         return ["the bootstrap cell names no repository"]
     file = f"{found[1]}/blob/main/notebooks/{path.name}"
@@ -262,9 +346,25 @@ def badges(notebook, path) -> list[str]:
 
 def names_are_defined_above(notebook, path) -> list[str]:
     """ruff reads the cells in their order, and takes a function's body where it stands."""
-    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F821", "--output-format", "concise", "--quiet"]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--isolated",
+        "--select",
+        "F821",
+        "--output-format",
+        "concise",
+        "--quiet",
+    ]
     text = nbformat.writes(notebook)
-    found = subprocess.run([*command, "--stdin-filename", path.name, "-"], input=text, capture_output=True, encoding="utf-8")
+    found = subprocess.run(
+        [*command, "--stdin-filename", path.name, "-"],
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+    )
     return (found.stdout + found.stderr).splitlines()
 
 
@@ -272,16 +372,29 @@ def outputs_are_complete(notebook, path) -> list[str]:
     """Somebody who reads sees what somebody who runs sees, and nbval has something to compare."""
     code = cells_of(notebook, "code")
     counts = [cell.execution_count for _, cell in code]
-    complaints = [] if counts == list(range(1, len(code) + 1)) else [f"execution counts {counts}, expected 1 to {len(code)}"]
+    complaints = (
+        []
+        if counts == list(range(1, len(code) + 1))
+        else [f"execution counts {counts}, expected 1 to {len(code)}"]
+    )
     for number, cell in code:
         statements = parse(cell).body
-        shows = any(isinstance(one, ast.Expr) and ast.unparse(one).startswith("print(") for one in statements)
-        shows |= bool(statements) and isinstance(statements[-1], ast.Expr) and isinstance(statements[-1].value, ast.Name)
+        shows = any(
+            isinstance(one, ast.Expr) and ast.unparse(one).startswith("print(")
+            for one in statements
+        )
+        shows |= (
+            bool(statements)
+            and isinstance(statements[-1], ast.Expr)
+            and isinstance(statements[-1].value, ast.Name)
+        )
         if (shows or "NBVAL_CHECK_OUTPUT" in cell.source) and not cell.outputs:
             complaints.append(f"cell {number}: its output is not stored")
     if not any("NBVAL_CHECK_OUTPUT" in cell.source for _, cell in code):
         complaints.append("no cell is marked NBVAL_CHECK_OUTPUT, so nbval compares nothing")
-    if not any("image/png" in output.get("data", {}) for _, cell in code for output in cell.outputs):
+    if not any(
+        "image/png" in output.get("data", {}) for _, cell in code for output in cell.outputs
+    ):
         complaints.append("no picture is stored")
     return complaints
 
@@ -292,7 +405,11 @@ def outputs_are_clean(notebook, path) -> list[str]:
         for output in cell.outputs:
             if output.output_type == "error" or output.get("name") == "stderr":
                 complaints.append(f"cell {number}: stored {output.get('name', 'error')}")
-        complaints += [f"cell {number}: stored {found[0]}" for text in output_texts(cell) if (found := WARNING.search(text))]
+        complaints += [
+            f"cell {number}: stored {found[0]}"
+            for text in output_texts(cell)
+            if (found := WARNING.search(text))
+        ]
     return complaints
 
 
@@ -343,7 +460,9 @@ def adding(source):
 
 def output(text, name="stdout"):
     """Add a stored stream to the third code cell."""
-    return lambda notebook: cells_of(notebook, "code")[2][1].outputs.append(nbformat.v4.new_output("stream", name=name, text=text))
+    return lambda notebook: cells_of(notebook, "code")[2][1].outputs.append(
+        nbformat.v4.new_output("stream", name=name, text=text)
+    )
 
 
 def of_outputs(change):
@@ -377,17 +496,23 @@ def set_tags(number, *new):
 
 
 def error_output(notebook):
-    cells_of(notebook, "code")[3][1].outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=["no"]))
+    cells_of(notebook, "code")[3][1].outputs.append(
+        nbformat.v4.new_output("error", ename="ValueError", evalue="no", traceback=["no"])
+    )
 
 
 def widget_output(notebook):
     data = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}}
-    cells_of(notebook, "code")[3][1].outputs.append(nbformat.v4.new_output("display_data", data=data))
+    cells_of(notebook, "code")[3][1].outputs.append(
+        nbformat.v4.new_output("display_data", data=data)
+    )
 
 
 def html_output(html):
     data = {"text/html": html}
-    return lambda notebook: cells_of(notebook, "code")[3][1].outputs.append(nbformat.v4.new_output("display_data", data=data))
+    return lambda notebook: cells_of(notebook, "code")[3][1].outputs.append(
+        nbformat.v4.new_output("display_data", data=data)
+    )
 
 
 def same_ids(notebook):
@@ -535,7 +660,7 @@ SPOILINGS = {
     },
     names_are_defined_above: {
         "a name of nothing": adding("print(nothing)"),
-        "no imports": in_code(2, r"from golf_nb_utils import environment\n"),
+        "no imports": in_code(2, r"from golf_nb_utils import host, settings\n"),
         "no parameter": in_code(1, r"epochs = .*\n"),
         "a cell that defines what others use is gone": lambda notebook: notebook.cells.pop(cells_of(notebook, "code")[3][0]),
         "a cell that defines what others use comes after them": lambda notebook: notebook.cells.append(
@@ -561,10 +686,18 @@ SPOILINGS = {
         "a warning in a page": html_output("<pre>TqdmWarning: IProgress not found</pre>"),
     },
 }  # fmt: skip
-CASES = [(rule, name, spoil) for rule, spoilings in SPOILINGS.items() for name, spoil in spoilings.items()]
+CASES = [
+    (rule, name, spoil)
+    for rule, spoilings in SPOILINGS.items()
+    for name, spoil in spoilings.items()
+]
 
 
-@pytest.mark.parametrize(("rule", "spoil"), [case[::2] for case in CASES], ids=[f"{case[0].__name__}-{case[1]}" for case in CASES])
+@pytest.mark.parametrize(
+    ("rule", "spoil"),
+    [case[::2] for case in CASES],
+    ids=[f"{case[0].__name__}-{case[1]}" for case in CASES],
+)
 def test_a_spoilt_notebook_is_caught(rule, spoil):
     path = NOTEBOOKS[2]
     good = read(path)

@@ -11,10 +11,17 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from golf_nb_utils import memory
 from golf_nb_utils.__main__ import main
-from golf_nb_utils.config import GPT_CONFIGS, CheckpointConfig, ConfigError, DataConfig, SampleConfig, TrainConfig
 from golf_nb_utils.parameters import check_parameters, declared, read_parameters, read_value
+from golf_nb_utils.settings import (
+    GPT_CONFIGS,
+    CheckpointConfig,
+    ConfigError,
+    DataConfig,
+    SampleConfig,
+    TrainConfig,
+)
+from golf_nb_utils.training import memory
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -48,7 +55,9 @@ def executed(monkeypatch, tmp_path):
 @pytest.fixture
 def run(executed, tmp_path):
     """A function that calls `run` with an output root of its own, and returns its exit code."""
-    return lambda *arguments: main(["run", *map(str, arguments), "--output-root", str(tmp_path / "out")])
+    return lambda *arguments: main(
+        ["run", *map(str, arguments), "--output-root", str(tmp_path / "out")]
+    )
 
 
 @pytest.fixture
@@ -64,19 +73,28 @@ def written(tmp_path):
 
 
 def test_there_is_a_file_for_each_common_run():
-    assert [path.stem for path in FILES] == ["kaggle_2xt4_124M", "kaggle_2xt4_1558M", "kaggle_2xt4_355M", "tiny_smoke"]
+    assert [path.stem for path in FILES] == [
+        "kaggle_2xt4_124M",
+        "kaggle_2xt4_1558M",
+        "kaggle_2xt4_355M",
+        "tiny_smoke",
+    ]
 
 
 @by_name
 def test_a_file_has_only_parameters_that_a_notebook_declares_and_papermill_reads_the_same(path):
     parameters = read_parameters(path)
-    assert set(parameters) <= {name for notebook in NOTEBOOKS for name in papermill.inspect_notebook(notebook)}
+    assert set(parameters) <= {
+        name for notebook in NOTEBOOKS for name in papermill.inspect_notebook(notebook)
+    }
     assert papermill.iorw.read_yaml_file(str(path)) == parameters
 
 
 @by_name
 @pytest.mark.parametrize("has_gpu", [True, False])
-def test_the_config_of_each_notebook_takes_a_file_and_its_values_are_of_the_right_type(path, has_gpu):
+def test_the_config_of_each_notebook_takes_a_file_and_its_values_are_of_the_right_type(
+    path, has_gpu
+):
     parameters = read_parameters(path)
     check_parameters(parameters, SERIES, has_gpu)
     assert parameters["model_size"] in path.stem
@@ -91,7 +109,9 @@ def test_the_config_of_each_notebook_takes_a_file_and_its_values_are_of_the_righ
 def planned(path, length, **changed) -> memory.MemoryPlan:
     parameters = read_parameters(path) | changed
     size = parameters["model_size"]
-    training = TrainConfig.for_size(size, **{name: value for name, value in parameters.items() if name in declared(3)[1:]})
+    training = TrainConfig.for_size(
+        size, **{name: value for name, value in parameters.items() if name in declared(3)[1:]}
+    )
     return memory.plan(GPT_CONFIGS[size], training, length, 2, torch.float16)
 
 
@@ -101,10 +121,15 @@ def test_the_longest_possible_record_fits_into_two_t4s_and_the_comment_says_the_
     assert n_devices == 2
     plan = planned(path, length=1024)
     assert memory.fits(plan, capacity)
-    assert f"Planned on the fullest card, for records of 1,024 tokens: {plan.total / memory.GIB:.1f} GiB." in path.read_text("utf-8")
+    assert (
+        f"Planned on the fullest card, for records of 1,024 tokens: {plan.total / memory.GIB:.1f} GiB."
+        in path.read_text("utf-8")
+    )
 
 
-@pytest.mark.parametrize("changed", [{"strategy": "dp"}, {"activation_checkpointing": False}], ids=str)
+@pytest.mark.parametrize(
+    "changed", [{"strategy": "dp"}, {"activation_checkpointing": False}], ids=str
+)
 def test_1558M_would_not_fit_without_the_settings_that_its_file_has_for_that(changed):
     (path,) = (path for path in ON_KAGGLE if "1558M" in path.stem)
     assert not memory.fits(planned(path, length=330, **changed), memory.T4_BYTES)
@@ -114,7 +139,9 @@ def test_1558M_would_not_fit_without_the_settings_that_its_file_has_for_that(cha
 def test_a_session_of_kaggle_has_the_disk_for_what_a_run_writes(path):
     parameters = read_parameters(path)
     size = parameters["model_size"]
-    training = TrainConfig.for_size(size, **{name: value for name, value in parameters.items() if name in declared(3)[1:]})
+    training = TrainConfig.for_size(
+        size, **{name: value for name, value in parameters.items() if name in declared(3)[1:]}
+    )
     trained = memory.disk_bytes(GPT_CONFIGS[size], training)
     # OpenAI's data file and model.safetensors, both in FP32.
     checkpoint = 2 * 4 * GPT_CONFIGS[size].n_parameters
@@ -128,7 +155,8 @@ def test_a_session_of_kaggle_has_the_disk_for_what_a_run_writes(path):
 def test_one_t4_holds_both_models_of_notebook_04_and_the_cache_of_their_answers(path):
     parameters = read_parameters(path)
     config = SampleConfig.for_size(
-        parameters["model_size"], **{name: value for name, value in parameters.items() if name in declared(4)[1:]}
+        parameters["model_size"],
+        **{name: value for name, value in parameters.items() if name in declared(4)[1:]},
     )
     shape = GPT_CONFIGS[parameters["model_size"]]
     rows = max(config.batch_size, config.n_candidates)
@@ -141,8 +169,13 @@ def test_one_t4_holds_both_models_of_notebook_04_and_the_cache_of_their_answers(
 def test_run_gives_each_notebook_what_it_declares_of_a_file(run, executed, path):
     parameters = read_parameters(path)
     assert run("-f", path) == 0
-    declares = {int(notebook.name[:2]): papermill.inspect_notebook(notebook) for notebook in NOTEBOOKS}
-    assert executed == {number: {name: value for name, value in parameters.items() if name in names} for number, names in declares.items()}
+    declares = {
+        int(notebook.name[:2]): papermill.inspect_notebook(notebook) for notebook in NOTEBOOKS
+    }
+    assert executed == {
+        number: {name: value for name, value in parameters.items() if name in names}
+        for number, names in declares.items()
+    }
 
 
 def test_a_file_for_the_series_serves_a_part_of_it(run, executed):
@@ -165,18 +198,40 @@ def test_an_empty_file_changes_nothing(run, executed, written):
 
 
 @pytest.mark.parametrize(
-    "text", ["learning_rate: 1e-4", "learning_rate: 0.0001", "mixed_precision: 'false'", "epochs: 3.0", "epochs:", "lora_rank: '8'"]
+    "text",
+    [
+        "learning_rate: 1e-4",
+        "learning_rate: 0.0001",
+        "mixed_precision: 'false'",
+        "epochs: 3.0",
+        "epochs:",
+        "lora_rank: '8'",
+    ],
 )
 def test_a_value_that_the_configs_can_read_is_let_through(run, executed, written, text):
     assert run(3, "-f", written(text)) == 0
     assert executed[3] == yaml.safe_load(text)
 
 
-def test_folders_are_relative_to_where_the_command_is_called_not_to_the_notebooks(executed, written, tmp_path, monkeypatch):
+def test_folders_are_relative_to_where_the_command_is_called_not_to_the_notebooks(
+    executed, written, tmp_path, monkeypatch
+):
     place = tmp_path / "called"
     place.mkdir()
     monkeypatch.chdir(place)
-    assert main(["run", "-f", str(written("output_root: out\nextra_knowledge: mine")), "-p", "checkpoint_folder", "../gpt2"]) == 0
+    assert (
+        main(
+            [
+                "run",
+                "-f",
+                str(written("output_root: out\nextra_knowledge: mine")),
+                "-p",
+                "checkpoint_folder",
+                "../gpt2",
+            ]
+        )
+        == 0
+    )
     assert executed[1] == {"extra_knowledge": str(place / "mine")}
     assert executed[2] == {"checkpoint_folder": str(tmp_path / "gpt2")}
     assert os.environ["GOLF_OUTPUT_ROOT"] == str(place / "out")
@@ -213,7 +268,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_a_wrong_file_is_refused_in_one_sentence_before_anything_runs(run, executed, written, tmp_path, capsys, text):
+def test_a_wrong_file_is_refused_in_one_sentence_before_anything_runs(
+    run, executed, written, tmp_path, capsys, text
+):
     assert run("-f", written(text)) == 2
     captured = capsys.readouterr()
     assert re.search(REFUSED[text], captured.err), captured.err
@@ -234,7 +291,10 @@ def test_a_file_that_is_not_there_is_refused_by_its_name(run, executed, tmp_path
     [
         (["-p", "epoch", "3"], "'epoch'; did you mean 'epochs'?"),
         (["-p", "epochs", "three"], "TrainConfig.epochs must be of type int, found 'three'"),
-        (["-p", "mixed_precision", "0"], "TrainConfig.mixed_precision must be of type bool, found 0"),
+        (
+            ["-p", "mixed_precision", "0"],
+            "TrainConfig.mixed_precision must be of type bool, found 0",
+        ),
         (["-p", "more_urls", "[https://host"], "-p more_urls [https://host is not valid YAML"),
         (["--lr", "5"], "TrainConfig.learning_rate must be between 0 and 1, found 5.0"),
         (["--model-size", "124m"], "unknown model_size '124m'; expected one of auto, tiny, 124M"),
@@ -260,7 +320,11 @@ def test_only_the_notebooks_that_run_refuse_a_value(run, executed, written):
 def test_the_size_that_auto_stands_for_is_the_one_that_is_checked(monkeypatch):
     asked = []
     monkeypatch.setattr(DataConfig, "for_size", lambda size, **parameters: asked.append(size))
-    for has_gpu, parameters in [(True, {}), (False, {"model_size": "auto"}), (False, {"model_size": "355M"})]:
+    for has_gpu, parameters in [
+        (True, {}),
+        (False, {"model_size": "auto"}),
+        (False, {"model_size": "355M"}),
+    ]:
         check_parameters(parameters, [1], has_gpu)
     assert asked == ["124M", "tiny", "355M"]
 
@@ -274,7 +338,9 @@ def test_run_asks_torch_whether_there_is_a_gpu(run, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if len(name) > 4])
-def test_a_name_with_a_letter_missing_is_refused_with_the_right_one_wherever_it_is_given(run, written, capsys, name):
+def test_a_name_with_a_letter_missing_is_refused_with_the_right_one_wherever_it_is_given(
+    run, written, capsys, name
+):
     wrong = name[:2] + name[3:]
     said = f"{wrong!r}; did you mean {name!r}?"
     assert run("-f", written(f"{wrong}: 1")) == 2
@@ -288,19 +354,30 @@ def test_a_name_with_a_letter_missing_is_refused_with_the_right_one_wherever_it_
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.dates()
-VALUES = SCALARS | st.lists(SCALARS, max_size=2) | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2) | st.binary(max_size=4)
+VALUES = (
+    SCALARS
+    | st.lists(SCALARS, max_size=2)
+    | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
+    | st.binary(max_size=4)
+)
 # The file of an example is overwritten by the next.
 repeated = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @repeated
-@given(parameters=st.dictionaries(st.sampled_from(NAMES), SCALARS.filter(lambda value: value == value), max_size=5))
+@given(
+    parameters=st.dictionaries(
+        st.sampled_from(NAMES), SCALARS.filter(lambda value: value == value), max_size=5
+    )
+)
 def test_parameters_survive_being_written_as_yaml(written, parameters):
     assert read_parameters(written(yaml.safe_dump(parameters))) == parameters
 
 
 @given(st.dictionaries(st.sampled_from(NAMES), VALUES, max_size=5), st.booleans())
-def test_whatever_yaml_can_hold_is_taken_by_the_configs_or_refused_by_the_name_of_a_parameter(parameters, has_gpu):
+def test_whatever_yaml_can_hold_is_taken_by_the_configs_or_refused_by_the_name_of_a_parameter(
+    parameters, has_gpu
+):
     refusal = None
     try:
         check_parameters(parameters, SERIES, has_gpu)
@@ -309,7 +386,11 @@ def test_whatever_yaml_can_hold_is_taken_by_the_configs_or_refused_by_the_name_o
     assert refusal is None or any(name in refusal for name in (*parameters, "checkpoint_folder"))
 
 
-TEXTS = st.text(max_size=40) | st.text(max_size=8).map("epochs: {}".format) | st.text(max_size=8).map("seed: 1\n{}".format)
+TEXTS = (
+    st.text(max_size=40)
+    | st.text(max_size=8).map("epochs: {}".format)
+    | st.text(max_size=8).map("seed: 1\n{}".format)
+)
 
 
 @repeated

@@ -18,11 +18,11 @@ import torch
 import toy_runs
 from toy_runs import cpu, fresh_model, loader, weights_of
 
-from golf_nb_utils import run_state, training
-from golf_nb_utils.config import GPTConfig
-from golf_nb_utils.model import GPTModel, init_weights
-from golf_nb_utils.run_state import RunStateError
-from golf_nb_utils.training import TrainingInterrupted
+from golf_nb_utils.gpt2.model import GPTModel, init_weights
+from golf_nb_utils.settings import GPTConfig
+from golf_nb_utils.training import loop, state
+from golf_nb_utils.training.loop import TrainingInterrupted
+from golf_nb_utils.training.state import RunStateError
 
 
 @pytest.fixture
@@ -41,7 +41,11 @@ def uncut(tmp_path):
 def minutes(monkeypatch):
     """A clock for `training` that stands still until `minutes.now` is set."""
     clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: 60 * clock.now, perf_counter=time.perf_counter))
+    monkeypatch.setattr(
+        loop,
+        "time",
+        SimpleNamespace(monotonic=lambda: 60 * clock.now, perf_counter=time.perf_counter),
+    )
     return clock
 
 
@@ -76,19 +80,28 @@ def state_files(*steps, best=()):
 
 
 def log_without_seconds(folder):
-    return [{**json.loads(line), "seconds": None} for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [
+        {**json.loads(line), "seconds": None}
+        for line in (folder / "log.jsonl").read_text().splitlines()
+    ]
 
 
-def test_a_run_killed_at_20_moments_ends_with_the_weights_and_the_log_of_one_that_was_never_cut(tmp_path):
+def test_a_run_killed_at_20_moments_ends_with_the_weights_and_the_log_of_one_that_was_never_cut(
+    tmp_path,
+):
     script = Path(__file__).with_name("killed_training.py")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GOLF_HEADLESS": "1"}
-    done = subprocess.run([sys.executable, script, tmp_path], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, script, tmp_path], env=environment, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["ended"]
     assert len(report["left_by_kills"]) == 20
     # A file cut off in the middle, or a state whose JSON file was still to come.
-    unfinished = [left for left in report["left_by_kills"] if any(is_unfinished(name, left) for name in left)]
+    unfinished = [
+        left for left in report["left_by_kills"] if any(is_unfinished(name, left) for name in left)
+    ]
     assert len(unfinished) >= 5, report["left_by_kills"]
 
     cut, uncut = tmp_path / "cut", tmp_path / "uncut"
@@ -99,12 +112,16 @@ def test_a_run_killed_at_20_moments_ends_with_the_weights_and_the_log_of_one_tha
 
 
 def is_unfinished(name, names):
-    return name.startswith(".") or (name.startswith("state") and str(Path(name).with_suffix(".json")) not in names)
+    return name.startswith(".") or (
+        name.startswith("state") and str(Path(name).with_suffix(".json")) not in names
+    )
 
 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_of_a_step_lets_it_finish_saves_and_says_where(run, uncut, tmp_path, number):
+def test_a_signal_in_the_middle_of_a_step_lets_it_finish_saves_and_says_where(
+    run, uncut, tmp_path, number
+):
     model, seen = fresh_model(), []
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
 
@@ -114,7 +131,10 @@ def test_a_signal_in_the_middle_of_a_step_lets_it_finish_saves_and_says_where(ru
             os.kill(os.getpid(), number)
 
     model.h[0].register_forward_hook(third_step)
-    with pytest.raises(TrainingInterrupted, match=rf"{number.name} after 3 of 12 steps; the state is in {tmp_path / 'states'}"):
+    with pytest.raises(
+        TrainingInterrupted,
+        match=rf"{number.name} after 3 of 12 steps; the state is in {tmp_path / 'states'}",
+    ):
         run(model)
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
     assert names(tmp_path) == state_files(3)
@@ -125,7 +145,11 @@ def test_a_signal_in_the_middle_of_a_step_lets_it_finish_saves_and_says_where(ru
     assert history.events == [(3, f"resumed from {tmp_path / 'states'}")]
     whole, its_history = uncut()
     assert torch.equal(weights_of(resumed), weights_of(whole))
-    assert (history.steps, history.val_loss, history.n_tokens) == (its_history.steps, its_history.val_loss, its_history.n_tokens)
+    assert (history.steps, history.val_loss, history.n_tokens) == (
+        its_history.steps,
+        its_history.val_loss,
+        its_history.n_tokens,
+    )
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -161,14 +185,18 @@ def test_in_another_thread_than_the_main_one_training_sets_no_handlers(run, uncu
 
 
 @pytest.mark.parametrize("save_best", [True, False])
-def test_a_run_out_of_its_minutes_ends_normally_and_the_next_goes_on(run, uncut, minutes, tmp_path, save_best):
+def test_a_run_out_of_its_minutes_ends_normally_and_the_next_goes_on(
+    run, uncut, minutes, tmp_path, save_best
+):
     def a_minute_a_step(history, loss):
         minutes.now += 1
 
     ends = []
     for _ in range(3):
         # The weights with the lowest validation loss are what comes back, the last ones are what is gone on with.
-        model, history = run(calls={"on_step": a_minute_a_step}, max_minutes=5, save_best=save_best, eval_freq=2)
+        model, history = run(
+            calls={"on_step": a_minute_a_step}, max_minutes=5, save_best=save_best, eval_freq=2
+        )
         ends.append((history.n_steps, history.stopped))
     assert ends == [(5, "max_minutes"), (10, "max_minutes"), (12, "")]
     assert torch.equal(weights_of(model), weights_of(uncut(save_best=save_best, eval_freq=2)[0]))
@@ -185,13 +213,21 @@ def test_the_time_of_an_earlier_call_does_not_count(run, minutes):
 def scripted_losses(monkeypatch, losses):
     """Let the n-th evaluation find the n-th of these validation losses."""
     coming = iter(losses)
-    monkeypatch.setattr(training._Run, "loss", lambda run, split: next(coming) if split == "val" else 1.0)
+    monkeypatch.setattr(
+        loop._Run, "loss", lambda run, split: next(coming) if split == "val" else 1.0
+    )
 
 
-def test_the_last_two_states_and_their_best_weights_are_kept_and_nothing_else(run, monkeypatch, tmp_path):
+def test_the_last_two_states_and_their_best_weights_are_kept_and_nothing_else(
+    run, monkeypatch, tmp_path
+):
     scripted_losses(monkeypatch, [0.9, 0.5, 0.7, 0.6, 0.4, 0.8])
     seen = {}
-    run(eval_freq=2, save_every=3, calls={"on_step": lambda history, loss: seen.update({history.n_steps: names(tmp_path)})})
+    run(
+        eval_freq=2,
+        save_every=3,
+        calls={"on_step": lambda history, loss: seen.update({history.n_steps: names(tmp_path)})},
+    )
     assert seen[3] == []
     assert seen[4] == seen[6] == state_files(3, best=[2])
     assert seen[7] == seen[9] == state_files(3, 6, best=[2, 4])
@@ -199,7 +235,9 @@ def test_the_last_two_states_and_their_best_weights_are_kept_and_nothing_else(ru
     # The finished state holds the best weights alone, and no moments.
     assert names(tmp_path) == state_files(9, 12, best=[4])
     states = tmp_path / "states"
-    assert (states / "state-00000012.pt").stat().st_size < 0.5 * (states / "state-00000009.pt").stat().st_size
+    assert (states / "state-00000012.pt").stat().st_size < 0.5 * (
+        states / "state-00000009.pt"
+    ).stat().st_size
 
 
 @pytest.mark.parametrize(
@@ -212,9 +250,15 @@ def test_the_last_two_states_and_their_best_weights_are_kept_and_nothing_else(ru
         ({"save_every": 5, "save_every_minutes": 3}, [3, 5, 8, 10, 12]),
     ],
 )
-def test_states_are_saved_by_count_by_time_and_at_the_end(run, minutes, monkeypatch, settings, expected):
-    saved, original = [], training.save_state
-    monkeypatch.setattr(training, "save_state", lambda folder, step, *rest: (saved.append(step), original(folder, step, *rest)))
+def test_states_are_saved_by_count_by_time_and_at_the_end(
+    run, minutes, monkeypatch, settings, expected
+):
+    saved, original = [], loop.save_state
+    monkeypatch.setattr(
+        loop,
+        "save_state",
+        lambda folder, step, *rest: (saved.append(step), original(folder, step, *rest)),
+    )
     run(calls={"on_step": lambda *_: setattr(minutes, "now", minutes.now + 1)}, **settings)
     assert saved == expected
 
@@ -245,7 +289,10 @@ def test_without_resume_a_run_begins_anew_and_deletes_what_is_there(run, tmp_pat
         run(calls=cut_after(5), save_every=2)
     (tmp_path / "states" / ".state-00000006.pt.x1y2.pt").write_bytes(b"half a st")
     seen = []
-    _, history = run(resume=False, calls={"on_step": lambda history, loss: seen.append((history.n_steps, names(tmp_path)))})
+    _, history = run(
+        resume=False,
+        calls={"on_step": lambda history, loss: seen.append((history.n_steps, names(tmp_path)))},
+    )
     assert seen[0] == (1, [])
     assert len(seen) == 12
     assert history.events == []
@@ -260,7 +307,10 @@ def other_shape():
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
-        ({"learning_rate": 1e-3}, r"with other learning_rate \(learning_rate is 0\.003 there, 0\.001 here\)"),
+        (
+            {"learning_rate": 1e-3},
+            r"with other learning_rate \(learning_rate is 0\.003 there, 0\.001 here\)",
+        ),
         ({"epochs": 3, "beta2": 0.9}, r"with other beta2, epochs \("),
         ({"identity": {"data": "xyz"}}, r"with other data \(data is 'abc' there, 'xyz' here\)"),
         ({"identity": {}}, r"with other data \(data is 'abc' there, None here\)"),
@@ -268,7 +318,9 @@ def other_shape():
         ({"save_best": False}, r"with other save_best"),
     ],
 )
-def test_the_states_of_another_run_are_refused_by_what_differs_and_go_on_when_it_is_set_back(run, uncut, tmp_path, changed, named):
+def test_the_states_of_another_run_are_refused_by_what_differs_and_go_on_when_it_is_set_back(
+    run, uncut, tmp_path, changed, named
+):
     with pytest.raises(PowerCut):
         run(calls=cut_after(5), save_every=2)
     before = {path: path.read_bytes() for path in (tmp_path / "states").iterdir()}
@@ -284,7 +336,13 @@ def test_the_states_of_another_run_are_refused_by_what_differs_and_go_on_when_it
 def test_what_changes_no_weight_may_change_on_resume(run, uncut):
     with pytest.raises(PowerCut):
         run(calls=cut_after(5), save_every=2)
-    settings = {"activation_checkpointing": True, "strategy": "dp", "save_every": 3, "save_every_minutes": 7.0, "max_minutes": 1e6}
+    settings = {
+        "activation_checkpointing": True,
+        "strategy": "dp",
+        "save_every": 3,
+        "save_every_minutes": 7.0,
+        "max_minutes": 1e6,
+    }
     steps = []
     model, _ = run(calls=n_steps_of(steps), output_root="elsewhere", **settings)
     assert steps[0] == 5
@@ -296,7 +354,11 @@ def test_in_every_number_format_a_cut_run_ends_as_an_uncut_one(run, uncut, monke
     scaler = torch.amp.GradScaler
     # The scale falls at first and then grows: it has to be taken up where it was.
     monkeypatch.setattr(
-        torch.amp, "GradScaler", lambda *arguments, **given: scaler(*arguments, init_scale=2.0**21, growth_interval=4, **given)
+        torch.amp,
+        "GradScaler",
+        lambda *arguments, **given: scaler(
+            *arguments, init_scale=2.0**21, growth_interval=4, **given
+        ),
     )
     whole, history = uncut(devices=cpu(dtype), max_grad_norm=1.0, epochs=4)
     with pytest.raises(PowerCut):
@@ -321,12 +383,22 @@ def test_random_numbers_go_on_where_they_were(run, uncut):
     seed(2)
     _, resumed = run(calls=samples, epochs=3)
     assert resumed.samples == whole.samples
-    assert len({tuple(sample) for sample in whole.samples}) == 1 + 3, "before training and after each epoch"
+    assert len({tuple(sample) for sample in whole.samples}) == 1 + 3, (
+        "before training and after each epoch"
+    )
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("[enforce fail at inline_container.cc]")])
-def test_a_full_disk_ends_the_run_with_a_sentence_and_there_is_a_state_to_go_on_from(run, uncut, monkeypatch, tmp_path, error):
-    n_written, write = [], run_state._write
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        RuntimeError("[enforce fail at inline_container.cc]"),
+    ],
+)
+def test_a_full_disk_ends_the_run_with_a_sentence_and_there_is_a_state_to_go_on_from(
+    run, uncut, monkeypatch, tmp_path, error
+):
+    n_written, write = [], state._write
 
     def full_at_the_third_state(temporary, content):
         n_written.append("history" in content)
@@ -336,9 +408,10 @@ def test_a_full_disk_ends_the_run_with_a_sentence_and_there_is_a_state_to_go_on_
         write(temporary, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_state, "_write", full_at_the_third_state)
+        patch.setattr(state, "_write", full_at_the_third_state)
         with pytest.raises(
-            RunStateError, match=rf"the state after step 6 could not be written to {tmp_path / 'states'} .*step 4 is as it was"
+            RunStateError,
+            match=rf"the state after step 6 could not be written to {tmp_path / 'states'} .*step 4 is as it was",
         ):
             run(save_every=2)
     assert not [name for name in names(tmp_path) if name.startswith(".")]
@@ -355,7 +428,9 @@ def damaged(path):
 
 
 @pytest.mark.parametrize(
-    "damage", [damaged, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-7])], ids=["bit", "gone", "cut"]
+    "damage",
+    [damaged, Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-7])],
+    ids=["bit", "gone", "cut"],
 )
 @pytest.mark.parametrize("name", ["state-00000006.pt", "best-00000005.pt"])
 def test_a_damaged_state_is_told_of_and_the_one_before_it_taken(run, uncut, tmp_path, name, damage):
@@ -366,12 +441,17 @@ def test_a_damaged_state_is_told_of_and_the_one_before_it_taken(run, uncut, tmp_
     steps = []
     model, history = run(calls=n_steps_of(steps))
     assert steps[0] == 4
-    assert history.events[0] == (3, f"{name} is damaged or missing: the state after step 6 was deleted")
+    assert history.events[0] == (
+        3,
+        f"{name} is damaged or missing: the state after step 6 was deleted",
+    )
     assert torch.equal(weights_of(model), weights_of(uncut()[0]))
 
 
 @pytest.mark.parametrize("when", ["between two calls", "during a run"])
-def test_a_run_whose_folder_was_deleted_trains_what_it_would_have_trained(run, uncut, tmp_path, when):
+def test_a_run_whose_folder_was_deleted_trains_what_it_would_have_trained(
+    run, uncut, tmp_path, when
+):
     def delete():
         shutil.rmtree(tmp_path / "states")
 
@@ -398,11 +478,13 @@ def test_on_another_number_of_devices_a_step_keeps_its_records(run, uncut, batch
 
 
 def points(folder, name):
-    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator").EventAccumulator(
-        str(folder / "tensorboard" / "states")
-    )
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator"
+    ).EventAccumulator(str(folder / "tensorboard" / "states"))
     accumulator.Reload()
-    return {event.step: event.value for event in accumulator.Scalars(name)}, len(accumulator.Scalars(name))
+    return {event.step: event.value for event in accumulator.Scalars(name)}, len(
+        accumulator.Scalars(name)
+    )
 
 
 def test_tensorboard_has_every_point_once_after_a_cut(run, tmp_path):

@@ -2,11 +2,11 @@
 
 import torch
 
-from golf_nb_utils import training
-from golf_nb_utils.config import GPTConfig, TrainConfig
-from golf_nb_utils.dataset import Batches
-from golf_nb_utils.environment import Devices
-from golf_nb_utils.model import GPTModel, init_weights
+from golf_nb_utils.gpt2.model import GPTModel, init_weights
+from golf_nb_utils.host import Devices
+from golf_nb_utils.settings import GPTConfig, TrainConfig
+from golf_nb_utils.training import loop
+from golf_nb_utils.training.batches import Batches
 
 GPT = GPTConfig(n_vocab=23, n_ctx=16, n_embd=16, n_head=2, n_layer=2)
 
@@ -53,16 +53,42 @@ def cpu(dtype=torch.float32, n_replicas=0):
     return Devices(torch.device("cpu"), tuple(range(n_replicas)), ("cpu",), dtype, "a test")
 
 
-def train(folder, model=None, train_loader=None, val_loader=None, devices=None, identity=None, calls=None, **settings):
+def train(
+    folder,
+    model=None,
+    train_loader=None,
+    val_loader=None,
+    devices=None,
+    identity=None,
+    calls=None,
+    **settings,
+):
     """Train with the states in `folder`/states and the log beside them; return (model, history).
 
     24 records in batches of 4 are 6 steps an epoch; `calls` are train's own arguments, `settings` those of TrainConfig.
     """
     model = model or fresh_model()
-    settings = {"epochs": 2, "learning_rate": 3e-3, "eval_freq": 5, "eval_batches": 2, "save_every_minutes": 0.0} | settings
+    settings = {
+        "epochs": 2,
+        "learning_rate": 3e-3,
+        "eval_freq": 5,
+        "eval_batches": 2,
+        "save_every_minutes": 0.0,
+    } | settings
     batches = {"train": train_loader or loader(), "val": val_loader or loader(8, seed=9)}
-    config, devices, identity = TrainConfig(**settings), devices or cpu(), {"data": "abc"} if identity is None else identity
-    history = training.train(
-        model, batches, config, devices, folder / "states", folder / "log.jsonl", identity, **{"on_step": lambda *_: None} | (calls or {})
+    config, devices, identity = (
+        TrainConfig(**settings),
+        devices or cpu(),
+        {"data": "abc"} if identity is None else identity,
+    )
+    history = loop.train(
+        model,
+        batches,
+        config,
+        devices,
+        folder / "states",
+        folder / "log.jsonl",
+        identity,
+        **{"on_step": lambda *_: None} | (calls or {}),
     )
     return model, history

@@ -49,7 +49,11 @@ def page() -> str:
         f"| `{name}` | {', '.join(numbers)} | {kind} | {tiny} | {large} | {comment} |"
         for (name, kind, tiny, large, comment), numbers in rows.items()
     )
-    return HEAD + "\n".join(lines) + "\n\nThis page is written by `python tests/write_parameters.py`; edit the notebooks' cells instead.\n"
+    return (
+        HEAD
+        + "\n".join(lines)
+        + "\n\nThis page is written by `python tests/write_parameters.py`; edit the notebooks' cells instead.\n"
+    )
 
 
 def main() -> int:

@@ -1,0 +1,311 @@
+"""Judge the answers of several systems side by side, give every figure its interval, and compare two systems or two runs.
+
+`judge` turns answers into rows, one a record, which predictions.jsonl holds; `measure` turns rows into the figures of metrics.json;
+`compare` holds two sets of rows against each other.
+"""
+
+from itertools import islice
+
+import numpy as np
+import tiktoken
+import torch
+
+from golf_nb_utils.evaluation import statistics
+from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS, measure_answer
+from golf_nb_utils.evaluation.verbatim import longest_shared_runs
+from golf_nb_utils.golf.checks import CHECKS, Verifier
+from golf_nb_utils.golf.diversity import (
+    commonest_share,
+    compression_ratio,
+    distinct_n,
+    sentence_skeletons,
+    similarities,
+    skeleton,
+)
+from golf_nb_utils.gpt2.model import GPTModel
+from golf_nb_utils.training.batches import InstructionDataset, collate
+
+SIGNIFICANT = 0.05
+"""A difference counts as more than noise if its p-value, adjusted for the number of figures compared, is below."""
+
+
+def judge(
+    strata: dict[str, list[dict]],
+    answers: dict[str, dict[str, list[str]]],
+    verifier: Verifier,
+    tokenizer: tiktoken.Encoding,
+    training_answers: list[str],
+    losses: dict[str, dict[str, list[tuple[float, int]]]] | None = None,
+) -> list[dict]:
+    """Judge every answer of every system: return one JSON-ready row a record, those of the first stratum first.
+
+    `strata` is {stratum: records}, `answers` {stratum: {system: texts in the order of the records}}, `losses` {stratum: {system:
+    response_losses}} of the systems that are models. A row has `stratum`, `instruction`, `input`, `reference` and `systems`: of
+    each the `answer`, whether it `passed`, its failed checks' names and `reasons`, the sentences and numbers without an origin, the
+    `fault` and `drill` it is about, and its `measures`, see metrics.measure_answer.
+
+    Raises:
+        InputFormatError: the input of a record is malformed.
+        ValueError: a system has not one answer a record.
+    """
+    losses = losses or {}
+    for stratum, records in strata.items():
+        for name, given in answers[stratum].items():
+            if len(given) != len(records):
+                raise ValueError(
+                    f"{name} has {len(given)} answers to the {len(records)} records of {stratum}; expected one each."
+                )
+    asked = [
+        (stratum, place, record)
+        for stratum, records in strata.items()
+        for place, record in enumerate(records)
+    ]
+    texts = [text for stratum in strata for texts in answers[stratum].values() for text in texts]
+    ids = tokenizer.encode_batch(texts, disallowed_special=())
+    runs = longest_shared_runs(ids, tokenizer.encode_batch(training_answers, disallowed_special=()))
+    lengths_and_runs = zip(map(len, ids), runs, strict=True)
+    # The texts were listed system by system.
+    counted = {
+        stratum: {
+            name: list(islice(lengths_and_runs, len(given)))
+            for name, given in answers[stratum].items()
+        }
+        for stratum in strata
+    }
+    rows = []
+    for stratum, place, record in asked:
+        systems = {}
+        for name, given in answers[stratum].items():
+            verdict = verifier.verify(given[place], record["input"], nearest=True)
+            measures = measure_answer(
+                given[place], record, verdict, verifier.index, *counted[stratum][name][place]
+            )
+            if name in losses.get(stratum, {}):
+                measures["perplexity"] = list(losses[stratum][name][place])
+            systems[name] = {
+                "answer": given[place],
+                "passed": verdict.passed,
+                "failed": [check for check, passed in verdict.checks.items() if not passed],
+                "reasons": list(verdict.reasons),
+                "unsupported": [
+                    {"text": span.text, "nearest": span.nearest, "similarity": round(span.similarity, 3)}
+                    for span in verdict.sentences if span.origin is None
+                ],
+                "unsupported_numbers": [span.text for span in verdict.numbers if span.origin is None],
+                "fault": verdict.fault,
+                "drill": verdict.drill,
+                "measures": measures,
+            }  # fmt: skip
+        row = {
+            "stratum": stratum,
+            "instruction": record["instruction"],
+            "input": record["input"],
+            "reference": record["output"],
+        }
+        rows.append({**row, "systems": systems})
+    return rows
+
+
+def measure(rows: list[dict], seed: int, subject: str = "fine-tuned") -> dict:
+    """Return the figures of all systems, each with its 95 % interval, and the subject compared with every other system.
+
+    {"confidence", "n_resamples", "n_groups", "seed", "strata": {stratum: {"n_records", "systems": {system: {name: {"value", "low",
+    "high", "n"}}}, "comparisons": {other system: compare's figures}}}}. A share of answers has Wilson's interval, and so has any share
+    of 0 or 1 (over its records); any other figure of METRICS has the percentile bootstrap's over the records, one of DIVERSITY
+    the delete-a-group jackknife's. `n` is the number of records that enter.
+    """
+    result: dict = {
+        "confidence": statistics.CONFIDENCE, "n_resamples": statistics.N_RESAMPLES, "n_groups": statistics.N_GROUPS, "seed": seed,
+        "strata": {},
+    }  # fmt: skip
+    for stratum, mine in _by_stratum(rows).items():
+        counts = statistics.resample_counts(len(mine), seed)
+        systems = {name: _figures(mine, name, counts) for name in mine[0]["systems"]}
+        comparisons = {}
+        if subject in systems:
+            sums = {name: _sums(mine, name) for name in systems}
+            for name in systems:
+                if name != subject:
+                    tests = statistics.paired_difference(
+                        sums[name], sums[subject], counts, seed, _transform
+                    )
+                    comparisons[name] = _judged(tests, systems[name], systems[subject])
+        result["strata"][stratum] = {
+            "n_records": len(mine),
+            "systems": systems,
+            "comparisons": comparisons,
+        }
+    return result
+
+
+def _by_stratum(rows: list[dict]) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {}
+    for row in rows:
+        found.setdefault(row["stratum"], []).append(row)
+    return found
+
+
+_SHARES_OF_ANSWERS = ("verified", *CHECKS)
+_IS_PERPLEXITY = np.array([name == "perplexity" for name in METRICS])
+
+
+def _transform(ratios: np.ndarray) -> np.ndarray:
+    """Losses per token become perplexities; ratios are [..., metrics]."""
+    return np.where(_IS_PERPLEXITY, np.exp(np.where(_IS_PERPLEXITY, ratios, 0.0)), ratios)
+
+
+def _sums(rows: list[dict], system: str) -> statistics.Sums:
+    """Numerators and denominators, both [records, metrics]; 0 and 0 where an answer has no such measure."""
+    pairs = np.array(
+        [
+            [row["systems"][system]["measures"].get(name, (0, 0)) for name in METRICS]
+            for row in rows
+        ],
+        np.float64,
+    )
+    return pairs[..., 0], pairs[..., 1]
+
+
+def _figures(rows: list[dict], system: str, counts: np.ndarray) -> dict[str, dict]:
+    above, below = _sums(rows, system)
+    values = _transform(statistics.ratio(above, below))
+    lows, highs = (_transform(bound) for bound in statistics.bootstrap(above, below, counts))
+    figures = {}
+    for place, name in enumerate(METRICS):
+        n = int(np.count_nonzero(below[:, place]))
+        if n:
+            low, high = lows[place], highs[place]
+            # A share on which all records agree has no spread to draw from; as shares of records it has.
+            if name in _SHARES_OF_ANSWERS or (
+                METRICS[name].is_share and values[place] in (0.0, 1.0)
+            ):
+                low, high = statistics.wilson(values[place] * n, n)
+            figures[name] = {
+                "value": float(values[place]),
+                "low": float(low),
+                "high": float(high),
+                "n": n,
+            }
+    answers = [row["systems"][system]["answer"] for row in rows]
+    for name, (value, low, high) in _variety(answers).items():
+        figures[name] = {"value": value, "low": low, "high": high, "n": len(rows)}
+    return figures
+
+
+def _variety(answers: list[str]) -> dict[str, tuple[float, float, float]]:
+    """Value, low and high of the measures of DIVERSITY, by the jackknife."""
+    # What two answers have in common is the same whichever others are left out.
+    alike = similarities(answers[:500], answers[:500])
+
+    def measures(places: list[int]) -> dict[str, float]:
+        texts = [answers[place] for place in places]
+        first = [place for place in places if place < len(alike)]
+        pairs = alike[np.ix_(first, first)][np.triu_indices(len(first), k=1)]
+        return {
+            **{f"distinct_{n}": distinct_n(texts, n) for n in (1, 2, 3)},
+            "compression_ratio": compression_ratio(texts),
+            "commonest_answer_skeleton": commonest_share([skeleton(text) for text in texts]),
+            "commonest_sentence_skeleton": commonest_share(sentence_skeletons(texts)),
+            "mean_pairwise_jaccard": float(pairs.mean()) if len(pairs) else 0.0,
+        }
+
+    return statistics.jackknife(list(range(len(answers))), measures)
+
+
+def compare(first: list[dict], second: list[dict], seed: int) -> dict:
+    """Compare two runs by their rows: return {stratum: {system: {"paired", "n", "figures": {name: ...}}}} of what both have.
+
+    Where all prompts of one run stand in the other, too, the comparison is paired and over these; else each run is over its own
+    prompts. A figure has `first`, `second`, `difference` (second - first), `low`, `high` (95 %), `p`, `p_adjusted` (by Holm, for the
+    figures of this system and stratum) and a `verdict`: better, worse, different (where neither way is better) or "no clear difference".
+    """
+    result: dict = {}
+    strata = _by_stratum(first), _by_stratum(second)
+    for stratum in strata[0]:
+        if stratum not in strata[1]:
+            continue
+        sides, paired = _paired(strata[0][stratum], strata[1][stratum])
+        counts = [statistics.resample_counts(len(rows), seed) for rows in sides]
+        for system in sides[0][0]["systems"]:
+            if system not in sides[1][0]["systems"]:
+                continue
+            sums = [_sums(rows, system) for rows in sides]
+            figures = [_figures(rows, system, own) for rows, own in zip(sides, counts, strict=True)]
+            if paired:
+                tests = statistics.paired_difference(*sums, counts[0], seed, _transform)
+            else:
+                tests = statistics.unpaired_difference(*sums, seed, _transform)
+            result.setdefault(stratum, {})[system] = {
+                "paired": paired, "n": [len(rows) for rows in sides], "figures": _judged(tests, *figures),
+            }  # fmt: skip
+    return result
+
+
+def _paired(first: list[dict], second: list[dict]) -> tuple[tuple[list[dict], list[dict]], bool]:
+    ones, others = (
+        {(row["instruction"], row["input"]): row for row in rows} for rows in (first, second)
+    )
+    common = [prompt for prompt in ones if prompt in others]
+    if len(common) == min(len(ones), len(others)):
+        return ([ones[prompt] for prompt in common], [others[prompt] for prompt in common]), True
+    return (first, second), False
+
+
+def _judged(
+    tests: tuple[np.ndarray, ...], first: dict[str, dict], second: dict[str, dict]
+) -> dict[str, dict]:
+    """The differences of METRICS (already tested) and DIVERSITY, with a verdict each."""
+    figures = {}
+    for place, name in enumerate(METRICS):
+        if name in first and name in second:
+            figures[name] = dict(
+                zip(
+                    ("difference", "low", "high", "p"),
+                    (float(test[place]) for test in tests),
+                    strict=True,
+                )
+            )
+    for name in DIVERSITY:
+        ones, others = (
+            tuple(side[name][part] for part in ("value", "low", "high")) for side in (first, second)
+        )
+        figures[name] = dict(
+            zip(
+                ("difference", "low", "high", "p"),
+                statistics.normal_difference(ones, others),
+                strict=True,
+            )
+        )
+    adjusted = statistics.holm([figure["p"] for figure in figures.values()])
+    for (name, figure), p_adjusted in zip(figures.items(), adjusted, strict=True):
+        figure |= {
+            "first": first[name]["value"],
+            "second": second[name]["value"],
+            "p_adjusted": p_adjusted,
+        }
+        figure["verdict"] = _verdict((METRICS | DIVERSITY)[name].better, figure)
+    return figures
+
+
+def _verdict(better: str, figure: dict) -> str:
+    if figure["p_adjusted"] >= SIGNIFICANT:
+        return "no clear difference"
+    if not better:
+        return "different"
+    return "better" if (figure["difference"] > 0) == (better == "higher") else "worse"
+
+
+def response_losses(
+    model: GPTModel, tokenizer: tiktoken.Encoding, records: list[dict], device: torch.device
+) -> list[tuple[float, int]]:
+    """Return (sum of the cross-entropies, number of tokens) of each record's reference answer, given its prompt.
+
+    The perplexity over records is exp(sum over count), see the metric `perplexity`. One record at a time: nothing is padded.
+    """
+    losses = []
+    for example in InstructionDataset(records, tokenizer, model.config.n_ctx):
+        input_ids, targets = collate([example], tokenizer.eot_token, "response")
+        with torch.inference_mode():
+            loss, n_tokens = model.loss_sum(input_ids.to(device), targets.to(device))
+        losses.append((loss.item(), int(n_tokens)))
+    return losses

@@ -1,0 +1,135 @@
+"""What is counted of one answer: checks, origins of its sentences, copying, length, reading grade, likeness to the reference.
+
+Every measure is a pair (numerator, denominator), so that a figure over any records is a ratio of sums: [1, 1] is a check that
+holds, [9, 11] are nine of eleven sentences with an origin, [320, 1] is a length. An answer without any such thing has no pair.
+"""
+
+import importlib.util
+from dataclasses import dataclass
+
+from golf_nb_utils.golf.answer import Entry
+from golf_nb_utils.golf.checks import CHECKS, Verdict
+from golf_nb_utils.prompt import SECTIONS
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a figure is called, which way is better ("higher", "lower" or neither) and how it is printed."""
+
+    label: str
+    better: str = ""
+    form: str = "{:.1f}"
+
+    @property
+    def is_share(self) -> bool:
+        return "%" in self.form
+
+
+def _share(label: str, better: str = "higher") -> Metric:
+    return Metric(label, better, "{:.1%}")
+
+
+METRICS = {
+    "verified": _share("passes every check"),
+    **{name: _share(label) for name, label in CHECKS.items()},
+    "grounded_sentences": _share(
+        "sentences that are in the knowledge base or filled from the request"
+    ),
+    "grounded_numbers": _share("numbers that are in the knowledge base or the request"),
+    "on_topic": _share("of the sentences of the knowledge base, those of the topic asked for"),
+    "chrf": Metric("likeness to the one reference, chrF (0 to 100)", "higher"),
+    "perplexity": Metric("perplexity of the reference, per token", "lower", "{:,.3f}"),
+    "longest_copy": Metric("longest run of tokens that stands in a training answer, too"),
+    "copied_share": _share("that run as a share of the answer", ""),
+    "tokens": Metric("length in tokens"),
+    "words": Metric("length in words"),
+    "reading_grade": Metric("reading grade (Coleman-Liau)"),
+}
+"""The figures over answers, in the order of the report; shares of answers are those of `verified` and CHECKS."""
+
+DIVERSITY = {
+    "distinct_1": Metric("different words over all words (distinct-1)", form="{:.3f}"),
+    "distinct_2": Metric("different pairs of words over all (distinct-2)", form="{:.3f}"),
+    "distinct_3": Metric("different triples of words over all (distinct-3)", form="{:.3f}"),
+    "compression_ratio": Metric("size over gzip size"),
+    "commonest_answer_skeleton": _share("answers that are the commonest one, numbers aside", ""),
+    "commonest_sentence_skeleton": _share(
+        "sentences that are the commonest one, numbers aside", ""
+    ),
+    "mean_pairwise_jaccard": Metric(
+        "mean likeness of two answers (character 3-grams)", form="{:.3f}"
+    ),
+}
+"""The measures of all answers of a system together, see diversity.measure_diversity."""
+
+OPTIONAL = {"chrf": "sacrebleu", "reading_grade": "textstat"}
+"""{metric: the package that it needs}; where that is not installed the metric is left out."""
+
+
+def missing_packages() -> dict[str, str]:
+    """Return those of OPTIONAL whose package is not installed."""
+    return {
+        metric: package
+        for metric, package in OPTIONAL.items()
+        if importlib.util.find_spec(package) is None
+    }
+
+
+def measure_answer(
+    answer: str,
+    record: dict,
+    verdict: Verdict,
+    index: dict[str, Entry],
+    n_tokens: int,
+    longest_copy: int,
+) -> dict[str, list[float]]:
+    """Return {name of METRICS: [numerator, denominator]} of one answer; without perplexity, which no answer enters.
+
+    `n_tokens` and `longest_copy` are in tokens, see copying.longest_shared_runs.
+    """
+    items = [index[span.origin] for span in verdict.sentences if span.origin in index]
+    pairs = {
+        "verified": [int(verdict.passed), 1],
+        **{name: [int(passed), 1] for name, passed in verdict.checks.items()},
+        "grounded_sentences": [
+            sum(span.origin is not None for span in verdict.sentences),
+            len(verdict.sentences),
+        ],
+        "grounded_numbers": [
+            sum(span.origin is not None for span in verdict.numbers),
+            len(verdict.numbers),
+        ],
+        "on_topic": [sum(entry.topic == record["meta"]["topic"] for entry in items), len(items)],
+        "longest_copy": [longest_copy, 1],
+        "copied_share": [longest_copy, n_tokens],
+        "tokens": [n_tokens, 1],
+        "words": [len(answer.split()), 1],
+    }
+    if "chrf" not in missing_packages():
+        pairs["chrf"] = [chrf(answer, record["output"]), 1]
+    if "reading_grade" not in missing_packages():
+        pairs["reading_grade"] = [*reading_grade(answer)]
+    return {name: pair for name, pair in pairs.items() if pair[1]}
+
+
+def chrf(answer: str, reference: str) -> float:
+    """Return chrF of an answer, 0..100: the F-score, recall twice as heavy, of its character 1- to 6-grams (Popović 2015).
+
+    By sacrebleu. The reference is one good answer among many, and a wrong number hardly lowers the score: it says how alike two
+    texts are, not which is right.
+    """
+    from sacrebleu.metrics import CHRF
+
+    return CHRF().sentence_score(answer, [reference]).score
+
+
+def reading_grade(answer: str) -> tuple[float, int]:
+    """Return (Coleman-Liau index of an answer without its headings, 1): the US school grade that reads it with ease; (0, 0) without words.
+
+    By textstat (whose weight of letters is 0.058, not the paper's 0.0588), as coverage.reading_grade is, with which it is to be compared.
+    """
+    import textstat
+
+    for heading in SECTIONS.values():
+        answer = answer.replace(heading, "")
+    return (textstat.coleman_liau_index(answer), 1) if any(map(str.isalpha, answer)) else (0.0, 0)

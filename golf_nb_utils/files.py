@@ -1,0 +1,233 @@
+"""What the notebooks hand to each other: where it lies, written whole or not at all, with a manifest written last."""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+MANIFEST = "manifest.json"
+DATA_FILE, INDEX_FILE, META_FILE = (
+    "model.ckpt.data-00000-of-00001",
+    "model.ckpt.index",
+    "model.ckpt.meta",
+)
+CHECKPOINT_FILES = (
+    "checkpoint",
+    "encoder.json",
+    "hparams.json",
+    DATA_FILE,
+    INDEX_FILE,
+    META_FILE,
+    "vocab.bpe",
+)
+"""The seven files of a GPT-2, as OpenAI named them."""
+DAMAGED = ".damaged"
+"""Ending of a checkpoint's file that was moved aside because its tensors failed their check, to be fetched anew."""
+
+
+class MissingArtifactError(FileNotFoundError):
+    """A notebook needs what an earlier one has not made yet."""
+
+
+class ArtifactMismatchError(ValueError):
+    """A file is not the one its manifest or sidecar describes."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Every path of the series under one output root."""
+
+    root: Path
+
+    @property
+    def experimental(self) -> Path:
+        return self.root / "experimental"
+
+    @property
+    def data(self) -> Path:
+        return self.experimental / "golf_feedback_finetuning"
+
+    @property
+    def models(self) -> Path:
+        return self.experimental / "golf_feedback_models"
+
+    def checkpoint(self, model_size: str) -> Path:
+        return self.experimental / "gpt2_models" / model_size
+
+    def weights(self, model_size: str) -> Path:
+        return self.models / f"gpt2-{model_size}-golf-feedback.pth"
+
+    def exported(self, model_size: str) -> Path:
+        return self.models / f"gpt2-{model_size}-golf-feedback-transformers"
+
+    def run_states(self, model_size: str) -> Path:
+        return self.models / "checkpoints" / f"gpt2-{model_size}"
+
+    def loss_plot(self, model_size: str) -> Path:
+        return self.models / f"loss_plot_{model_size}.pdf"
+
+    def training_log(self) -> Path:
+        return self.models / "training_log.jsonl"
+
+    def evaluation(self, model_size: str) -> Path:
+        return self.experimental / "golf_feedback_evaluation" / model_size
+
+    def user_feedback(self) -> Path:
+        return self.experimental / "user_feedback" / "feedback.jsonl"
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write `text` as UTF-8 so that a reader sees the old file or the whole new one, never a part."""
+    return write_with(
+        path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n")
+    )
+
+
+def write_json(path: Path, value) -> Path:
+    """Write `value` as indented JSON, atomically."""
+    return write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_with(path: Path, write) -> Path:
+    """Call `write(temporary_path)` and rename the result to `path` once it is on the disk.
+
+    Raises:
+        PermissionError: the folder cannot be written.
+        Whatever `write` raises; `path` then is as it was.
+    """
+    with explained_if_read_only(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
+        )
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        # mkstemp makes the file private; the result gets what the umask allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+@contextmanager
+def explained_if_read_only(folder: Path) -> Iterator[None]:
+    """Say of a refusal to write which folder it is and what to do.
+
+    Raises:
+        PermissionError: the folder cannot be written; attached inputs never can.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        reason = os.strerror(error.errno).lower()
+        raise PermissionError(
+            error.errno,
+            f"{folder} cannot be written ({reason}); choose an output_root that can, or copy the folder there",
+        ) from error
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, made_by: str, files: list[Path], **facts) -> Path:
+    """Write manifest.json last: its presence says that every file it lists is complete."""
+    listed = {
+        file.relative_to(folder).as_posix(): {
+            "bytes": file.stat().st_size,
+            "sha256": sha256_file(file),
+        }
+        for file in files
+    }
+    return write_json(folder / MANIFEST, {"made_by": made_by, **facts, "files": listed})
+
+
+def read_manifest(folder: Path, verify: bool = True) -> dict:
+    """Read manifest.json and compare the files beside it with it.
+
+    Raises:
+        MissingArtifactError: there is no manifest.
+        ArtifactMismatchError: a listed file is missing or differs.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise MissingArtifactError(f"{path} does not exist.")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ArtifactMismatchError(
+            f"{path}:{error.lineno}: not valid JSON ({error.msg}); run the notebook that made it again."
+        ) from error
+    for name, expected in manifest["files"].items() if verify else ():
+        file = folder / name
+        if not file.is_file():
+            raise ArtifactMismatchError(
+                f"{file} is listed in {MANIFEST} but does not exist; run {manifest['made_by']} again."
+            )
+        found = sha256_file(file)
+        if found != expected["sha256"]:
+            raise ArtifactMismatchError(
+                f"{file} differs from {MANIFEST} (sha256 {expected['sha256'][:12]}... expected, {found[:12]}... found); "
+                f"run {manifest['made_by']} again."
+            )
+    return manifest
+
+
+def attached(path: Path, root: Path, inputs: list[Path]) -> Iterator[Path]:
+    """Yield the files or folders at the place of `path`, which is below `root`, in the outputs that are attached in the folders `inputs`.
+
+    Kaggle mounts outputs several levels deep, in two layouts, so they are searched for the path's end.
+    """
+    ending = path.relative_to(root).as_posix()
+    return (found for place in inputs for found in sorted(place.rglob(ending)))
+
+
+def find_folder(
+    folder: Path, root: Path, made_by: str, inputs: list[Path] = (), holding: str = MANIFEST
+) -> Path:
+    """Return the folder with a manifest that an earlier notebook made: under the root, or attached as an input.
+
+    A folder without the file `holding` is passed over: two runs of a notebook may be attached.
+
+    Raises:
+        MissingArtifactError: it is nowhere; the message names the notebook to run.
+    """
+    for found in (folder, *attached(folder, root, inputs)):
+        if (found / MANIFEST).is_file() and (found / holding).is_file():
+            return found
+    raise MissingArtifactError(
+        f"{folder} holds no {holding}: run notebook {made_by} first, or attach its output (on Kaggle by Add Input)."
+    )
+
+
+def bring_back(folder: Path, root: Path, inputs: list[Path]) -> Path | None:
+    """Copy to `folder`, if that does not exist, the folder of the same place in an attached output; return where it was, or None."""
+    if folder.exists():
+        return None
+    found = next((found for found in attached(folder, root, inputs) if found.is_dir()), None)
+    if found:
+        # Under its name only when it is whole; and what is attached can only be read, so its permissions stay behind.
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        for path in sorted(found.iterdir()):
+            shutil.copyfile(path, part / path.name)
+        part.rename(folder)
+    return found

@@ -1,0 +1,394 @@
+"""What the app sends, read into the input of a prompt: every value is defined, and nothing it says is taken on trust.
+
+Free text never enters a prompt: areas, clubs, levels and faults are matched to the names that this project knows, and the known
+name is what is written. What could not be read is left out, and a remark tells the app's developer so.
+"""
+
+import difflib
+import math
+import re
+import reprlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from numbers import Number
+
+from golf_nb_utils.golf.answer import jaccard, trigrams
+from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
+from golf_nb_utils.golf.checks import Verifier
+from golf_nb_utils.golf.request import make_entry
+from golf_nb_utils.golf.wording import severity_of
+
+ARGUMENTS = (
+    "area", "issue", "current_score", "target_score", "gap", "impact_level", "swing_type", "golfer_context",
+    "all_quality_scores", "all_weaknesses", "all_strengths",
+)  # fmt: skip
+"""The arguments of the app's generate_feedback. `impact_level`, `all_weaknesses` and `all_strengths` are taken and not read:
+what they say follows from the scores."""
+
+# Longer texts are read this far: nobody's issue is longer, and no request shall cost more than another.
+LONGEST_TEXT = 400
+
+FAULT_SIMILARITY = 0.3
+"""From here on an issue is taken for a known fault all of whose telling words it has. Of 166 paraphrases ("the base is too
+narrow") 135 are then recognised, none as another fault, and none of 52 opposites ("early shift" for "Late shift") is. Without
+the condition on the words all 166 were, and 44 of the opposites (tests/issue_wordings.py)."""
+
+_OTHER_AREA_NAMES = {
+    "tempo": "tempo_rhythm", "rhythm": "tempo_rhythm", "rotation": "body_rotation", "weighttransfer": "weight_shift",
+    "impact": "impact_quality",
+}  # fmt: skip
+_CONTEXT_KEYS = {
+    "club": "club", "level": "level", "skilllevel": "level", "skill": "level", "experience": "level", "handedness": "handedness",
+    "hand": "handedness", "audience": "audience", "golfer": "audience",
+}  # fmt: skip
+_CLUB_PATTERNS = {
+    "driver": r"driver|1[- ]?wood", "3-wood": r"3[- ]?wood", "5-wood": r"5[- ]?wood", "hybrid": r"hybrid",
+    **{f"{number}-iron": rf"{number}[- ]?iron|{number}i" for number in range(5, 10)},
+    "pitching wedge": r"pitching[- ]wedge|pw", "sand wedge": r"sand[- ]wedge|sw",
+}  # fmt: skip
+_CHOICES = {
+    "club": {name: re.compile(rf"\b(?:{pattern})\b") for name, pattern in _CLUB_PATTERNS.items()},
+    "level": {name: re.compile(rf"\b{name}s?\b") for name in LEVELS},
+    "handedness": {
+        hand: re.compile(rf"\b{hand}(?:y|ies|[- ]?hand(?:ed|er)?)\b|^{hand}$")
+        for hand in ("right", "left")
+    },
+    "audience": {name: re.compile(rf"\b{name.replace(' ', '[-_ ]')}s?\b") for name in AUDIENCES},
+}
+_ANY_CLUB = re.compile(r"\b(?:[0-9]+[- ]?(?:iron|wood)|irons?|woods?|wedges?|putter)\b")
+_NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*(%?)")
+
+# Words without which a fault's name says the same.
+_UNTELLING = frozenset(
+    ("a", "an", "and", "are", "at", "by", "during", "for", "her", "his", "in", "is", "it", "of", "on", "s", "the", "their", "to", "too",
+     "very", "with")
+)  # fmt: skip
+_NEGATIONS = frozenset(("no", "not", "without", "never", "isn", "doesn", "don", "aren", "hardly"))
+
+
+@dataclass(frozen=True)
+class AppRequest:
+    """What is known of a request; `entry` (instruction and input of the prompt) is None without a usable score and target."""
+
+    area: str
+    area_is_known: bool
+    entry: dict[str, str] | None
+    fault: str
+    """Name of the known fault that `issue` describes, or empty."""
+    club: str | None
+    level: str | None
+    handedness: str | None
+    audience: str | None
+    remarks: tuple[str, ...]
+
+
+def read_request(
+    arguments: dict, fault_names: dict[str, list[str]], verifier: Verifier
+) -> AppRequest:
+    """Read the arguments of generate_feedback, each of which may be missing or hold anything; never raises.
+
+    `fault_names` are those of each area; the verifier says which of them an answer to this golfer can be about.
+    """
+    remarks: list[str] = []
+    if not isinstance(arguments, Mapping):
+        remarks.append(
+            f"a request must be a dict of the arguments of generate_feedback, found {_shown(arguments)}."
+        )
+        arguments = {}
+    unknown = [name for name in arguments if name not in ARGUMENTS]
+    if unknown:
+        remarks.append(
+            f"generate_feedback has no argument {_shown(unknown[0])}; it has {', '.join(ARGUMENTS)}."
+        )
+    given = {name: arguments.get(name) for name in ARGUMENTS}
+
+    scores = _read_all_scores(given["all_quality_scores"], remarks)
+    area, current = _read_area(given["area"], scores, remarks), None
+    area_is_known = area is not None
+    if area is None:
+        candidates = {name: score for name, score in scores.items() if name in AREAS}
+        area = min(candidates, key=candidates.get, default=next(iter(AREAS)))
+        chosen = (
+            "the lowest of all_quality_scores"
+            if candidates
+            else "the first, since all_quality_scores names none"
+        )
+        remarks.append(
+            f"the answer is about {area}, {chosen}; current_score and target_score, which belong to another, are not used."
+        )
+        area_is_known, target = bool(candidates), None
+    else:
+        current = _read_score("current_score", given["current_score"], remarks)
+        target = _read_score("target_score", given["target_score"], remarks)
+        if current is None and area in scores:
+            current = scores[area]
+            remarks.append(
+                f"the current score is that of {area} in all_quality_scores, {current:.2f}."
+            )
+    if current is not None:
+        if area in scores and abs(scores[area] - current) > 0.005:
+            remarks.append(
+                f"all_quality_scores has {scores[area]:.2f} for {area}, current_score is {current:.2f}; current_score counts."
+            )
+        scores = {
+            name: current if name == area else scores[name] for name in ALL_SCORES if name in scores
+        }
+
+    golfer = _read_golfer(given["golfer_context"], given["swing_type"], remarks)
+    severity = None
+    if current is None or target is None:
+        remarks.append(
+            "without a usable score and target for its area the answer is general advice, and states no score."
+        )
+    else:
+        severity = severity_of(current, target)
+        _compare_gap(given["gap"], current, target, remarks)
+    fault = _read_issue(given["issue"], area, severity, fault_names, remarks)
+
+    def entry_of(observation: str) -> dict[str, str]:
+        return make_entry(
+            area,
+            current,
+            target,
+            observation=observation or None,
+            all_scores=scores or None,
+            **golfer,
+        )
+
+    if severity and fault and not verifier.request(entry_of(fault)["input"]).fault:
+        remarks.append(
+            f"issue names {fault!r}, of which nothing is known for this club, level and gap; the answer chooses another fault."
+        )
+        fault = ""
+    entry = entry_of(fault) if severity else None
+    return AppRequest(area, area_is_known, entry, fault, remarks=tuple(remarks), **golfer)
+
+
+def _shown(value) -> str:
+    """A value of any kind in a few characters, for a remark."""
+    if isinstance(value, str | bytes):
+        value = value[:40]
+    try:
+        return reprlib.repr(value)[:60]
+    except Exception:
+        # Whatever an object's own __repr__ raises.
+        return f"a {type(value).__name__}"
+
+
+def _squeezed(text) -> str:
+    """Letters and digits of a name, so that `Follow-through` and `followthrough` are the same."""
+    return re.sub(r"[\W_]+", "", text[:LONGEST_TEXT].casefold()) if isinstance(text, str) else ""
+
+
+def _score_name(value) -> str | None:
+    """The key of ALL_SCORES that a name in any spelling stands for."""
+    names = {_squeezed(name): name for name in ALL_SCORES}
+    names |= {name.removesuffix("quality"): key for name, key in names.items()} | _OTHER_AREA_NAMES
+    names |= {
+        _squeezed(text): area.key for area in AREAS.values() for text in (area.label, area.folder)
+    }
+    return names.get(_squeezed(value))
+
+
+def _read_area(value, scores: dict[str, float], remarks: list[str]) -> str | None:
+    name = _score_name(value)
+    if name in AREAS:
+        return name
+    close = difflib.get_close_matches(
+        _squeezed(value)[:40], [_squeezed(key) for key in AREAS], n=1, cutoff=0.8
+    )
+    if close and name is None:
+        name = _score_name(close[0])
+        remarks.append(f"area {_shown(value)} was read as {name}.")
+        return name
+    remarks.append(f"area {_shown(value)} is none of {', '.join(AREAS)}.")
+    return None
+
+
+def _read_score(argument: str, value, remarks: list[str]) -> float | None:
+    """A score of 0..1 with two decimals, or None; only a percent sign makes a number a percentage."""
+    if value is None:
+        remarks.append(f"{argument} is missing; send a number of 0 to 1.")
+        return None
+    number = _number(value)
+    if number is None or not math.isfinite(number):
+        remarks.append(
+            f"{argument} is {_shown(value)}, which is no number; send a number of 0 to 1."
+        )
+        return None
+    # Sums of floats end a little above 1.
+    if not -1e-6 <= number <= 1 + 1e-6:
+        remarks.append(
+            f"{argument} is {_shown(value)}, outside 0 to 1; divide a percentage by 100."
+        )
+        return None
+    return round(min(max(number, 0.0), 1.0), 2)
+
+
+def _number(value) -> float | None:
+    try:
+        if isinstance(value, str):
+            match = _NUMBER.fullmatch(value.strip())
+            return float(match[1].replace(",", ".")) / (100 if match[2] else 1) if match else None
+        if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+            value = value.item()
+        # A truth value is a number to Python; as a score it is a mistake.
+        return float(value) if isinstance(value, Number) and not isinstance(value, bool) else None
+    except (TypeError, ValueError, ArithmeticError, RuntimeError):
+        return None
+
+
+def _read_all_scores(value, remarks: list[str]) -> dict[str, float]:
+    """The usable ones of the eight scores, by name."""
+    order = f"the eight scores in the order {', '.join(ALL_SCORES)}"
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        named = {}
+        for key in list(value)[:100]:
+            name = _score_name(key)
+            if name is None or name in named:
+                remarks.append(
+                    f"all_quality_scores has the key {_shown(key)}, which is none of {', '.join(ALL_SCORES)}, or one of them twice."
+                )
+            else:
+                named[name] = value[key]
+    else:
+        vector = (
+            value.tolist()
+            if hasattr(value, "tolist") and getattr(value, "shape", None) == (len(ALL_SCORES),)
+            else value
+        )
+        if not isinstance(vector, list | tuple) or len(vector) != len(ALL_SCORES):
+            remarks.append(
+                f"all_quality_scores is {_shown(value)}; expected {order}. None of them is used."
+            )
+            return {}
+        named = dict(zip(ALL_SCORES, vector, strict=True))
+    scores = {
+        name: _read_score(f"all_quality_scores, {name},", score, remarks)
+        for name, score in named.items()
+    }
+    return {name: score for name, score in scores.items() if score is not None}
+
+
+def _compare_gap(value, current: float, target: float, remarks: list[str]) -> None:
+    gap = None if value is None else _number(value)
+    # The app may call a score above its target a negative gap, or none.
+    if (
+        gap is not None
+        and min(abs(gap - (target - current)), abs(gap - max(0.0, target - current))) > 0.011
+    ):
+        remarks.append(
+            f"gap is {_shown(value)}, but target_score minus current_score is {target - current:.2f}, which counts."
+        )
+
+
+def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | None]:
+    """Club, level, handedness and audience, each None where it is not said."""
+    golfer: dict[str, str | None] = dict.fromkeys(_CHOICES)
+    if isinstance(context, Mapping):
+        unread = []
+        for key in list(context)[:100]:
+            name, value = _CONTEXT_KEYS.get(_squeezed(key)), context[key]
+            if name is None:
+                unread.append(key)
+            elif value is not None:
+                found = _named(value, name)
+                golfer[name] = found[0] if len(found) == 1 else None
+                if len(found) != 1:
+                    expected = CLUBS if name == "club" else _CHOICES[name]
+                    remarks.append(
+                        f"golfer_context has the {name} {_shown(value)}; expected one of {', '.join(expected)}."
+                    )
+        if unread:
+            remarks.append(
+                f"golfer_context: of its keys club, level, handedness and audience are read, {_shown(unread[0])} is not."
+            )
+    elif isinstance(context, str):
+        for name in golfer:
+            found = _named(context, name)
+            golfer[name] = found[0] if len(found) == 1 else None
+            if len(found) > 1:
+                remarks.append(
+                    f"golfer_context names more than one {name} ({', '.join(found)}); none of them is used."
+                )
+    elif context is not None:
+        remarks.append(
+            f"golfer_context is {_shown(context)}; expected a dict with club, level, handedness, audience, or a text."
+        )
+    # What holds for everybody has no line in a prompt.
+    golfer["audience"] = None if golfer["audience"] == "adult" else golfer["audience"]
+    clubs = _named(swing_type, "club")
+    if len(clubs) == 1 and golfer["club"] in (None, clubs[0]):
+        golfer["club"] = clubs[0]
+    elif clubs:
+        remarks.append(
+            f"swing_type names {' and '.join(clubs)}, golfer_context {golfer['club'] or 'no club'}, which counts."
+        )
+    elif isinstance(swing_type, str) and _ANY_CLUB.search(swing_type[:LONGEST_TEXT].casefold()):
+        remarks.append(
+            f"swing_type {_shown(swing_type)} names none of the clubs {', '.join(CLUBS)}."
+        )
+    return golfer
+
+
+def _named(value, kind: str) -> list[str]:
+    """Which of the known clubs, levels, hands or audiences a text names."""
+    if not isinstance(value, str):
+        return []
+    text = " ".join(value[:LONGEST_TEXT].casefold().replace("_", " ").split())
+    return [name for name, pattern in _CHOICES[kind].items() if pattern.search(text)]
+
+
+def _read_issue(
+    value, area: str, severity: str | None, fault_names: dict[str, list[str]], remarks: list[str]
+) -> str:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    if not isinstance(value, str):
+        remarks.append(f"issue is {_shown(value)}; expected a text.")
+        return ""
+    name = match_fault(value, fault_names[area])
+    if not name:
+        remarks.append(
+            f"issue {_shown(value)} describes no fault that is known in {area}; the answer chooses one by the scores."
+        )
+    elif severity == "none":
+        remarks.append(
+            f"issue names {name!r}, but the score meets its target; the answer keeps what works."
+        )
+        return ""
+    return name
+
+
+def match_fault(issue: str, names: list[str]) -> str:
+    """Return which of the fault names a free text describes, or an empty string.
+
+    The nearest by Jaccard similarity of the character 3-grams of its words, among those all of whose telling words it has, and
+    that it does not deny; see FAULT_SIMILARITY.
+    """
+    own = _telling_words(issue[:LONGEST_TEXT])
+    similarity = {}
+    for name in names:
+        words = _telling_words(name)
+        if words <= own and ("not" in words) == ("not" in own):
+            similarity[name] = jaccard(_word_trigrams(own), _word_trigrams(words))
+    best = max(similarity, key=similarity.get, default="")
+    return best if best and similarity[best] >= FAULT_SIMILARITY else ""
+
+
+def _telling_words(text: str) -> set[str]:
+    """Words without their endings, so that `sways` is `swaying`; all negations are `not`."""
+    words = set()
+    for word in re.findall(r"[^\W_]+", text.casefold()):
+        if word in _NEGATIONS:
+            words.add("not")
+        elif word not in _UNTELLING:
+            stem = re.sub(r"(?:ing|ed|es|s|e)$", "", word) if len(word) > 3 else word
+            words.add(stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] else stem)
+    return words
+
+
+def _word_trigrams(words: set[str]) -> set[str]:
+    return {gram for word in words for gram in trigrams(f" {word} ")}

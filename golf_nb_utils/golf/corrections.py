@@ -1,0 +1,221 @@
+"""What golfers said about answers: feedback.jsonl becomes training records, and lines that cannot are kept aside.
+
+A line is a JSON object: `input` and `output` (the request and the answer that was shown), `thumb` ("up" or "down"), and
+where the person gave one, `corrected` (the text as it should have been). Other keys are left alone: `append_feedback`
+adds `schema_version`, and which model and which way made the answer, but nothing about the person.
+"""
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from golf_nb_utils.files import write_text
+from golf_nb_utils.golf.answer import Entry, build_index, ground
+from golf_nb_utils.golf.areas import AREAS
+from golf_nb_utils.golf.diversity import NEAR_DUPLICATE, nearest_similarities
+from golf_nb_utils.golf.knowledge import KnowledgeBase
+from golf_nb_utils.golf.request import InputFormatError, parse_input
+from golf_nb_utils.golf.rules import contradictions
+from golf_nb_utils.golf.wording import INSTRUCTIONS, severity_of
+from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
+
+
+@dataclass(frozen=True)
+class UserFeedback:
+    """Training records, rejected lines ({"line", "reason", "text"}), and how many lines went where."""
+
+    records: tuple[dict, ...]
+    rejected: tuple[dict, ...]
+    counts: dict[str, int]
+
+
+# As which part of a topic file a golfer's own sentence is held against the rules.
+_RULES_OF = {"what_should_happen": "ideal", "what_is_happening": "cause", "what_to_do": "steps"}
+
+
+class _Rejected(Exception):
+    pass
+
+
+SCHEMA_VERSION = 1
+
+
+def append_feedback(
+    path: Path,
+    request: dict,
+    answer: str,
+    thumb: str,
+    corrected: str | None = None,
+    generated_by: str = "",
+    model_sha256: str = "",
+) -> dict:
+    """Add a line to feedback.jsonl and return it; `request` has the `instruction` and `input` that the answer was for.
+
+    `corrected` is left out if it is empty or the answer itself. The line is written at once, so that two kernels can write to one file.
+
+    Raises:
+        ValueError: `thumb` is not "up" or "down", or a text is empty or cannot be stored.
+        OSError: the file cannot be written.
+    """
+    line = {
+        "schema_version": SCHEMA_VERSION, "instruction": request["instruction"], "input": request["input"], "output": answer,
+        "thumb": thumb, "corrected": corrected, "generated_by": generated_by, "model_sha256": model_sha256,
+    }  # fmt: skip
+    if not (corrected or "").strip() or corrected.strip() == answer.strip():
+        del line["corrected"]
+    try:
+        _read_line(json.dumps(line).encode())
+    except _Rejected as error:
+        raise ValueError(
+            f"this feedback cannot be kept, since it could not be read again: {error}."
+        ) from None
+    encoded = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A write that was cut off leaves a line without its end, which this one must not become part of.
+    if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+        encoded = b"\n" + encoded
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        written = os.write(descriptor, encoded)
+    finally:
+        os.close(descriptor)
+    if written != len(encoded):
+        raise OSError(
+            f"only {written} of {len(encoded)} bytes of the feedback went into {path}; make room on the disk and send it again."
+        )
+    return line
+
+
+def read_feedback(
+    path: Path, knowledge: KnowledgeBase, evaluation_answers: list[str]
+) -> UserFeedback:
+    """Turn the usable lines of feedback.jsonl into records with `meta.source` "user_feedback".
+
+    A corrected text is used as it stands, an answer with thumb up likewise; an answer with thumb down and no correction
+    is counted and left out, and so is a text that is there already, or near to one of `evaluation_answers` (the outputs of
+    test, val and unseen). A line is rejected if it is not such an object, if the text lacks a headed part, breaks a rule of
+    the knowledge base, or states a percentage that is none of the input's scores.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    records, rejected = [], []
+    counts = Counter(
+        {
+            "used": 0,
+            "thumb down without a correction": 0,
+            "double": 0,
+            "near to the test set": 0,
+            "rejected": 0,
+        }
+    )
+    seen: set[tuple[str, str]] = set()
+    index = build_index(knowledge)
+    for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not raw.strip():
+            continue
+        try:
+            line = _read_line(raw)
+            text = line.get("corrected") or (line["output"] if line["thumb"] == "up" else None)
+            if text is None:
+                counts["thumb down without a correction"] += 1
+                continue
+            record = _record(line, text.strip(), knowledge, index)
+        except _Rejected as error:
+            rejected.append(
+                {"line": number, "reason": str(error), "text": raw.decode(errors="replace")}
+            )
+            counts["rejected"] += 1
+            continue
+        key = (record["input"], record["output"])
+        if key in seen:
+            counts["double"] += 1
+        else:
+            records.append(record)
+        seen.add(key)
+    nearest = nearest_similarities([record["output"] for record in records], evaluation_answers)
+    used = tuple(
+        record
+        for record, similarity in zip(records, nearest, strict=True)
+        if similarity < NEAR_DUPLICATE
+    )
+    counts["used"], counts["near to the test set"] = len(used), len(records) - len(used)
+    return UserFeedback(used, tuple(rejected), dict(counts))
+
+
+def write_rejected(path: Path, feedback: UserFeedback) -> Path:
+    """Write the rejected lines with their reasons as JSON lines; an empty file says that none was."""
+    return write_text(
+        path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in feedback.rejected)
+    )
+
+
+def _read_line(raw: bytes) -> dict:
+    try:
+        line = json.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise _Rejected("not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        # ValueError, not JSONDecodeError alone: an integer of thousands of digits is refused by Python itself.
+        raise _Rejected(f"not JSON ({error})") from None
+    if not isinstance(line, dict):
+        raise _Rejected(f"expected an object, found {type(line).__name__}")
+    for name in ("input", "output"):
+        if not isinstance(line.get(name), str) or not line[name].strip():
+            raise _Rejected(f"needs a text in {name!r}")
+    if line.get("thumb") not in ("up", "down"):
+        raise _Rejected(f"needs `thumb` up or down, found {line.get('thumb')!r}")
+    if not isinstance(line.get("corrected"), str | None) or not isinstance(
+        line.get("instruction"), str | None
+    ):
+        raise _Rejected("`corrected` and `instruction` are texts where they are given")
+    try:
+        "".join(value for value in line.values() if isinstance(value, str)).encode()
+    except UnicodeEncodeError:
+        raise _Rejected("holds half a surrogate pair, which no file can store") from None
+    return line
+
+
+def _record(line: dict, text: str, knowledge: KnowledgeBase, index: dict[str, Entry]) -> dict:
+    request = line["input"].strip()
+    try:
+        values = parse_input(request)
+        parts = parse_feedback(text)
+    except (InputFormatError, FeedbackFormatError) as error:
+        raise _Rejected(str(error)) from None
+    own = (values["all_scores"] or {}).get(values["area"], values["current_score"])
+    if own != values["current_score"]:
+        raise _Rejected(
+            f"All Scores has {own} for {values['area']}, the current score is {values['current_score']}"
+        )
+    for name, body in parts.items():
+        grounding = ground(body, request, index, nearest=False)
+        for number in grounding.numbers:
+            if number.text.endswith("%") and number.origin is None:
+                raise _Rejected(f"{number.text} is none of the input's scores")
+        for sentence in grounding.sentences:
+            # A score may be stated anywhere; the rules are about other figures.
+            bare = sentence.text
+            for number in grounding.numbers:
+                bare = bare.replace(number.text, "#") if number.origin else bare
+            broken = (
+                contradictions(knowledge.rules, bare, _RULES_OF[name])
+                if sentence.origin is None
+                else []
+            )
+            if broken:
+                raise _Rejected(f"breaks the rule {broken[0]}: {sentence.text!r}")
+    area, current, target = values["area"], values["current_score"], values["target_score"]
+    return {
+        "instruction": line.get("instruction") or INSTRUCTIONS[0],
+        "input": request,
+        "output": text,
+        "meta": {
+            "area": AREAS[area].key, "topic": "", "fault": "", "drill": "", "current_score": current, "target_score": target,
+            "all_scores": values["all_scores"], "severity": severity_of(current, target), "club": values["club"], "level": values["level"],
+            "handedness": values["handedness"] or "right", "audience": values["audience"] or "adult", "items": [], "group": "",
+            "source": "user_feedback", "unseen_topic": False,
+        },
+    }  # fmt: skip

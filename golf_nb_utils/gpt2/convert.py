@@ -1,0 +1,148 @@
+"""From tensors under another library's names to model.safetensors: the table of names, its check, one tensor at a time.
+
+Nothing here imports torch or TensorFlow, so that it runs beside either. A conversion is a table
+{source name: [our name, shape at the source, whether a matrix is to be transposed]} and a function that reads one tensor.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+# TensorFlow name -> (our name, is a matrix). TensorFlow keeps matrices as [1, in, out], nn.Linear as [out, in].
+_OUTER = {
+    "wte": ("wte.weight", False),
+    "wpe": ("wpe.weight", False),
+    "ln_f/g": ("ln_f.weight", False),
+    "ln_f/b": ("ln_f.bias", False),
+}
+_PER_LAYER = {
+    "ln_1/g": ("ln_1.weight", False),
+    "ln_1/b": ("ln_1.bias", False),
+    "attn/c_attn/w": ("attn.c_attn.weight", True),
+    "attn/c_attn/b": ("attn.c_attn.bias", False),
+    "attn/c_proj/w": ("attn.c_proj.weight", True),
+    "attn/c_proj/b": ("attn.c_proj.bias", False),
+    "ln_2/g": ("ln_2.weight", False),
+    "ln_2/b": ("ln_2.bias", False),
+    "mlp/c_fc/w": ("mlp.c_fc.weight", True),
+    "mlp/c_fc/b": ("mlp.c_fc.bias", False),
+    "mlp/c_proj/w": ("mlp.c_proj.weight", True),
+    "mlp/c_proj/b": ("mlp.c_proj.bias", False),
+}
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is damaged, or not the GPT-2 that it is said to be; `damaged` is the file to be fetched anew."""
+
+    def __init__(self, message: str, damaged: str = ""):
+        super().__init__(message)
+        self.damaged = damaged
+
+
+def name_table(n_layer: int) -> dict[str, tuple[str, bool]]:
+    """Return {TensorFlow name: (our name, whether a matrix is to be transposed)} for all 4 + 12 n_layer tensors."""
+    table = {f"model/{name}": entry for name, entry in _OUTER.items()}
+    for layer in range(n_layer):
+        table |= {
+            f"model/h{layer}/{name}": (f"h.{layer}.{entry[0]}", entry[1])
+            for name, entry in _PER_LAYER.items()
+        }
+    return table
+
+
+def check_table(
+    shapes: dict[str, list[int]], table: dict[str, list], described_in: str = "hparams.json"
+) -> None:
+    """Compare the names and shapes of a checkpoint with the table.
+
+    Raises:
+        CheckpointError: tensors are missing, unexpected or misshapen; all of them are named.
+    """
+    problems = [f"missing {name}" for name in table if name not in shapes]
+    problems += [f"unexpected {name}" for name in sorted(shapes) if name not in table]
+    for name, (_, shape, _) in table.items():
+        if name in shapes and list(shapes[name]) != list(shape):
+            problems.append(f"{name} has shape {list(shapes[name])}, expected {list(shape)}")
+    if problems:
+        raise CheckpointError(
+            f"the checkpoint does not fit its {described_in}: {'; '.join(problems)}."
+        )
+
+
+def converted(read: Callable[[str], np.ndarray], table: dict[str, list]) -> Iterator[np.ndarray]:
+    """Yield each tensor of the table in its order, as PyTorch keeps it: float32, matrices [out, in]."""
+    for name, (_, _, is_matrix) in table.items():
+        array = read(name)
+        yield np.ascontiguousarray(
+            array.reshape(array.shape[-2:]).T if is_matrix else array, dtype=np.float32
+        )
+
+
+def write_safetensors(
+    path: str | Path,
+    read: Callable[[str], np.ndarray],
+    table: dict[str, list],
+    metadata: dict[str, str],
+) -> None:
+    """Write all tensors of a table to a safetensors file, one after the other, so that none is held beside another.
+
+    Format: https://github.com/huggingface/safetensors#format; that library's own writer wants all tensors in memory, twice.
+    """
+    header: dict = {"__metadata__": metadata}
+    end = 0
+    for target, shape, is_matrix in table.values():
+        start, end = end, end + 4 * int(np.prod(shape))
+        header[target] = {
+            "dtype": "F32",
+            "shape": [*shape[:-3:-1]] if is_matrix else [*shape],
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(header).encode()
+    # The data begins at a multiple of 64 bytes, as vector instructions like it: the tensors are used where they are mapped.
+    text += b" " * (-(8 + len(text)) % 64)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in converted(read, table):
+            array.tofile(file)
+
+
+def numpy_logits(
+    read: Callable[[str], np.ndarray], config: dict[str, int], token_ids: list[int]
+) -> np.ndarray:
+    """Compute the logits, (n_tokens, n_vocab), of one sequence with NumPy from TensorFlow's own tensors.
+
+    It shares no code with GPTModel and keeps OpenAI's layout (x @ w + b), so that a transposed, swapped or unread
+    tensor of the conversion shows as a difference. `config` holds the fields of hparams.json; `read` returns a tensor by its
+    name, and no layer is kept. After openai/gpt-2, src/model.py: pre-norm, tanh GELU (Hendrycks & Gimpel 2016), epsilon 1e-5.
+    """
+
+    def tensor(name):
+        return read(f"model/{name}").astype(np.float64).squeeze()
+
+    def norm(x, name):
+        centred = x - x.mean(-1, keepdims=True)
+        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * tensor(
+            f"{name}/g"
+        ) + tensor(f"{name}/b")
+
+    def dense(x, name):
+        return x @ tensor(f"{name}/w") + tensor(f"{name}/b")
+
+    n, size = len(token_ids), config["n_embd"] // config["n_head"]
+    x = tensor("wte")[token_ids] + tensor("wpe")[:n]
+    later = np.triu(np.ones((n, n), dtype=bool), k=1)
+    for layer in range(config["n_layer"]):
+        q, k, v = np.split(dense(norm(x, f"h{layer}/ln_1"), f"h{layer}/attn/c_attn"), 3, axis=-1)
+        heads = []
+        for head in range(config["n_head"]):
+            part = slice(head * size, (head + 1) * size)
+            scores = np.where(later, -np.inf, q[:, part] @ k[:, part].T / np.sqrt(size))
+            weights = np.exp(scores - scores.max(-1, keepdims=True))
+            heads.append(weights / weights.sum(-1, keepdims=True) @ v[:, part])
+        x = x + dense(np.concatenate(heads, axis=-1), f"h{layer}/attn/c_proj")
+        inner = dense(norm(x, f"h{layer}/ln_2"), f"h{layer}/mlp/c_fc")
+        inner = 0.5 * inner * (1 + np.tanh(np.sqrt(2 / np.pi) * (inner + 0.044715 * inner**3)))
+        x = x + dense(inner, f"h{layer}/mlp/c_proj")
+    return norm(x, "ln_f") @ tensor("wte").T

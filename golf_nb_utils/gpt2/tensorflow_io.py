@@ -1,0 +1,147 @@
+"""Everything that needs TensorFlow, in a process of its own: `run(task, ...)` starts this file, asks it, and it is gone.
+
+A notebook's process so never imports TensorFlow, which would keep 0.6 GB of its memory and, on a GPU, all of the card's.
+The functions of TASKS run in that other process. They import no torch.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from golf_nb_utils.files import DATA_FILE, INDEX_FILE
+from golf_nb_utils.gpt2.convert import CheckpointError, check_table, numpy_logits, write_safetensors
+
+PREFIX = "model.ckpt"
+
+
+def run(task: str, **arguments) -> dict:
+    """Run one of TASKS in a new process and return what it returns, and the `seconds` that it took without TensorFlow's import.
+
+    Raises:
+        CheckpointError: the task raised it.
+        RuntimeError: the process died, or TensorFlow cannot be imported; the end of what it said is quoted.
+    """
+    package = str(Path(__file__).resolve().parents[2])
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", "")))),
+        # It takes all memory of the GPUs that it sees.
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+    }
+    ended = subprocess.run(
+        # -P: a file of the working folder must not stand in for the library or for this one.
+        [sys.executable, "-P", "-m", "golf_nb_utils.gpt2.tensorflow_io"], input=json.dumps({"task": task, **arguments}, default=str),
+        env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False,
+    )  # fmt: skip
+    if ended.returncode or not ended.stdout.strip():
+        said = "\n".join(ended.stderr.strip().splitlines()[-5:])
+        raise RuntimeError(
+            f"TensorFlow's process ended with status {ended.returncode} in the task {task!r}:\n{said}"
+        )
+    answer = json.loads(ended.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise CheckpointError(answer["error"], answer["damaged"])
+    return answer
+
+
+# Below: what runs in the other process.
+
+
+def convert(folder: str, out: str, table: dict[str, list], metadata: dict[str, str]) -> dict:
+    """Write the tensors of a checkpoint to a safetensors file; reading one compares it with the CRC32C in the index.
+
+    Raises:
+        CheckpointError: TensorFlow refuses the files, or tensors are missing, unexpected or misshapen.
+    """
+    reader = _open(Path(folder))
+    shapes = {name: list(shape) for name, shape in reader.get_variable_to_shape_map().items()}
+    check_table(shapes, table)
+    write_safetensors(out, lambda name: _read(reader, name), table, metadata)
+    return {"tensors": shapes}
+
+
+def logits(folder: str, out: str, config: dict[str, int], token_ids: list[int]) -> dict:
+    """Save numpy_logits of a checkpoint's own tensors as a .npy file."""
+    reader = _open(Path(folder))
+    with open(out, "wb") as file:
+        np.save(file, numpy_logits(lambda name: _read(reader, name), config, token_ids))
+    return {}
+
+
+def write(folder: str, arrays: str) -> dict:
+    """Write the three model.ckpt files and `checkpoint` from a .npz file of {TensorFlow name: array}, as OpenAI's Saver did."""
+    import tensorflow as tf
+
+    with np.load(arrays) as tensors, tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variables = []
+        for name in tensors.files:
+            value = tf.compat.v1.placeholder(tf.float32, tensors[name].shape)
+            variables.append(
+                (
+                    tf.compat.v1.get_variable(name, initializer=value, use_resource=False),
+                    value,
+                    name,
+                )
+            )
+        for variable, value, name in variables:
+            session.run(variable.initializer, {value: tensors[name]})
+        saver = tf.compat.v1.train.Saver([variable for variable, _, _ in variables])
+        saver.save(session, str(Path(folder) / PREFIX), latest_filename="checkpoint")
+    # Saver records the absolute path of this machine; OpenAI's file holds the bare prefix.
+    text = f'model_checkpoint_path: "{PREFIX}"\nall_model_checkpoint_paths: "{PREFIX}"\n'
+    (Path(folder) / "checkpoint").write_text(text, encoding="utf-8", newline="\n")
+    return {}
+
+
+TASKS = {"convert": convert, "logits": logits, "write": write}
+
+
+def _open(folder: Path):
+    import tensorflow as tf
+
+    try:
+        reader = tf.train.load_checkpoint(str(folder / PREFIX))
+        reader.get_variable_to_shape_map()
+        return reader
+    except (tf.errors.OpError, ValueError) as error:
+        raise _refused(INDEX_FILE, error) from error
+
+
+def _read(reader, name: str) -> np.ndarray:
+    import tensorflow as tf
+
+    try:
+        return reader.get_tensor(name)
+    except (tf.errors.OpError, IndexError) as error:
+        raise _refused(DATA_FILE, error, name) from error
+
+
+def _refused(file: str, error: Exception, tensor: str = "") -> CheckpointError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return CheckpointError(
+        f"{file} is damaged{f' in {tensor}' if tensor else ''}, says TensorFlow: {reason}", file
+    )
+
+
+def main() -> int:
+    request = json.load(sys.stdin)
+    import tensorflow  # noqa: F401  (before the clock starts)
+
+    started = time.perf_counter()
+    try:
+        answer = TASKS[request.pop("task")](**request)
+    except CheckpointError as error:
+        answer = {"error": str(error), "damaged": error.damaged}
+    answer["seconds"] = time.perf_counter() - started
+    print(json.dumps(answer))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""GPT-2's byte-pair encoding through tiktoken, built from a checkpoint's own encoder.json and vocab.bpe.
+
+`learn_bpe` makes the small vocabulary of the embedded `tiny` model, in the same two files.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import tiktoken
+import torch
+from tiktoken.load import data_gym_to_mergeable_bpe_ranks
+
+from golf_nb_utils.files import MissingArtifactError, sha256_file, write_text
+
+END_OF_TEXT = "<|endoftext|>"
+# GPT-2's own pre-tokenization (openai/gpt-2, src/encoder.py).
+GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+
+
+def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
+    """Build the tokenizer of the checkpoint in `folder`.
+
+    Raises:
+        MissingArtifactError: encoder.json or vocab.bpe is not there.
+        ValueError: the two files contradict each other.
+    """
+    encoder, merges = _tokenizer_files(folder)
+    # The hashes are those of the files themselves: without one, tiktoken would serve a stale copy from its cache.
+    try:
+        ranks = data_gym_to_mergeable_bpe_ranks(
+            vocab_bpe_file=str(merges),
+            encoder_json_file=str(encoder),
+            vocab_bpe_hash=sha256_file(merges),
+            encoder_json_hash=sha256_file(encoder),
+        )
+    except (AssertionError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{encoder} and {merges.name} beside it are not one GPT-2 vocabulary; run notebook 02 again."
+        ) from error
+    return tiktoken.Encoding(
+        name="gpt2",
+        explicit_n_vocab=len(ranks) + 1,
+        pat_str=GPT2_PATTERN,
+        mergeable_ranks=ranks,
+        special_tokens={END_OF_TEXT: len(ranks)},
+    )
+
+
+def tokenizer_hash(folder: str | Path) -> str:
+    """Return one SHA-256 over encoder.json and vocab.bpe.
+
+    Raises:
+        MissingArtifactError: one of them is not there.
+    """
+    hashes = [sha256_file(path) for path in _tokenizer_files(folder)]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _tokenizer_files(folder: str | Path) -> tuple[Path, Path]:
+    files = Path(folder) / "encoder.json", Path(folder) / "vocab.bpe"
+    for path in files:
+        if not path.is_file():
+            raise MissingArtifactError(
+                f"{path} does not exist: run notebook 02 first, or attach its output."
+            )
+    return files
+
+
+def text_to_token_ids(text: str, tokenizer: tiktoken.Encoding) -> torch.Tensor:
+    """Return the token ids of `text` as an int64 tensor of shape (1, n_tokens)."""
+    return torch.tensor([tokenizer.encode(text, allowed_special={END_OF_TEXT})], dtype=torch.int64)
+
+
+def token_ids_to_text(token_ids: torch.Tensor, tokenizer: tiktoken.Encoding) -> str:
+    """Return the text of one row of token ids, shape (n_tokens,) or (1, n_tokens), up to its first end-of-text."""
+    ids = token_ids.reshape(-1).tolist()
+    if tokenizer.eot_token in ids:
+        ids = ids[: ids.index(tokenizer.eot_token)]
+    return tokenizer.decode(ids)
+
+
+def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
+    """Learn a byte-level BPE of `n_vocab` tokens and write encoder.json and vocab.bpe in OpenAI's format.
+
+    Numbers never merge with the blank before them, and every two-digit number becomes one token: so `0.45` in a
+    prompt and `45.0%` in an answer share the token `45`, and stating a score is copying one token.
+
+    Raises:
+        ValueError: the texts hold too few distinct pairs for `n_vocab` tokens.
+    """
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(GPT2_PATTERN), "isolated"),
+            pre_tokenizers.Split(Regex(r"\p{N}{1,2}"), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    byte_characters = _gpt2_byte_characters()
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_vocab - 1, initial_alphabet=byte_characters, show_progress=False
+    )
+    two_digits = [" ".join(f"{number:02d}" for number in range(100))] * 1000
+    learner.train_from_iterator([*two_digits, *texts], trainer)
+    merges = [tuple(merge) for merge in json.loads(learner.to_str())["model"]["merges"]]
+    tokens = [*byte_characters, *("".join(merge) for merge in merges), END_OF_TEXT]
+    if len(tokens) != n_vocab:
+        hint = (
+            "give more text or a smaller n_vocab"
+            if len(tokens) < n_vocab
+            else "256 bytes and the end-of-text are the least"
+        )
+        raise ValueError(f"the texts yield {len(tokens)} tokens, {n_vocab} were asked for; {hint}.")
+    folder = Path(folder)
+    write_text(
+        folder / "encoder.json", json.dumps({token: number for number, token in enumerate(tokens)})
+    )
+    write_text(
+        folder / "vocab.bpe",
+        "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges),
+    )
+
+
+def _gpt2_byte_characters() -> list[str]:
+    """The character that stands for each byte in GPT-2's files, in the order of its first 256 token ids."""
+    printable = [
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    ]
+    others = [byte for byte in range(256) if byte not in printable]
+    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]

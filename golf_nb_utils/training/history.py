@@ -1,0 +1,149 @@
+"""What a training run measures, and how a person sees it: the history, a bar, the log, the summary."""
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from golf_nb_utils.files import write_text
+from golf_nb_utils.host import is_headless
+from golf_nb_utils.settings import TrainConfig
+
+
+@dataclass
+class History:
+    """What a run measured, one entry an evaluation: `tokens` are labelled targets, `seconds` of training alone."""
+
+    steps: list[int] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    train_loss: list[float] = field(default_factory=list)
+    val_loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    n_planned: int = 0
+    n_per_epoch: int = 0
+    n_steps: int = 0
+    n_tokens: int = 0
+    n_skipped: int = 0
+    """Steps without a finite loss or gradient, which change no weight; in FP16 the loss scaler finds its scale by them."""
+    n_skipped_in_row: int = 0
+    phases: dict[str, float] = field(
+        default_factory=lambda: dict.fromkeys(("training", "evaluation", "samples", "saving"), 0.0)
+    )
+    """Seconds by phase."""
+    peak_bytes: int = 0
+    """The most memory so far: of the fullest GPU, or of the process."""
+    best_step: int = 0
+    best_val_loss: float = math.inf
+    samples: list[list[str]] = field(default_factory=list)
+    """The answers to the same prompts: before training, and after each epoch."""
+    events: list[tuple[int, str]] = field(default_factory=list)
+    """(step, sentence) of what did not go as planned: resumed, memory ran out, a damaged state, ..."""
+    stopped: str = ""
+    """Why training ended before its last step: `early_stopping` or `max_minutes`."""
+
+    @property
+    def seconds_left(self) -> float:
+        return (
+            self.phases["training"] / self.n_steps * (self.n_planned - self.n_steps)
+            if self.n_steps
+            else 0.0
+        )
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self.n_tokens / self.phases["training"] if self.phases["training"] else 0.0
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the seconds of a `with` block to a phase."""
+        started = time.perf_counter()
+        yield
+        self.phases[phase] += time.perf_counter() - started
+
+    def rows(self) -> list[dict]:
+        names = ("steps", "tokens", "train_loss", "val_loss", "learning_rate", "seconds")
+        return [
+            dict(zip(names, row, strict=True))
+            for row in zip(*(getattr(self, name) for name in names), strict=True)
+        ]
+
+
+def progress_bar(history: History) -> tqdm:
+    """Return the bar of a run; headless there is none, and each evaluation is a line instead."""
+    return tqdm(
+        total=history.n_planned,
+        initial=history.n_steps,
+        desc="training",
+        unit="step",
+        disable=is_headless(),
+    )
+
+
+def show_step(bar: tqdm, history: History, loss: float) -> None:
+    """Show a step on the bar: loss, tokens a second and the most memory so far."""
+    bar.total = history.n_planned
+    memory = f"{history.peak_bytes / 2**30:.1f} GiB"
+    bar.set_postfix(
+        loss=f"{loss:.3f}",
+        tokens=f"{history.tokens_per_second:,.0f}/s",
+        memory=memory,
+        refresh=False,
+    )
+    bar.update(history.n_steps - bar.n)
+
+
+def write_log(path: Path, config: TrainConfig, history: History, board=None) -> None:
+    """Write the settings and every evaluation so far to training_log.jsonl, and the newest one to TensorBoard if there is one."""
+    # JSON has no number for what is not finite.
+    rows = [
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
+        for row in history.rows()
+    ]
+    write_text(path, "".join(json.dumps(line) + "\n" for line in (asdict(config), *rows)))
+    if board:
+        for name in ("train_loss", "val_loss", "learning_rate"):
+            board.add_scalar(name, getattr(history, name)[-1], history.n_steps)
+        board.flush()
+
+
+def open_tensorboard(folder: Path, history: History):
+    """Return a writer of TensorBoard's files in `folder`, which forgets what was written after the step resumed from.
+
+    Raises:
+        ImportError: the package is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            "tensorboard=True needs the package tensorboard: pip install tensorboard, or leave it False."
+        ) from error
+    return SummaryWriter(str(folder), purge_step=history.n_steps + 1)
+
+
+def summary(history: History, padding_share: float) -> str:
+    """Return the lines that sum a run up: steps, time by phase, speed, memory, what was left out, the best step, what happened."""
+    lines = [
+        f"steps              {history.n_steps:,} of {history.n_planned:,}"
+        + (f", ended by {history.stopped}" if history.stopped else ""),
+        f"labelled tokens    {history.n_tokens:,}, {history.tokens_per_second:,.0f} a second",
+        f"padding            {padding_share:.1%} of all positions",
+        "time               "
+        + ", ".join(f"{name} {seconds:,.0f} s" for name, seconds in history.phases.items()),
+        f"peak memory        {history.peak_bytes / 2**30:.1f} GiB",
+        f"steps left out     {history.n_skipped} (loss or gradient not finite)",
+    ]
+    if history.best_step:
+        lines.append(
+            f"lowest val. loss   {history.best_val_loss:.4f} after step {history.best_step:,}"
+        )
+    return "\n".join(lines + [f"step {step:<13,} {sentence}" for step, sentence in history.events])

@@ -1,0 +1,316 @@
+"""The page as a browser sees it, the predictions read back, and two runs compared as text."""
+
+import json
+import math
+from html.parser import HTMLParser
+
+import pytest
+
+from golf_nb_utils.__main__ import main
+from golf_nb_utils.evaluation import judging
+from golf_nb_utils.evaluation.changes import KINDS, measure_changes
+from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS
+from golf_nb_utils.files import ArtifactMismatchError
+from golf_nb_utils.golf.checks import CHECKS
+from golf_nb_utils.show import report
+
+ATTACK = "<script>alert(1)</script><img src=x onerror=alert(1)> & {braces}"
+LOG = [
+    {"epochs": 1},
+    {
+        "steps": 10,
+        "tokens": 1000,
+        "train_loss": 3.0,
+        "val_loss": 3.5,
+        "learning_rate": 0.1,
+        "seconds": 1.0,
+    },
+    {
+        "steps": 20,
+        "tokens": 2000,
+        "train_loss": 2.0,
+        "val_loss": None,
+        "learning_rate": 0.1,
+        "seconds": 2.0,
+    },
+    {
+        "steps": 30,
+        "tokens": 3000,
+        "train_loss": 1.5,
+        "val_loss": 2.5,
+        "learning_rate": 0.1,
+        "seconds": 3.0,
+    },
+]
+
+
+def judged(answer, failed=(), grounded=(4, 4), chrf=50.0, unsupported=(), perplexity=None):
+    measures = {
+        "verified": [int(not failed), 1],
+        **{name: [int(name not in failed), 1] for name in CHECKS},
+    }
+    measures |= {
+        "grounded_sentences": list(grounded),
+        "tokens": [len(answer), 1],
+        "chrf": [chrf, 1],
+    }
+    if perplexity:
+        measures["perplexity"] = [math.log(perplexity) * 10, 10]
+    unsupported = [
+        {"text": text, "nearest": "say.score.1", "similarity": 0.75} for text in unsupported
+    ]
+    return {
+        "answer": answer, "passed": not failed, "failed": list(failed), "reasons": [f"The {name} is wrong." for name in failed],
+        "unsupported": unsupported, "unsupported_numbers": [], "fault": "F1", "drill": "D1", "measures": measures,
+    }  # fmt: skip
+
+
+def row(number, system, stratum="test", **texts):
+    return {
+        "stratum": stratum, "instruction": "Coach.", "input": f"request {number}", "reference": "Turn.",
+        "systems": {"base": judged("Noise.", ["headings"]), "fine-tuned": system}, **texts,
+    }  # fmt: skip
+
+
+ROWS = [
+    row(0, judged("Turn. Fly.", ["grounded"], (1, 2), unsupported=["Fly."], perplexity=2.0)),
+    row(1, judged("Turn.", perplexity=2.0)),
+    row(
+        2,
+        judged("Fly off.", ["grounded", "area"], (0, 1), unsupported=["Fly off."], perplexity=2.0),
+    ),
+    row(3, judged("Step.", chrf=80.0, perplexity=2.0)),
+]
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags, texts, marked texts and the addresses it would fetch."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.marked, self.addresses, self.open = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.addresses += [
+            value for name, value in attributes if name in ("src", "href", "srcset", "data")
+        ]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["mark"]:
+            self.marked.append(data)
+        if self.open[-1:] != ["style"]:
+            self.texts.append(data)
+
+
+@pytest.fixture
+def written(tmp_path):
+    """A function that writes the report of some rows and returns what a browser would see of it."""
+
+    def write(rows=ROWS, perturbation=None, manifest=None, log=None, title="Evaluation"):
+        path = None
+        if log is not None:
+            path = tmp_path / "training_log.jsonl"
+            path.write_text("".join(json.dumps(line) + "\n" for line in log))
+        measured = judging.measure(rows, seed=7)
+        arguments = (
+            title,
+            "Four records.",
+            rows,
+            measured,
+            perturbation or {},
+            manifest or {"seed": 7},
+            path,
+        )
+        page = Page(
+            report.write_report(tmp_path / "report.html", *arguments).read_text(encoding="utf-8")
+        )
+        assert page.open == []
+        return page
+
+    return write
+
+
+def test_the_report_shows_every_figure_with_its_interval(written):
+    page = written()
+    text = " ".join(page.texts)
+    for metric in (
+        "verified",
+        *CHECKS,
+        "grounded_sentences",
+        "chrf",
+        "perplexity",
+        "tokens",
+        *DIVERSITY,
+    ):
+        assert (METRICS | DIVERSITY)[metric].label in text
+    # Two of four pass: Wilson's interval is 0.15 to 0.85 (prop.test(2, 4, correct = FALSE) in R).
+    place = page.texts.index("answers that pass every check")
+    assert page.texts[place + 1 : place + 8] == [
+        "test, 4 records", "fine-tuned", "50.0%", "15.0% to 85.0%", "base", "0.0%", "0.0% to 49.0%",
+    ]  # fmt: skip
+    # Every record has a perplexity of 2, and so has every resample; the base model has none.
+    place = page.texts.index(METRICS["perplexity"].label)
+    assert page.texts[place + 1 : place + 4] == ["2.000", "2.000 to 2.000", "-"]
+    assert "10,000 resamples, seed 7" in text
+    assert '"seed": 7' in text
+
+
+def test_the_worst_answers_come_first_and_their_unsupported_sentences_are_marked(written):
+    page = written()
+    requests = [text for text in page.texts if text.startswith("request ") and text[-1].isdigit()]
+    assert requests == [f"request {number}" for number in (2, 0, 1, 3, 3, 1, 0, 2)]
+    assert page.marked == ["Fly off.", "Fly.", "Fly.", "Fly off."]
+    assert page.texts.count("fails: grounded, area") == 2
+    assert page.texts.count("passes every check") >= 4
+    assert page.texts.count("The area is wrong.") == 2
+
+
+def test_ten_answers_are_shown_of_the_worst_and_ten_of_the_best(written):
+    rows = [row(number, judged("Turn.", chrf=float(number))) for number in range(30)]
+    requests = [
+        text for text in written(rows).texts if text.startswith("request ") and text[-1].isdigit()
+    ]
+    assert requests == [f"request {number}" for number in (*range(10), *range(29, 19, -1))]
+
+
+def test_each_unsupported_sentence_is_marked_where_it_stands_with_what_comes_closest():
+    spans = [
+        {"text": "Fly <b>.", "nearest": None, "similarity": 0.0},
+        {"text": "Fly.", "nearest": "BF1.steps.1", "similarity": 0.345},
+    ]
+    page = Page(report.marked("Fly. Turn. Fly <b>. Fly. & more", spans))
+    # The first "Fly." stands before the first unsupported sentence: it is another one.
+    assert page.marked == ["Fly <b>.", "Fly."]
+    assert "".join(page.texts) == (
+        "Fly. Turn. Fly <b>. [without an origin] Fly. [without an origin; closest: BF1.steps.1, 34% alike] & more"
+    )
+    assert report.marked(" \n", []) == "(nothing but blanks)"
+
+
+def test_every_text_is_shown_as_text(written):
+    hostile = judged(ATTACK, ["area"], unsupported=[ATTACK])
+    hostile["reasons"] = [ATTACK]
+    usual = written([row(0, judged("x", ["area"], unsupported=["x"]))])
+    page = written(
+        [row(0, hostile, input=ATTACK, reference=ATTACK)], title=ATTACK, manifest={"note": ATTACK}
+    )
+    assert page.tags == usual.tags
+    # Title and heading; among the worst and among the best: input, reason, marked answer, reference.
+    assert page.texts.count(ATTACK) == 2 + 2 * 4
+    assert not {"script", "link", "iframe"} & set(page.tags)
+
+
+def test_the_page_needs_nothing_from_elsewhere(written):
+    page = written(log=LOG)
+    assert len(page.addresses) == 2
+    assert all(address.startswith("data:image/png;base64,iVBOR") for address in page.addresses)
+    assert "Training" in page.texts
+    assert "Training" not in written(log=LOG[:1]).texts
+
+
+def test_the_losses_are_those_of_the_log(tmp_path):
+    path = tmp_path / "training_log.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in LOG))
+    train, validation, best = report.plot_log(path).axes[0].lines
+    assert (list(train.get_xdata()), list(train.get_ydata())) == ([10, 20, 30], [3.0, 2.0, 1.5])
+    assert [value for value in validation.get_ydata() if value == value] == [3.5, 2.5]
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([30], [2.5])
+
+
+def test_the_changed_requests_are_shown_for_each_system(written):
+    changed = [{"kind": "club", "follows": True, "keeps": number > 0} for number in range(4)]
+    page = written(perturbation={"fine-tuned": measure_changes(changed), "retrieval": {}})
+    place = page.texts.index(KINDS["club"][0] + " ")
+    assert page.texts[place + 1 : place + 13] == [
+        "(4)", f"must: {KINDS['club'][1]}", f"keeps: {KINDS['club'][2]}", "100%", "51% to 100%", "75%", "30% to 95%", "75%", "30% to 95%",
+        "-", "-", "-",
+    ]  # fmt: skip
+
+
+def test_the_plot_shows_each_share_with_its_interval():
+    strata = {
+        name: found["systems"]
+        for name, found in judging.measure([*ROWS, row(9, judged("Turn."), "unseen")], seed=7)[
+            "strata"
+        ].items()
+    }
+    figure = report.plot_intervals(strata, ("verified", "area"))
+    assert [axis.get_title() for axis in figure.axes] == ["test", "unseen"]
+    containers = figure.axes[0].containers
+    assert [container.get_label() for container in containers] == ["base", "fine-tuned"]
+    values, _, (bars,) = containers[1].lines
+    assert list(values.get_xdata()) == [0.5, 0.75]
+    low, high = bars.get_segments()[0][:, 0]
+    assert (low, high) == pytest.approx((0.1500390, 0.8499610), abs=1e-6)
+
+
+# predictions.jsonl
+
+
+def test_predictions_are_read_back_as_they_were_written(tmp_path):
+    rows = [row(0, judged("Zeile\neins\u2028zwei “hoch”")), row(1, judged("\x85\x1e"))]
+    path = report.write_predictions(tmp_path / "new" / "predictions.jsonl", rows)
+    assert path.read_text(encoding="utf-8").count("\n") == 2
+    assert report.read_predictions(path) == rows
+    assert report.read_predictions(path.parent) == rows
+
+
+@pytest.mark.parametrize("line", ["{", '{"input": "x", "systems": {}}', "[]", "3"])
+def test_a_line_that_is_none_of_an_evaluation_is_named(tmp_path, line):
+    path = tmp_path / "predictions.jsonl"
+    path.write_text(json.dumps(ROWS[0]) + "\n" + line + "\n")
+    with pytest.raises(
+        ArtifactMismatchError, match=r"predictions\.jsonl:2: .* run notebook 04 again"
+    ):
+        report.read_predictions(tmp_path)
+
+
+# Two runs.
+
+
+def many(n_right, n=40):
+    return [
+        row(number, judged("Turn.", [] if number < n_right else ["area"])) for number in range(n)
+    ]
+
+
+def test_two_runs_are_compared_on_the_command_line(tmp_path, capsys):
+    for name, n_right in {"a": 10, "b": 35}.items():
+        report.write_predictions(tmp_path / name / "predictions.jsonl", many(n_right))
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b" / "predictions.jsonl")]) == 0
+    blocks = capsys.readouterr().out.strip().split("\n\n")
+    assert [block.split("\n")[0] for block in blocks] == [
+        f"test, {name}: 40 prompts, the same in both" for name in ("base", "fine-tuned")
+    ]
+    lines = [line.split() for line in blocks[1].split("\n")[1:]]
+    assert [line[:5] for line in lines[:2]] == [
+        ["better", name, "25.0%", "->", "87.5%"] for name in ("verified", "area")
+    ]
+    assert lines[0][5] == "+62.5%"
+    assert all(line[:3] == ["no", "clear", "difference"] for line in lines[2:])
+
+
+def test_a_folder_without_predictions_is_refused(tmp_path, capsys):
+    assert main(["compare", str(tmp_path), str(tmp_path)]) == 2
+    assert "predictions.jsonl" in capsys.readouterr().err
+
+
+def test_runs_on_other_prompts_say_so_and_what_got_worse_is_called_worse():
+    other = [{**each, "input": "another " + each["input"]} for each in many(5, 30)]
+    text = report.comparison_table(judging.compare(many(35), other, seed=1))
+    assert "test, fine-tuned: 40 and 30 different prompts" in text
+    assert [line.split()[:2] for line in text.split("\n") if line.startswith("  worse")] == [
+        ["worse", "verified"],
+        ["worse", "area"],
+    ]
+
+
+def test_runs_without_anything_in_common_say_so():
+    assert report.comparison_table({}) == "The two runs have no stratum and system in common."

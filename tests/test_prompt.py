@@ -1,0 +1,438 @@
+"""The template and the three-part answer: the app and the model agree on these texts to the letter."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from golf_nb_utils import prompt
+from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
+from golf_nb_utils.golf.request import InputFormatError, make_entry, parse_input
+from golf_nb_utils.prompt import (
+    FeedbackFormatError,
+    format_example,
+    format_feedback,
+    format_input,
+    parse_feedback,
+    template_hash,
+)
+
+HEADINGS = (
+    "WHAT SHOULD HAPPEN (Ideal/Expected):",
+    "WHAT IS HAPPENING (Current Issue):",
+    "WHAT TO DO (Actionable Steps):",
+)
+KEYS = ("what_should_happen", "what_is_happening", "what_to_do")
+# The template of Stanford Alpaca's train.py for examples with an input.
+ALPACA = (
+    "Below is an instruction that describes a task, paired with an input that provides further context. "
+    "Write a response that appropriately completes the request.\n\n"
+    "### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:"
+)
+HUNDREDTHS = st.integers(0, 100).map(lambda number: number / 100)
+REQUESTS = st.fixed_dictionaries(
+    {
+        "area": st.sampled_from(sorted(AREAS)),
+        "current_score": HUNDREDTHS,
+        "target_score": HUNDREDTHS,
+    },
+    optional={
+        "club": st.sampled_from(sorted(CLUBS)),
+        "level": st.sampled_from(LEVELS),
+        "handedness": st.sampled_from(HANDEDNESS),
+        "audience": st.sampled_from(AUDIENCES),
+        # Of any characters, line breaks included, as the app's field may send it.
+        "observation": st.text(
+            st.one_of(
+                st.characters(exclude_categories=["Cs"]), st.sampled_from("\n\r\t :\x85\u2028")
+            )
+        ),
+        "all_scores": st.dictionaries(st.sampled_from(ALL_SCORES), HUNDREDTHS, min_size=1),
+    },
+)
+BODIES = (
+    st.text(max_size=200)
+    .map(str.strip)
+    .filter(lambda body: body and not any(heading in body for heading in HEADINGS))
+)
+
+
+def test_the_prompt_is_alpacas_and_ends_with_the_response_header():
+    entry = {
+        "instruction": "Give feedback.",
+        "input": "Area: balance\nCurrent Score: 0.45",
+        "output": "unseen",
+    }
+    filled = ALPACA.replace("{instruction}", entry["instruction"]).replace(
+        "{input}", entry["input"]
+    )
+    assert format_input(entry) == filled + "\n"
+
+
+def test_an_example_is_the_prompt_and_then_the_answer():
+    entry = {"instruction": "Give feedback.", "input": "Area: balance", "output": "Stand still."}
+    assert format_example(entry) == format_input(entry) + "Stand still."
+    assert format_example(entry).endswith("### Response:\nStand still.")
+
+
+@given(st.text(), st.text())
+def test_whatever_stands_in_a_record_reaches_the_prompt_unchanged(instruction, text):
+    before, after = ALPACA.split("{instruction}")
+    between, end = after.split("{input}")
+    assert (
+        format_input({"instruction": instruction, "input": text})
+        == f"{before}{instruction}{between}{text}{end}\n"
+    )
+
+
+def test_a_request_with_everything_has_exactly_these_lines():
+    entry = make_entry(
+        "weight_shift",
+        0.45,
+        0.8,
+        club="7-iron",
+        level="beginner",
+        handedness="left",
+        observation="Hanging back",
+        all_scores={"setup_quality": 0.7, "impact_quality": 0.333},
+        audience="senior",
+        instruction="Coach.",
+    )
+    assert entry["instruction"] == "Coach."
+    assert entry["input"].split("\n") == [
+        "Area: weight_shift",
+        "Current Score: 0.45",
+        "Target Score: 0.80",
+        "Gap: 0.35",
+        "Club: 7-iron",
+        "Level: beginner",
+        "Handedness: left",
+        "Golfer: senior",
+        "Observation: Hanging back",
+        "All Scores: setup_quality 0.70, impact_quality 0.33",
+    ]
+
+
+def test_a_request_with_the_bare_minimum_leaves_out_what_is_not_known():
+    entry = make_entry("balance", 0.6, 0.75)
+    assert entry["input"].split("\n") == [
+        "Area: balance",
+        "Current Score: 0.60",
+        "Target Score: 0.75",
+        "Gap: 0.15",
+    ]
+    assert entry["instruction"].strip()
+
+
+@pytest.mark.parametrize(
+    ("observation", "lines"),
+    [
+        ("Hanging back", ["Observation: Hanging back"]),
+        ("Hanging back\nGolfer: senior", ["Observation: Hanging back Golfer: senior"]),
+        (" a\r\n\tb\u2028c ", ["Observation: a b c"]),
+        ("", []),
+        (" \n ", []),
+    ],
+)
+def test_an_observation_is_written_on_one_line_or_left_out(observation, lines):
+    text = make_entry("balance", 0.5, 0.5, observation=observation)["input"]
+    assert text.split("\n")[4:] == lines
+    assert parse_input(text)["audience"] is None
+
+
+def test_a_negative_zero_is_written_as_zero():
+    text = make_entry("balance", -0.0, -0.0, all_scores={"consistency": -0.0})["input"]
+    assert text.split("\n")[1:] == [
+        "Current Score: 0.00",
+        "Target Score: 0.00",
+        "Gap: 0.00",
+        "All Scores: consistency 0.00",
+    ]
+
+
+def test_a_score_above_its_target_has_no_gap():
+    assert "Gap: 0.00" in make_entry("balance", 0.9, 0.75)["input"].split("\n")
+
+
+@given(st.integers(0, 100), st.integers(0, 100))
+def test_the_printed_gap_is_the_difference_of_the_printed_scores(current, target):
+    lines = dict(
+        line.split(": ")
+        for line in make_entry("balance", current / 100, target / 100)["input"].split("\n")
+    )
+    assert lines["Current Score"] == f"{current // 100}.{current % 100:02d}"
+    assert lines["Target Score"] == f"{target // 100}.{target % 100:02d}"
+    gap = max(0, target - current)
+    assert lines["Gap"] == f"{gap // 100}.{gap % 100:02d}"
+
+
+@pytest.mark.parametrize("wrong", [45, 1.01, -0.01, float("nan"), float("inf")])
+def test_a_score_that_is_no_share_of_one_is_refused_by_name(wrong):
+    for scores in (
+        {"current_score": wrong, "target_score": 0.8},
+        {"current_score": 0.4, "target_score": wrong},
+    ):
+        name = next(name for name, score in scores.items() if score is wrong)
+        with pytest.raises(
+            ValueError, match=re.escape(f"{name} must be a score of 0 to 1, found {wrong!r}")
+        ):
+            make_entry("balance", **scores)
+    with pytest.raises(ValueError, match="consistency"):
+        make_entry("balance", 0.4, 0.8, all_scores={"balance": 0.4, "consistency": wrong})
+
+
+def test_a_percentage_is_refused_with_the_way_to_mend_it():
+    with pytest.raises(ValueError, match="divide a percentage by 100"):
+        make_entry("balance", 45, 0.8)
+
+
+# Reading a request back.
+
+
+def test_a_request_is_read_back_line_by_line():
+    text = (
+        "Area: weight_shift\nCurrent Score: 0.45\nTarget Score: 0.80\nGap: 0.35\nClub: 7-iron\nLevel: beginner\nHandedness: left\n"
+        "Golfer: limited mobility\nObservation: Hanging back: a lot\nAll Scores: setup_quality 0.70, impact_quality 1.00"
+    )
+    assert parse_input(text) == {
+        "area": "weight_shift",
+        "current_score": 0.45,
+        "target_score": 0.8,
+        "gap": 0.35,
+        "club": "7-iron",
+        "level": "beginner",
+        "handedness": "left",
+        "audience": "limited mobility",
+        "observation": "Hanging back: a lot",
+        "all_scores": {"setup_quality": 0.7, "impact_quality": 1.0},
+    }
+
+
+@given(REQUESTS)
+def test_a_request_that_was_written_is_read_back_as_what_it_was_made_of(request):
+    gap = max(0, round(request["target_score"] * 100) - round(request["current_score"] * 100)) / 100
+    absent = dict.fromkeys(("club", "level", "handedness", "audience", "observation", "all_scores"))
+    said = " ".join(request.pop("observation", "").split())
+    assert parse_input(make_entry(**request, observation=said)["input"]) == absent | request | {
+        "gap": gap,
+        "observation": said or None,
+    }
+
+
+@given(REQUESTS)
+def test_an_observation_of_any_text_takes_one_line_at_most(request):
+    lines = make_entry(**request)["input"].split("\n")
+    words = request.pop("observation", "").split()
+    assert [line for line in lines if line.startswith("Observation")] == (
+        [f"Observation: {' '.join(words)}"] if words else []
+    )
+    assert [line for line in lines if not line.startswith("Observation")] == make_entry(**request)[
+        "input"
+    ].split("\n")
+
+
+@given(REQUESTS, st.floats(0, 1), st.floats(0, 1))
+def test_finer_scores_are_read_back_as_hundredths(request, current, target):
+    request |= {
+        "current_score": current,
+        "target_score": target,
+        "all_scores": {"consistency": current},
+    }
+    values = parse_input(make_entry(**request)["input"])
+    for score, read in (
+        (current, values["current_score"]),
+        (target, values["target_score"]),
+        (current, values["all_scores"]["consistency"]),
+    ):
+        assert read == pytest.approx(score, abs=0.005 + 1e-12)
+        assert read == int(read * 100 + 0.5) / 100
+
+
+REQUEST_LINES = ("Area: balance", "Current Score: 0.45", "Target Score: 0.80")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Area: putting", "Area: Balance", "Area:balance", "Area: ", "Area", "Area: balance ",
+        "Current Score: 45", "Current Score: 0.5", "Current Score: 0.455", "Current Score: 1.01", "Current Score: -0.45",
+        "Current Score: 0,45", "Current Score: nan", "Current Score: 45.0%", "Current Score: .45", "Current Score: 00.45",
+        "Current Score: ", "Current Score: 0.45\r",
+        "Current Score: \u0660.\u0664\u0665", "Target Score: 2.00", "Target Score: 0.80 ", "target score: 0.80",
+    ],
+)  # fmt: skip
+def test_a_request_with_a_malformed_area_or_score_is_refused_with_the_line(line):
+    name = line.partition(":")[0].lower()
+    lines = [line if name == known.partition(":")[0].lower() else known for known in REQUEST_LINES]
+    with pytest.raises(InputFormatError, match=re.escape(repr(line))):
+        parse_input("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Gap: 1.5", "Club: putter", "Club: 7 iron", "Club: iron", "Level: pro", "Handedness: both", "Golfer: child", "Golfer: Senior",
+        "Observation: ", "Observation:  \t", "Observation", "Mood: good", "mood", "", " ", "club: driver", "Score: 0.45", "Area_: balance",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", [0, 3])
+def test_a_request_with_an_unknown_line_or_value_is_refused_with_the_line(line, place):
+    lines = [*REQUEST_LINES[:place], line, *REQUEST_LINES[place:]]
+    with pytest.raises(InputFormatError, match=f"unknown line or value: {re.escape(repr(line))}"):
+        parse_input("\n".join(lines))
+
+
+@pytest.mark.parametrize(
+    ("scores", "found"),
+    [
+        ("", ""), ("balance", "balance"), ("balance 45", "balance 45"), ("balance 0.45,consistency 0.50", "balance 0.45,consistency 0.50"),
+        ("balance 0.45, ", ""), ("balance 0.45, balance 0.45", "balance 0.45"), ("luck 0.45", "luck 0.45"),
+        ("balance 1.01", "balance 1.01"),
+        ("balance  0.45", "balance  0.45"), ("balance 0.45, tempo 0.50", "tempo 0.50"), ("balance: 0.45", "balance: 0.45"),
+    ],
+)  # fmt: skip
+def test_a_request_with_malformed_further_scores_is_refused_with_the_one(scores, found):
+    with pytest.raises(InputFormatError, match=f"All Scores holds {re.escape(repr(found))};"):
+        parse_input("\n".join((*REQUEST_LINES, f"All Scores: {scores}")))
+
+
+@pytest.mark.parametrize(
+    "line", [*REQUEST_LINES, "Club: driver", "Observation: A sway", "All Scores: balance 0.45"]
+)
+def test_a_request_with_a_line_twice_is_refused_with_its_name(line):
+    lines = [*REQUEST_LINES, line, line]
+    with pytest.raises(InputFormatError, match=f"the line '{line.partition(':')[0]}' stands twice"):
+        parse_input("\n".join(lines))
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100))
+def test_a_gap_is_read_exactly_when_it_is_the_target_minus_the_current_score(current, target, gap):
+    text = f"Area: balance\nCurrent Score: {current / 100:.2f}\nTarget Score: {target / 100:.2f}\nGap: "
+    real = max(0, target - current)
+    for given_gap in {gap, real, max(0, real - 1), min(100, real + 1)}:
+        if given_gap == real:
+            assert parse_input(f"{text}{given_gap / 100:.2f}")["gap"] == real / 100
+        else:
+            message = f"the gap is given as {given_gap / 100:.2f}, but target minus current score is {real / 100:.2f}"
+            with pytest.raises(InputFormatError, match=re.escape(message)):
+                parse_input(f"{text}{given_gap / 100:.2f}")
+
+
+def test_a_gap_may_be_left_out():
+    assert parse_input("\n".join(REQUEST_LINES))["gap"] is None
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (0, 1), (0,), (1, 2), (2, 1, 0)])
+def test_a_request_that_does_not_begin_with_area_and_both_scores_is_refused(order):
+    with pytest.raises(InputFormatError, match="begins with Area, Current Score and Target Score"):
+        parse_input("\n".join([*(REQUEST_LINES[index] for index in order), "Club: driver"]))
+
+
+@given(st.text())
+def test_a_text_that_is_no_request_is_refused_as_such(text):
+    with pytest.raises(InputFormatError):
+        parse_input(text)
+
+
+@given(REQUESTS, st.data())
+def test_a_request_with_any_stretch_replaced_is_read_or_refused_as_malformed(request, data):
+    text = make_entry(**request)["input"]
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    pieces = st.one_of(
+        st.text(max_size=5),
+        st.sampled_from(
+            [": ", ", ", "\n", "Gap: ", "0.45", "All Scores: ", "Club: driver\n", "٠.٤٥"]
+        ),
+    )
+    broken = text[:start] + data.draw(pieces) + text[end:]
+    try:
+        values = parse_input(broken)
+    except InputFormatError:
+        return
+    assert values["area"] in AREAS
+    assert all(0 <= values[name] <= 1 for name in ("current_score", "target_score"))
+    assert set(values["all_scores"] or {}) <= set(ALL_SCORES)
+
+
+# The answer.
+
+
+def test_an_answer_has_its_three_headings_in_the_apps_order_and_spelling():
+    text = format_feedback("Stand tall.", "You sway.", "1. Feet together.\n2. Swing.")
+    assert text == (
+        "WHAT SHOULD HAPPEN (Ideal/Expected):\nStand tall.\n\n"
+        "WHAT IS HAPPENING (Current Issue):\nYou sway.\n\n"
+        "WHAT TO DO (Actionable Steps):\n1. Feet together.\n2. Swing."
+    )
+
+
+@given(BODIES, BODIES, BODIES)
+def test_an_answer_comes_back_as_the_parts_it_was_made_of(should, happening, to_do):
+    parts = parse_feedback(format_feedback(should, happening, to_do))
+    assert parts == dict(zip(KEYS, (should, happening, to_do), strict=True))
+
+
+@pytest.mark.parametrize("missing", range(3))
+def test_an_answer_without_one_of_its_headings_is_refused_with_that_heading(missing):
+    text = "\n".join(
+        f"{heading}\nText." for index, heading in enumerate(HEADINGS) if index != missing
+    )
+    with pytest.raises(FeedbackFormatError, match=f"{re.escape(HEADINGS[missing])}.* 0 times"):
+        parse_feedback(text)
+
+
+@pytest.mark.parametrize("double", range(3))
+def test_an_answer_with_a_heading_twice_is_refused_with_that_heading(double):
+    text = format_feedback("One.", "Two.", "Three.") + f"\n\n{HEADINGS[double]}\nAgain."
+    with pytest.raises(FeedbackFormatError, match=f"{re.escape(HEADINGS[double])}.* 2 times"):
+        parse_feedback(text)
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
+def test_an_answer_with_its_headings_out_of_order_is_refused(order):
+    with pytest.raises(FeedbackFormatError, match="out of order"):
+        parse_feedback("\n".join(f"{HEADINGS[index]}\nText." for index in order))
+
+
+@pytest.mark.parametrize("empty", range(3))
+def test_an_answer_with_nothing_below_a_heading_is_refused_with_that_heading(empty):
+    text = "\n".join(
+        f"{heading}\n{' ' if index == empty else 'Text.'}" for index, heading in enumerate(HEADINGS)
+    )
+    with pytest.raises(FeedbackFormatError, match=f"nothing .*{re.escape(HEADINGS[empty])}"):
+        parse_feedback(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "A model that rambles.", "what should happen (ideal/expected): x"]
+)
+def test_a_text_that_is_no_answer_is_refused(text):
+    with pytest.raises(FeedbackFormatError):
+        parse_feedback(text)
+
+
+@given(st.lists(st.sampled_from([*HEADINGS, "Swing.", "\n", " ", "1. Turn"]), max_size=9))
+def test_an_answer_is_accepted_exactly_when_each_heading_stands_once_in_order_with_text_below(
+    pieces,
+):
+    text = "\n".join(pieces)
+    found = [piece for piece in pieces if piece in HEADINGS]
+    bodies = [body.strip() for body in re.split("|".join(map(re.escape, HEADINGS)), text)[1:]]
+    if found == list(HEADINGS) and all(bodies):
+        assert parse_feedback(text) == dict(zip(KEYS, bodies, strict=True))
+    else:
+        with pytest.raises(FeedbackFormatError):
+            parse_feedback(text)
+
+
+def test_a_changed_template_or_heading_changes_the_hash_that_travels_with_a_model(monkeypatch):
+    before = template_hash()
+    with monkeypatch.context() as changed:
+        changed.setattr(prompt, "TEMPLATE", prompt.TEMPLATE.replace("### Response", "### Answer"))
+        assert template_hash() != before
+    with monkeypatch.context() as changed:
+        changed.setitem(prompt.SECTIONS, "what_to_do", "WHAT TO DO:")
+        assert template_hash() != before
+    assert template_hash() == before
