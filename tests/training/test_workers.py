@@ -29,7 +29,8 @@ from golf_nb_utils.gpt2 import checkpoints, sampling
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
 from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
 from golf_nb_utils.settings import GPTConfig, TrainConfig
-from golf_nb_utils.training import loop, workers
+from golf_nb_utils.training import loop
+from golf_nb_utils.training import workers as workers_module
 from golf_nb_utils.training.batches import Batches, InstructionDataset
 from golf_nb_utils.training.loop import TrainingInterrupted
 from golf_nb_utils.training.workers import WorkerError, Workers
@@ -98,7 +99,7 @@ def train(
         )  # fmt: skip
     except Cut:
         return
-    weights = workers.gathered_weights(model)
+    weights = workers_module.gathered_weights(model)
     if workers.is_first:
         torch.save(weights, folder / "weights.pt")
         write_json(folder / "history.json", asdict(history))
@@ -136,7 +137,7 @@ def compute(folder: Path, workers: Workers) -> None:
 
         run = a_run(folder / "none", here, max_grad_norm=0.1)
         run.update(run.gradients(batch_of((10, 9, 2, 1))))
-        moments = workers.gathered_moments(run.model, run.optimizer)
+        moments = workers_module.gathered_moments(run.model, run.optimizer)
         results[strategy, "clipped"] = {
             name: state["exp_avg"] for name, state in moments.get("state", {}).items()
         }
@@ -144,12 +145,13 @@ def compute(folder: Path, workers: Workers) -> None:
         for dtype, max_grad_norm in OVERFLOWS:
             run = a_run(folder / "none", here, dtype=dtype, max_grad_norm=max_grad_norm)
             before = {
-                name: tensor.clone() for name, tensor in workers.gathered_weights(run.model).items()
+                name: tensor.clone()
+                for name, tensor in workers_module.gathered_weights(run.model).items()
             }
             loss, scale = run.gradients(batch_of((3, 5, 2, 1))), run.scaler.get_scale()
             spoil(run, here)
             run.update(loss)
-            after = workers.gathered_weights(run.model)
+            after = workers_module.gathered_weights(run.model)
             seen = [None] * workers.count
             dist.all_gather_object(seen, [run.history.n_skipped, run.scaler.get_scale() / scale])
             unchanged = all(torch.equal(before[name], after[name]) for name in before)
@@ -189,7 +191,7 @@ if __name__ == "__main__":
     if sys.argv[1].endswith(".json"):
         work_without_memory(json.loads(Path(sys.argv[1]).read_text()))
     else:
-        with workers.joined("ddp", cpu()) as (joined_workers, _):
+        with workers_module.joined("ddp", cpu()) as (joined_workers, _):
             compute(Path(sys.argv[1]), joined_workers)
             if not joined_workers.is_first:
                 raise LookupError("the second worker fails in the end")
@@ -209,7 +211,7 @@ def computed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("computed")
     train(folder / "cut-auto", cut_at=8)
     with pytest.raises(WorkerError) as raised:
-        workers.run_workers("test_workers", [str(folder)], 2, lambda message: None)
+        workers_module.run_workers("test_workers", [str(folder)], 2, lambda message: None)
     assert (folder / "results.pt").is_file(), raised.value
     for source in SPREAD:
         shutil.copytree(folder / f"cut-{source}", folder / f"{source}-auto")
@@ -514,7 +516,7 @@ def test_when_memory_runs_out_all_begin_again_with_half_the_micro_batch(inputs, 
     monkeypatch.setattr(
         loop,
         "run_workers",
-        lambda module, *rest: workers.run_workers("test_workers", *rest),
+        lambda module, *rest: workers_module.run_workers("test_workers", *rest),
     )
     # Under FSDP, with answers written before training and after each epoch.
     given = inputs("out-of-memory", strategy="fsdp") | {"n_samples": 1}
