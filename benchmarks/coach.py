@@ -20,12 +20,11 @@ from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator, Templ
 from golf_nb_utils.files import Paths  # noqa: E402
 from golf_nb_utils.golf.checks import Verifier  # noqa: E402
 from golf_nb_utils.host import output_root  # noqa: E402
-from golf_nb_utils.prompt import parse_input  # noqa: E402
 
 
 def arguments(record: dict) -> dict:
     """The arguments of generate_feedback that lead to the record's own input."""
-    values = parse_input(record["input"])
+    values = Request.from_text(record["input"])
     return {
         "area": values["area"], "issue": values["observation"], "current_score": values["current_score"],
         "target_score": values["target_score"],

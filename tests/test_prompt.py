@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from golf_nb_utils import prompt
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
-from golf_nb_utils.golf.request import InputFormatError, make_entry, parse_input
+from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.prompt import (
     FeedbackFormatError,
     format_example,
@@ -87,7 +87,7 @@ def test_whatever_stands_in_a_record_reaches_the_prompt_unchanged(instruction, t
 
 
 def test_a_request_with_everything_has_exactly_these_lines():
-    entry = make_entry(
+    entry = Request(
         "weight_shift",
         0.45,
         0.8,
@@ -97,8 +97,7 @@ def test_a_request_with_everything_has_exactly_these_lines():
         observation="Hanging back",
         all_scores={"setup_quality": 0.7, "impact_quality": 0.333},
         audience="senior",
-        instruction="Coach.",
-    )
+    ).entry("Coach.")
     assert entry["instruction"] == "Coach."
     assert entry["input"].split("\n") == [
         "Area: weight_shift",
@@ -115,7 +114,7 @@ def test_a_request_with_everything_has_exactly_these_lines():
 
 
 def test_a_request_with_the_bare_minimum_leaves_out_what_is_not_known():
-    entry = make_entry("balance", 0.6, 0.75)
+    entry = Request("balance", 0.6, 0.75).entry()
     assert entry["input"].split("\n") == [
         "Area: balance",
         "Current Score: 0.60",
@@ -136,13 +135,13 @@ def test_a_request_with_the_bare_minimum_leaves_out_what_is_not_known():
     ],
 )
 def test_an_observation_is_written_on_one_line_or_left_out(observation, lines):
-    text = make_entry("balance", 0.5, 0.5, observation=observation)["input"]
+    text = Request("balance", 0.5, 0.5, observation=observation).text
     assert text.split("\n")[4:] == lines
-    assert parse_input(text)["audience"] is None
+    assert Request.from_text(text)["audience"] is None
 
 
 def test_a_negative_zero_is_written_as_zero():
-    text = make_entry("balance", -0.0, -0.0, all_scores={"consistency": -0.0})["input"]
+    text = Request("balance", -0.0, -0.0, all_scores={"consistency": -0.0}).text
     assert text.split("\n")[1:] == [
         "Current Score: 0.00",
         "Target Score: 0.00",
@@ -152,14 +151,14 @@ def test_a_negative_zero_is_written_as_zero():
 
 
 def test_a_score_above_its_target_has_no_gap():
-    assert "Gap: 0.00" in make_entry("balance", 0.9, 0.75)["input"].split("\n")
+    assert "Gap: 0.00" in Request("balance", 0.9, 0.75).text.split("\n")
 
 
 @given(st.integers(0, 100), st.integers(0, 100))
 def test_the_printed_gap_is_the_difference_of_the_printed_scores(current, target):
     lines = dict(
         line.split(": ")
-        for line in make_entry("balance", current / 100, target / 100)["input"].split("\n")
+        for line in Request("balance", current / 100, target / 100).text.split("\n")
     )
     assert lines["Current Score"] == f"{current // 100}.{current % 100:02d}"
     assert lines["Target Score"] == f"{target // 100}.{target % 100:02d}"
@@ -177,14 +176,14 @@ def test_a_score_that_is_no_share_of_one_is_refused_by_name(wrong):
         with pytest.raises(
             ValueError, match=re.escape(f"{name} must be a score of 0 to 1, found {wrong!r}")
         ):
-            make_entry("balance", **scores)
+            Request("balance", **scores).entry()
     with pytest.raises(ValueError, match="consistency"):
-        make_entry("balance", 0.4, 0.8, all_scores={"balance": 0.4, "consistency": wrong})
+        Request("balance", 0.4, 0.8, all_scores={"balance": 0.4, "consistency": wrong}).entry()
 
 
 def test_a_percentage_is_refused_with_the_way_to_mend_it():
     with pytest.raises(ValueError, match="divide a percentage by 100"):
-        make_entry("balance", 45, 0.8)
+        Request("balance", 45, 0.8).entry()
 
 
 # Reading a request back.
@@ -195,7 +194,7 @@ def test_a_request_is_read_back_line_by_line():
         "Area: weight_shift\nCurrent Score: 0.45\nTarget Score: 0.80\nGap: 0.35\nClub: 7-iron\nLevel: beginner\nHandedness: left\n"
         "Golfer: limited mobility\nObservation: Hanging back: a lot\nAll Scores: setup_quality 0.70, impact_quality 1.00"
     )
-    assert parse_input(text) == {
+    assert Request.from_text(text) == {
         "area": "weight_shift",
         "current_score": 0.45,
         "target_score": 0.8,
@@ -214,7 +213,7 @@ def test_a_request_that_was_written_is_read_back_as_what_it_was_made_of(request)
     gap = max(0, round(request["target_score"] * 100) - round(request["current_score"] * 100)) / 100
     absent = dict.fromkeys(("club", "level", "handedness", "audience", "observation", "all_scores"))
     said = " ".join(request.pop("observation", "").split())
-    assert parse_input(make_entry(**request, observation=said)["input"]) == absent | request | {
+    assert Request.from_text(Request(**request, observation=said).text) == absent | request | {
         "gap": gap,
         "observation": said or None,
     }
@@ -222,14 +221,14 @@ def test_a_request_that_was_written_is_read_back_as_what_it_was_made_of(request)
 
 @given(REQUESTS)
 def test_an_observation_of_any_text_takes_one_line_at_most(request):
-    lines = make_entry(**request)["input"].split("\n")
+    lines = Request(**request).text.split("\n")
     words = request.pop("observation", "").split()
     assert [line for line in lines if line.startswith("Observation")] == (
         [f"Observation: {' '.join(words)}"] if words else []
     )
-    assert [line for line in lines if not line.startswith("Observation")] == make_entry(**request)[
-        "input"
-    ].split("\n")
+    assert [line for line in lines if not line.startswith("Observation")] == Request(
+        **request
+    ).text.split("\n")
 
 
 @given(REQUESTS, st.floats(0, 1), st.floats(0, 1))
@@ -239,7 +238,7 @@ def test_finer_scores_are_read_back_as_hundredths(request, current, target):
         "target_score": target,
         "all_scores": {"consistency": current},
     }
-    values = parse_input(make_entry(**request)["input"])
+    values = Request.from_text(Request(**request).text)
     for score, read in (
         (current, values["current_score"]),
         (target, values["target_score"]),
@@ -266,7 +265,7 @@ def test_a_request_with_a_malformed_area_or_score_is_refused_with_the_line(line)
     name = line.partition(":")[0].lower()
     lines = [line if name == known.partition(":")[0].lower() else known for known in REQUEST_LINES]
     with pytest.raises(InputFormatError, match=re.escape(repr(line))):
-        parse_input("\n".join(lines))
+        Request.from_text("\n".join(lines))
 
 
 @pytest.mark.parametrize(
@@ -280,7 +279,7 @@ def test_a_request_with_a_malformed_area_or_score_is_refused_with_the_line(line)
 def test_a_request_with_an_unknown_line_or_value_is_refused_with_the_line(line, place):
     lines = [*REQUEST_LINES[:place], line, *REQUEST_LINES[place:]]
     with pytest.raises(InputFormatError, match=f"unknown line or value: {re.escape(repr(line))}"):
-        parse_input("\n".join(lines))
+        Request.from_text("\n".join(lines))
 
 
 @pytest.mark.parametrize(
@@ -294,7 +293,7 @@ def test_a_request_with_an_unknown_line_or_value_is_refused_with_the_line(line, 
 )  # fmt: skip
 def test_a_request_with_malformed_further_scores_is_refused_with_the_one(scores, found):
     with pytest.raises(InputFormatError, match=f"All Scores holds {re.escape(repr(found))};"):
-        parse_input("\n".join((*REQUEST_LINES, f"All Scores: {scores}")))
+        Request.from_text("\n".join((*REQUEST_LINES, f"All Scores: {scores}")))
 
 
 @pytest.mark.parametrize(
@@ -303,7 +302,7 @@ def test_a_request_with_malformed_further_scores_is_refused_with_the_one(scores,
 def test_a_request_with_a_line_twice_is_refused_with_its_name(line):
     lines = [*REQUEST_LINES, line, line]
     with pytest.raises(InputFormatError, match=f"the line '{line.partition(':')[0]}' stands twice"):
-        parse_input("\n".join(lines))
+        Request.from_text("\n".join(lines))
 
 
 @given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 100))
@@ -312,32 +311,32 @@ def test_a_gap_is_read_exactly_when_it_is_the_target_minus_the_current_score(cur
     real = max(0, target - current)
     for given_gap in {gap, real, max(0, real - 1), min(100, real + 1)}:
         if given_gap == real:
-            assert parse_input(f"{text}{given_gap / 100:.2f}")["gap"] == real / 100
+            assert Request.from_text(f"{text}{given_gap / 100:.2f}")["gap"] == real / 100
         else:
             message = f"the gap is given as {given_gap / 100:.2f}, but target minus current score is {real / 100:.2f}"
             with pytest.raises(InputFormatError, match=re.escape(message)):
-                parse_input(f"{text}{given_gap / 100:.2f}")
+                Request.from_text(f"{text}{given_gap / 100:.2f}")
 
 
 def test_a_gap_may_be_left_out():
-    assert parse_input("\n".join(REQUEST_LINES))["gap"] is None
+    assert Request.from_text("\n".join(REQUEST_LINES))["gap"] is None
 
 
 @pytest.mark.parametrize("order", [(1, 0, 2), (0, 2, 1), (0, 1), (0,), (1, 2), (2, 1, 0)])
 def test_a_request_that_does_not_begin_with_area_and_both_scores_is_refused(order):
     with pytest.raises(InputFormatError, match="begins with Area, Current Score and Target Score"):
-        parse_input("\n".join([*(REQUEST_LINES[index] for index in order), "Club: driver"]))
+        Request.from_text("\n".join([*(REQUEST_LINES[index] for index in order), "Club: driver"]))
 
 
 @given(st.text())
 def test_a_text_that_is_no_request_is_refused_as_such(text):
     with pytest.raises(InputFormatError):
-        parse_input(text)
+        Request.from_text(text)
 
 
 @given(REQUESTS, st.data())
 def test_a_request_with_any_stretch_replaced_is_read_or_refused_as_malformed(request, data):
-    text = make_entry(**request)["input"]
+    text = Request(**request).text
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, len(text)))
     pieces = st.one_of(
@@ -348,7 +347,7 @@ def test_a_request_with_any_stretch_replaced_is_read_or_refused_as_malformed(req
     )
     broken = text[:start] + data.draw(pieces) + text[end:]
     try:
-        values = parse_input(broken)
+        values = Request.from_text(broken)
     except InputFormatError:
         return
     assert values["area"] in AREAS

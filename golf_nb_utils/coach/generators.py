@@ -1,39 +1,39 @@
-"""Feedback for the app: three generators behind its one interface, each of which gives out nothing that was not verified.
+"""Feedback for the app: generators behind its one interface, each of which gives out nothing that was not verified.
 
-A generator writes an answer; Verifier holds it against the request and the knowledge base. An answer that fails is never given
-out: more are written, and after `max_attempts` the template (examples.answer_for) answers. `verification` in the result says
-what was done, and which entry of the knowledge base each sentence is.
+A generator writes an answer, and Verifier holds it against the request and the knowledge base. An
+answer that fails is never given out: more are written, and after `max_attempts` the template answers,
+which draws one of the right answers at random. `verification` in the result says what was done, and
+which entry of the knowledge base each sentence is.
 
     generator = FineTunedGolfFeedbackGenerator.load()
     feedback = generator.generate_feedback("balance", "Falling onto the heels", 0.45, 0.80, 0.35, "high")
 """
 
 import hashlib
-import os
 import re
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
-import requests
 import tiktoken
 import torch
 
 from golf_nb_utils.files import Paths, find_folder
-from golf_nb_utils.golf.answer import trace
-from golf_nb_utils.golf.app_request import AppRequest, read_request
+from golf_nb_utils.golf.answer import places
+from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.areas import AREAS
-from golf_nb_utils.golf.checks import Verdict, Verifier
-from golf_nb_utils.golf.general_advice import general_advice, holds_only
+from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
+from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
-from golf_nb_utils.golf.records import RecordError, answer_for, make_template
+from golf_nb_utils.golf.request import Request
 from golf_nb_utils.gpt2.checkpoints import load_model
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.gpt2.sampling import generate_batch, stream_batch
 from golf_nb_utils.gpt2.tokenizer import load_tokenizer, token_ids_to_text
 from golf_nb_utils.host import detect_devices, input_roots, knowledge_folder, output_root
-from golf_nb_utils.prompt import SECTIONS, format_input, parse_feedback
+from golf_nb_utils.prompt import format_input, parse_feedback
 from golf_nb_utils.settings import SampleConfig, resolve_model_size
 
 TEMPLATE = "template"
@@ -43,10 +43,33 @@ class WritingError(RuntimeError):
     """A generator could not write an answer; the message says why."""
 
 
+@dataclass
+class _Asked:
+    """A request on its way to an answer."""
+
+    request: Request
+    remarks: list[str]
+    seed: int
+    refused: list[dict] = field(default_factory=list)
+    """For each attempt that failed: its number, how many candidates failed which check, and why."""
+
+    @property
+    def entry(self) -> dict[str, str]:
+        """Instruction and input of its prompt."""
+        return self.request.entry()
+
+    def refuse(self, reasons: list[str], attempt: int = 0, n: int = 0, failed: dict | None = None):
+        """Note that an attempt failed."""
+        attempt = attempt or len(self.refused) + 1
+        note = {"attempt": attempt, "candidates": n, "failed": failed or {}, "reasons": reasons}
+        self.refused.append(note)
+
+
 class LLMFeedbackGenerator(ABC):
     """The app's interface. A subclass writes answers; reading the request, verifying and the template are here.
 
-    Threads may share a generator. The same request and seed give the same answer, whatever was asked before.
+    Threads may share a generator. The same request and seed give the same answer, whatever was asked
+    before.
     """
 
     generated_by = ""
@@ -59,29 +82,12 @@ class LLMFeedbackGenerator(ABC):
         self.max_attempts = max_attempts
         self.seed = seed
         self._verifier = Verifier(self.knowledge)
-        self._template = make_template(self.knowledge, self._verifier)
-        self._fault_names = {
-            area: [fault.name for fault in self.knowledge.faults if fault.area == area]
-            for area in AREAS
-        }
-        index, area_of = (
-            self._verifier.index,
-            {topic.id: topic.area for topic in self.knowledge.topics},
-        )
-        self._names = {
-            area: [name for name, entry in index.items() if area_of[entry.topic] == area]
-            for area in AREAS
-        }
-        everything = {
-            "area": "balance",
-            "current_score": 0,
-            "target_score": 0,
-            "all_scores": None,
-            "handedness": "right",
-        }
-        rows = trace({"meta": everything | {"items": list(index)}}, self.knowledge)
-        self._places = {name: (place, sources) for _, name, place, sources in rows}
+        self._fault_names: dict[str, list[str]] = {area: [] for area in AREAS}
+        for fault in self.knowledge.faults:
+            self._fault_names[fault.area].append(fault.name)
+        self._places = places(self.knowledge)
 
+    # The eleven parameters are the app's own.
     def generate_feedback(
         self,
         area,
@@ -96,23 +102,18 @@ class LLMFeedbackGenerator(ABC):
         all_weaknesses=None,
         all_strengths=None,
     ) -> dict:
-        """Return verified feedback; no value of any argument makes it raise (see app_request.py for what each one means).
+        """Return verified feedback; no value of any argument makes it raise (app_request.py says what each one means).
 
-        The keys are what_should_happen, what_is_happening, what_to_do (the parts without their headings), suggestion (the whole
-        text), drill (the whole drill as the knowledge base has it), key_points (the steps and the swing thought), generated_by
-        (the model, or "template"), and `verification`: passed, checks, attempts, refused (for each attempt that failed its number
-        of candidates, how many failed which check, and the reasons of the best of them), remarks (what to change in the
-        request), seed, input (what the model read) and sentences (text, id, file and line, sources). All of it is plain JSON.
+        The keys are what_should_happen, what_is_happening, what_to_do (the parts without their
+        headings), suggestion (the whole text), drill (the whole drill as the knowledge base has it),
+        key_points (the steps and the swing thought), generated_by (the model, or "template"), and
+        `verification`: passed, checks, attempts, refused (for each attempt that failed its number of
+        candidates, how many failed which check, and the reasons of the best of them), remarks (what
+        to change in the request), seed, input (what the model read) and sentences (text, id, file and
+        line, sources). All of it is plain JSON.
         """
-        return self.generate_many(
-            [
-                {
-                    "area": area, "issue": issue, "current_score": current_score, "target_score": target_score, "gap": gap,
-                    "impact_level": impact_level, "swing_type": swing_type, "golfer_context": golfer_context,
-                    "all_quality_scores": all_quality_scores, "all_weaknesses": all_weaknesses, "all_strengths": all_strengths,
-                }
-            ]
-        )[0]  # fmt: skip
+        given = locals()
+        return self.generate_many([{name: given[name] for name in ARGUMENTS}])[0]
 
     def generate_many(self, requests: list[dict]) -> list[dict]:
         """Return what generate_feedback returns for each dict of its arguments, in their order; any of them may be missing."""
@@ -121,20 +122,21 @@ class LLMFeedbackGenerator(ABC):
     def stream_feedback(self, **arguments) -> Iterator[str | dict]:
         """Yield the text of the first answer as it grows, and last of all what generate_feedback returns.
 
-        The texts are not verified: they may be shown while they are written, as a draft that is marked as such, and must then give
-        way to the dict, whose answer may be another one. They are not to be stored, read aloud or sent on.
+        The texts are not verified: they may be shown while they are written, as a draft that is
+        marked as such, and must then give way to the dict, whose answer may be another one. They are
+        not to be stored, read aloud or sent on.
         """
-        request = self._read(arguments)
+        asked = self._read(arguments)
         first: list[str] | WritingError | None = None
-        if request.entry and self.max_attempts:
+        if asked.request.is_scored and self.max_attempts:
             first = [""]
             try:
-                for text in self._stream(request.entry):
+                for text in self._stream(asked.entry):
                     first = [text]
                     yield text
             except WritingError as error:
                 first = error
-        yield self._answered([request], first)[0]
+        yield self._answered([asked], first)[0]
 
     def unverified(self, entries: list[dict]) -> list[str]:
         """Return what the model writes first for each entry (instruction and input), as it stands: for an evaluation, not for a golfer.
@@ -142,14 +144,8 @@ class LLMFeedbackGenerator(ABC):
         Raises:
             WritingError: one of them could not be written.
         """
-        answers = []
-        for written in self._write(
-            entries, [self._seed_of(entry["input"]) for entry in entries], 1
-        ):
-            if isinstance(written, WritingError):
-                raise written
-            answers.append(written[0])
-        return answers
+        seeds = [self._seed_of(entry["input"]) for entry in entries]
+        return [_or_raise(written)[0] for written in self._write(entries, seeds, 1)]
 
     @abstractmethod
     def _write(
@@ -164,181 +160,145 @@ class LLMFeedbackGenerator(ABC):
     def _stream(self, entry: dict) -> Iterator[str]:
         """The answer of the first attempt as it grows. Raises WritingError."""
         (written,) = self._write([entry], [self._seed_of(entry["input"])], 1)
-        if isinstance(written, WritingError):
-            raise written
-        yield from written
+        yield from _or_raise(written)
 
-    def _read(self, arguments: dict) -> AppRequest:
-        return read_request(arguments, self._fault_names, self._verifier)
+    def _read(self, arguments: dict) -> _Asked:
+        request, remarks = Request.from_app(arguments, self._fault_names)
+        named = request.observation
+        if named and request.is_scored and not self._verifier.book.fault_of(request):
+            remarks.append(
+                f"issue names {named!r}, of which nothing is known for this club, level and gap; "
+                "the answer chooses another fault."
+            )
+            request = request.with_observation(None)
+        text = request.text if request.is_scored else "/".join(
+            str(value) for value in (request.area, named, request.club, request.level, request.audience)
+        )  # fmt: skip
+        return _Asked(request, remarks, self._seed_of(text))
 
     def _answered(
-        self, read: list[AppRequest], first: list[str] | WritingError | None = None
+        self, asked: list[_Asked], first: list[str] | WritingError | None = None
     ) -> list[dict]:
         """Verified feedback for each request; `first` is the first attempt at the only one, where that is written already."""
         results: dict[int, dict] = {}
-        refused: list[list[dict]] = [[] for _ in read]
-        seeds = [self._seed_of(request.entry["input"]) if request.entry else 0 for request in read]
-        waiting = [place for place, request in enumerate(read) if request.entry]
+        waiting = [place for place, each in enumerate(asked) if each.request.is_scored]
         for attempt in range(1, self.max_attempts + 1):
             if not waiting:
                 break
             written = [first] if first is not None and attempt == 1 else self._write(
-                [read[place].entry for place in waiting], [seeds[place] for place in waiting], attempt
+                [asked[place].entry for place in waiting],
+                [asked[place].seed for place in waiting],
+                attempt,
             )  # fmt: skip
-            asked, waiting = waiting, []
-            for place, answers in zip(asked, written, strict=True):
+            tried, waiting = waiting, []
+            for place, answers in zip(tried, written, strict=True):
                 if isinstance(answers, WritingError) or not answers:
-                    reason = str(answers or "no answer was written.")
-                    refused[place].append(
-                        {"attempt": attempt, "candidates": 0, "failed": {}, "reasons": [reason]}
-                    )
-                elif found := self._passing(read[place], answers, attempt, refused[place]):
-                    results[place] = self._result(
-                        read[place], *found, self.generated_by, refused[place], seeds[place]
-                    )
+                    # Who cannot write is not asked again.
+                    asked[place].refuse([str(answers or "no answer was written.")], attempt)
+                elif found := self._passing(asked[place], answers, attempt):
+                    results[place] = self._result(asked[place], *found, self.generated_by)
                 else:
                     waiting.append(place)
         return [
-            results[place] if place in results else self._from_template(request, refused[place], seeds[place])
-            for place, request in enumerate(read)
-        ]  # fmt: skip
+            results[place] if place in results else self._from_template(each)
+            for place, each in enumerate(asked)
+        ]
 
     def _passing(
-        self, request: AppRequest, answers: list[str], attempt: int, refused: list[dict]
+        self, asked: _Asked, answers: list[str], attempt: int
     ) -> tuple[str, Verdict] | None:
-        """The best answer that passes, and its verdict; without one what was wrong goes to `refused`."""
+        """The best answer that passes, and its verdict; without one, note what was wrong."""
         # The same text twice is one candidate.
         texts = dict.fromkeys(text.strip() for text in answers)
-        verdicts = {text: self._verifier.verify(text, request.entry["input"]) for text in texts}
+        verdicts = {text: self._verifier.verify(text, asked.request.text) for text in texts}
         passed = [text for text, verdict in verdicts.items() if verdict.passed]
         if passed:
-            best = passed[0] if len(passed) == 1 else self._best(request.entry, passed)
+            best = passed[0] if len(passed) == 1 else self._best(asked.entry, passed)
             return best, verdicts[best]
-        failed = Counter(
-            name
-            for verdict in verdicts.values()
-            for name, holds in verdict.checks.items()
-            if not holds
-        )
+        checks = [name for found in verdicts.values() for name in CHECKS if not found.checks[name]]
         nearest = min(verdicts.values(), key=lambda verdict: len(verdict.reasons))
-        refused.append(
-            {
-                "attempt": attempt,
-                "candidates": len(texts),
-                "failed": dict(failed),
-                "reasons": list(nearest.reasons),
-            }
-        )
+        asked.refuse(list(nearest.reasons), attempt, len(texts), dict(Counter(checks)))
         return None
 
-    def _from_template(self, request: AppRequest, refused: list[dict], seed: int) -> dict:
-        if request.entry is None:
-            return self._general(request, refused)
-        try:
-            text = answer_for(self._template, request.entry["input"], seed)["output"]
-            verdict = self._verifier.verify(text, request.entry["input"])
-            if verdict.passed:
-                return self._result(request, text, verdict, TEMPLATE, refused, seed)
-            reasons = list(verdict.reasons)
-        except RecordError as error:
-            # A knowledge base of one's own may have nothing for this golfer.
-            reasons = [str(error)]
-        return self._general(
-            request,
-            [
-                *refused,
-                {"attempt": len(refused) + 1, "candidates": 0, "failed": {}, "reasons": reasons},
-            ],
-        )
+    def _from_template(self, asked: _Asked) -> dict:
+        """An answer that is drawn at random from the right ones, or general advice where there is none."""
+        request = asked.request
+        if request.is_scored:
+            try:
+                text = self._verifier.book.draw(request, asked.seed).text
+                verdict = self._verifier.verify(text, request.text)
+                return self._result(asked, text, verdict, TEMPLATE)
+            except GrammarError as error:
+                # A knowledge base of one's own may have nothing for this golfer.
+                asked.refuse([str(error)])
+        bare = replace(request, current_score=None, target_score=None)
+        answer = self._verifier.book.draw(bare, asked.seed)
+        checks = {"grounded": True, "no_scores": "%" not in answer.text}
+        return self._packed(asked, answer, TEMPLATE, checks, None)
 
-    def _seed_of(self, input_text: str) -> int:
+    def _seed_of(self, text: str) -> int:
         # Six bytes stay exact in the JSON of any language.
-        return int.from_bytes(
-            hashlib.blake2b(f"{self.seed}/{input_text}".encode(), digest_size=6).digest(), "big"
-        )
+        digest = hashlib.blake2b(f"{self.seed}/{text}".encode(), digest_size=6).digest()
+        return int.from_bytes(digest, "big")
 
-    def _result(
-        self,
-        request: AppRequest,
-        text: str,
-        verdict: Verdict,
-        generated_by: str,
-        refused: list[dict],
-        seed: int,
-    ) -> dict:
-        sentences = [(span.text, span.origin) for span in verdict.sentences]
-        facts = {
-            "checks": verdict.checks,
-            "refused": refused,
-            "seed": seed,
-            "input": request.entry["input"],
-        }
-        return self._packed(request, text, sentences, verdict.drill, generated_by, facts)
-
-    def _general(self, request: AppRequest, refused: list[dict]) -> dict:
-        """Advice without a score, where the request has none."""
-        seed = self._seed_of(
-            f"{request.area}/{request.fault}/{request.club}/{request.level}/{request.audience}"
-        )
-        hand = request.handedness or "right"
-        case = request.club, request.level, request.audience or "adult"
-        text, sentences, drill = general_advice(
-            self._verifier.index,
-            self._names[request.area],
-            request.area,
-            request.area_is_known,
-            request.fault,
-            case,
-            hand,
-            seed,
-        )
-        checks = {
-            "grounded": holds_only(text, [sentence for sentence, _ in sentences]),
-            "no_scores": "%" not in text,
-        }
-        return self._packed(
-            request,
-            text,
-            sentences,
-            drill,
-            TEMPLATE,
-            {"checks": checks, "refused": refused, "seed": seed, "input": None},
-        )
+    def _result(self, asked: _Asked, text: str, verdict: Verdict, generated_by: str) -> dict:
+        answer = Answer(text, tuple((span.text, span.origin) for span in verdict.sentences))
+        return self._packed(asked, answer, generated_by, verdict.checks, asked.request.text)
 
     def _packed(
         self,
-        request: AppRequest,
-        text: str,
-        sentences: list[tuple[str, str]],
-        drill: str,
+        asked: _Asked,
+        answer: Answer,
         generated_by: str,
-        facts: dict,
+        checks: dict[str, bool],
+        read: str | None,
     ) -> dict:
-        parts = parse_feedback(text)
+        parts = parse_feedback(answer.text)
         steps = re.findall(r"^[0-9]+[.] (.*)$", parts["what_to_do"], re.MULTILINE)
-        drill_text = next(sentence for sentence, name in sentences if name == drill)
         thought = re.search(r"^Swing thought: (.*)$", parts["what_to_do"], re.MULTILINE)
-        refused = facts["refused"]
+        _, _, drill = self._verifier.book.about(answer.names)
+        drill = next(sentence for sentence, name in answer.sentences if name == drill)
         return {
             **parts,
-            "suggestion": text,
-            "drill": drill_text,
-            "key_points": [step for step in steps if not step.startswith(drill_text)]
-            + [thought[1]],
+            "suggestion": answer.text,
+            "drill": drill,
+            "key_points": [*(step for step in steps if not step.startswith(drill)), thought[1]],
             "generated_by": generated_by,
             "verification": {
-                "passed": all(facts["checks"].values()),
-                "attempts": len(refused) + (generated_by != TEMPLATE),
-                "remarks": list(request.remarks),
-                **facts,
-                "sentences": [self._traced(sentence, name) for sentence, name in sentences],
+                "passed": all(checks.values()),
+                "attempts": len(asked.refused) + (generated_by != TEMPLATE),
+                "remarks": asked.remarks,
+                "checks": checks,
+                "refused": asked.refused,
+                "seed": asked.seed,
+                "input": read,
+                "sentences": [self._traced(*sentence) for sentence in answer.sentences],
             },
         }
 
     def _traced(self, sentence: str, name: str) -> dict[str, str]:
-        phrases = "phrases.py" if name.startswith("say.") else "general_advice.py"
-        place, sources = self._places.get(name, (phrases, "the request"))
-        return {"text": sentence, "id": name, "place": place, "sources": sources}
+        place, sources = self._places.get(name, ("wording.py", ("the request",)))
+        return {"text": sentence, "id": name, "place": place, "sources": ", ".join(sources)}
+
+
+def _or_raise(written: list[str] | WritingError) -> list[str]:
+    if isinstance(written, WritingError):
+        raise written
+    return written
+
+
+class TemplateFeedbackGenerator(LLMFeedbackGenerator):
+    """Answers that are drawn from the knowledge base without a model."""
+
+    generated_by = TEMPLATE
+
+    def __init__(self, knowledge: KnowledgeBase | None = None, seed: int = 123):
+        super().__init__(knowledge, max_attempts=0, seed=seed)
+
+    def _write(
+        self, entries: list[dict], seeds: list[int], attempt: int
+    ) -> list[list[str] | WritingError]:
+        return [[] for _ in entries]
 
 
 class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
@@ -475,112 +435,3 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
                 yield self._tokenizer.decode(tokens)
         except (ValueError, RuntimeError) as error:
             raise WritingError(f"the model wrote no answer: {error}") from error
-
-
-class OllamaFeedbackGenerator(LLMFeedbackGenerator):
-    """Answers of a model that an Ollama server runs, over its chat protocol (POST /api/chat, github.com/ollama/ollama, docs/api.md)."""
-
-    CONNECT_SECONDS = 3.0
-
-    def __init__(
-        self,
-        model: str,
-        host: str = "",
-        knowledge: KnowledgeBase | None = None,
-        max_attempts: int = 2,
-        read_seconds: float = 60.0,
-        max_new_tokens: int = 600,
-        seed: int = 123,
-    ):
-        """Ask `model` at `host` (by default OLLAMA_HOST, or this machine's own), and wait `read_seconds` for an answer."""
-        super().__init__(knowledge, max_attempts, seed)
-        self.generated_by = f"ollama/{model}"
-        self.model, self.read_seconds, self.max_new_tokens = model, read_seconds, max_new_tokens
-        self.host = ollama_url(host or os.environ.get("OLLAMA_HOST", ""))
-
-    def _write(
-        self, entries: list[dict], seeds: list[int], attempt: int
-    ) -> list[list[str] | WritingError]:
-        answers: list[list[str] | WritingError] = []
-        for entry, seed in zip(entries, seeds, strict=True):
-            try:
-                answers.append([self._ask(entry, 0.0 if attempt == 1 else 0.7, seed + attempt)])
-            except WritingError as error:
-                answers.append(error)
-        return answers
-
-    def _ask(self, entry: dict, temperature: float, seed: int) -> str:
-        headings = "\n".join(SECTIONS.values())
-        asked = f"{entry['instruction']} Answer in three parts, under exactly these headings, each on a line of its own:\n{headings}"
-        body = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": format_input(entry | {"instruction": asked})}],
-            "stream": False,
-            # Ollama's seed is a 32-bit number.
-            "options": {
-                "temperature": temperature,
-                "seed": seed % 2**31,
-                "num_predict": self.max_new_tokens,
-            },
-        }
-        url = f"{self.host}/api/chat"
-        try:
-            response = requests.post(
-                url, json=body, timeout=(self.CONNECT_SECONDS, self.read_seconds)
-            )
-            response.raise_for_status()
-            content = response.json()["message"]["content"]
-        except requests.HTTPError as error:
-            raise WritingError(
-                f"Ollama refused: {error}; is the model pulled (`ollama pull {self.model}`)?"
-            ) from error
-        except requests.Timeout as error:
-            raise WritingError(
-                f"{url} did not answer within {self.CONNECT_SECONDS:g} s to connect and {self.read_seconds:g} s to read."
-            ) from error
-        except requests.ConnectionError as error:
-            raise WritingError(
-                f"{url} cannot be reached; start `ollama serve`, or set host or OLLAMA_HOST."
-            ) from error
-        except (
-            requests.RequestException,
-            ValueError,
-            KeyError,
-            TypeError,
-            RecursionError,
-        ) as error:
-            # What is no JSON, or other JSON, down to one of a hundred thousand brackets.
-            raise WritingError(
-                f"{url} did not answer as Ollama's chat protocol says ({error!r:.100})."
-            ) from error
-        if not isinstance(content, str):
-            raise WritingError(
-                f"{url} did not answer as Ollama's chat protocol says (the content is {content!r:.60})."
-            )
-        return content
-
-
-class TemplateFeedbackGenerator(LLMFeedbackGenerator):
-    """Answers that are drawn from the knowledge base without a model."""
-
-    generated_by = TEMPLATE
-
-    def __init__(self, knowledge: KnowledgeBase | None = None, seed: int = 123):
-        super().__init__(knowledge, max_attempts=0, seed=seed)
-
-    def _write(
-        self, entries: list[dict], seeds: list[int], attempt: int
-    ) -> list[list[str] | WritingError]:
-        return [[] for _ in entries]
-
-
-def ollama_url(host: str) -> str:
-    """Return the address of a server from what OLLAMA_HOST may hold: a URL, host:port, a host or nothing."""
-    host = host.strip().rstrip("/") or "127.0.0.1"
-    scheme, _, rest = host.rpartition("://")
-    address, _, path = rest.partition("/")
-    # A server is told to listen on 0.0.0.0; a client cannot connect to it everywhere.
-    address = address.replace("0.0.0.0", "127.0.0.1")
-    if not re.search(r":[0-9]+$", address) and not scheme:
-        address += ":11434"
-    return f"{scheme or 'http'}://{address}" + (f"/{path}" if path else "")

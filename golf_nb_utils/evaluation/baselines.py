@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from golf_nb_utils.golf.areas import CLUBS
-from golf_nb_utils.golf.request import parse_input
+from golf_nb_utils.golf.request import Request
 
 # What a line that differs costs, in points of score (1 is the whole scale); this project's choice. The fault that was observed
 # decides what the advice is about, so it comes before any score.
@@ -23,48 +23,47 @@ class Retrieval:
         Raises:
             InputFormatError: an input is malformed.
         """
-        by_area: dict[str, list[tuple[dict, str]]] = {}
+        by_area: dict[str, list[tuple[Request, str]]] = {}
         for record in records:
-            values = parse_input(record["input"])
-            by_area.setdefault(values["area"], []).append((values, record["output"]))
-        self.answers = {area: [answer for _, answer in rows] for area, rows in by_area.items()}
-        self.codes: dict[str, int] = {}
-        self.lines = {
-            area: np.array([self._coded(values) for values, _ in rows])
+            request = Request.from_text(record["input"])
+            by_area.setdefault(request.area, []).append((request, record["output"]))
+        self._codes: dict[str, int] = {}
+        self._answers = {area: [answer for _, answer in rows] for area, rows in by_area.items()}
+        self._lines = {
+            area: np.array([self._coded(request) for request, _ in rows])
             for area, rows in by_area.items()
         }
-        self.scores = {
-            area: np.array([_scores(values) for values, _ in rows])
+        self._scores = {
+            area: np.array([_scores(request) for request, _ in rows])
             for area, rows in by_area.items()
         }
 
-    def _coded(self, values: dict) -> list[int]:
-        lines = (
-            values["observation"], CLUBS.get(values["club"]), values["club"], values["level"],
-            values["handedness"] or "right", values["audience"] or "adult", values["all_scores"] is not None,
-        )  # fmt: skip
-        # A number for each text, so that thousands of records are compared at once.
-        return [self.codes.setdefault(str(line), len(self.codes)) for line in lines]
+    def _coded(self, request: Request) -> list[int]:
+        """A number for each line of _COSTS, so that thousands of records are compared at once."""
+        family, shown = CLUBS.get(request.club), request.all_scores is not None
+        club, level, golfer, _ = request.case
+        lines = (request.observation, family, club, level, request.hand, golfer, shown)
+        return [self._codes.setdefault(str(line), len(self._codes)) for line in lines]
 
     def answer(self, input_text: str) -> str:
         """Return the answer of the nearest training input of the same area, as it stands; "" where the area was never taught.
 
-        The distance is the sum of the differences of current score, target and gap, plus a constant for each line that
-        differs: observation, club, level, handedness, golfer, and whether all scores are shown. Of several nearest the first is taken.
+        The distance is the sum of the differences of current score, target and gap, plus a constant
+        for each line that differs: observation, club, level, handedness, golfer, and whether all
+        scores are shown. Of several nearest the first is taken.
 
         Raises:
             InputFormatError: the input is malformed.
         """
-        values = parse_input(input_text)
-        if values["area"] not in self.answers:
+        request = Request.from_text(input_text)
+        if request.area not in self._answers:
             return ""
-        lines = self.lines[values["area"]] != np.array(self._coded(values))
-        scores = np.abs(self.scores[values["area"]] - np.array(_scores(values)))
+        lines = self._lines[request.area] != np.array(self._coded(request))
+        scores = np.abs(self._scores[request.area] - np.array(_scores(request)))
         distances = lines @ np.array(list(_COSTS.values())) + scores.sum(axis=1)
         # Sums of decimal scores differ in their last bits, which must not choose among equals.
-        return self.answers[values["area"]][int(np.argmin(distances.round(6)))]
+        return self._answers[request.area][int(np.argmin(distances.round(6)))]
 
 
-def _scores(values: dict) -> tuple[float, float, float]:
-    current, target = values["current_score"], values["target_score"]
-    return current, target, max(0.0, target - current)
+def _scores(request: Request) -> tuple[float, float, float]:
+    return request.current_score, request.target_score, request.gap

@@ -9,13 +9,10 @@ import math
 import re
 import reprlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from numbers import Number
 
-from golf_nb_utils.golf.answer import jaccard, trigrams
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
-from golf_nb_utils.golf.checks import Verifier
-from golf_nb_utils.golf.request import make_entry
+from golf_nb_utils.golf.sentences import jaccard, trigrams
 from golf_nb_utils.golf.wording import severity_of
 
 ARGUMENTS = (
@@ -66,33 +63,44 @@ _UNTELLING = frozenset(
 _NEGATIONS = frozenset(("no", "not", "without", "never", "isn", "doesn", "don", "aren", "hardly"))
 
 
-@dataclass(frozen=True)
-class AppRequest:
-    """What is known of a request; `entry` (instruction and input of the prompt) is None without a usable score and target."""
-
-    area: str
-    area_is_known: bool
-    entry: dict[str, str] | None
-    fault: str
-    """Name of the known fault that `issue` describes, or empty."""
-    club: str | None
-    level: str | None
-    handedness: str | None
-    audience: str | None
-    remarks: tuple[str, ...]
-
-
-def read_request(
-    arguments: dict, fault_names: dict[str, list[str]], verifier: Verifier
-) -> AppRequest:
+def read_arguments(arguments: Mapping, fault_names: dict[str, list[str]]) -> tuple[dict, list[str]]:
     """Read the arguments of generate_feedback, each of which may be missing or hold anything; never raises.
 
-    `fault_names` are those of each area; the verifier says which of them an answer to this golfer can be about.
+    `fault_names` are those of each area. Returns the fields of a Request, and remarks that tell the
+    app's developer what was not read.
     """
     remarks: list[str] = []
+    given = _read_names(arguments, remarks)
+    scores = _read_all_scores(given["all_quality_scores"], remarks)
+    area, is_own, area_is_known = _read_area(given["area"], scores, remarks)
+    current = target = None
+    if is_own:
+        current, target = _read_own_scores(given, area, scores, remarks)
+    if current is not None and area in scores:
+        scores = scores | {area: current}
+    golfer = _read_golfer(given["golfer_context"], given["swing_type"], remarks)
+    severity = None
+    if current is None or target is None:
+        remarks.append(
+            "without a usable score and target for its area the answer is general advice, "
+            "and states no score."
+        )
+    else:
+        severity = severity_of(current, target)
+        _compare_gap(given["gap"], current, target, remarks)
+    fault = _read_issue(given["issue"], area, severity, fault_names, remarks)
+    scores = {name: scores[name] for name in ALL_SCORES if name in scores}
+    values = {"area": area, "area_is_known": area_is_known, "all_scores": scores or None}
+    values |= {"current_score": current, "target_score": target, "observation": fault or None}
+    return values | golfer, remarks
+
+
+def _read_names(arguments: Mapping, remarks: list[str]) -> dict:
+    """Every argument by its name, None where it is missing."""
     if not isinstance(arguments, Mapping):
         remarks.append(
-            f"a request must be a dict of the arguments of generate_feedback, found {_shown(arguments)}."
+            "a request must be a dict of the arguments of generate_feedback, "
+            f"found {_shown(arguments)}."
         )
         arguments = {}
     unknown = [name for name in arguments if name not in ARGUMENTS]
@@ -100,68 +108,7 @@ def read_request(
         remarks.append(
             f"generate_feedback has no argument {_shown(unknown[0])}; it has {', '.join(ARGUMENTS)}."
         )
-    given = {name: arguments.get(name) for name in ARGUMENTS}
-
-    scores = _read_all_scores(given["all_quality_scores"], remarks)
-    area, current = _read_area(given["area"], scores, remarks), None
-    area_is_known = area is not None
-    if area is None:
-        candidates = {name: score for name, score in scores.items() if name in AREAS}
-        area = min(candidates, key=candidates.get, default=next(iter(AREAS)))
-        chosen = (
-            "the lowest of all_quality_scores"
-            if candidates
-            else "the first, since all_quality_scores names none"
-        )
-        remarks.append(
-            f"the answer is about {area}, {chosen}; current_score and target_score, which belong to another, are not used."
-        )
-        area_is_known, target = bool(candidates), None
-    else:
-        current = _read_score("current_score", given["current_score"], remarks)
-        target = _read_score("target_score", given["target_score"], remarks)
-        if current is None and area in scores:
-            current = scores[area]
-            remarks.append(
-                f"the current score is that of {area} in all_quality_scores, {current:.2f}."
-            )
-    if current is not None:
-        if area in scores and abs(scores[area] - current) > 0.005:
-            remarks.append(
-                f"all_quality_scores has {scores[area]:.2f} for {area}, current_score is {current:.2f}; current_score counts."
-            )
-        scores = {
-            name: current if name == area else scores[name] for name in ALL_SCORES if name in scores
-        }
-
-    golfer = _read_golfer(given["golfer_context"], given["swing_type"], remarks)
-    severity = None
-    if current is None or target is None:
-        remarks.append(
-            "without a usable score and target for its area the answer is general advice, and states no score."
-        )
-    else:
-        severity = severity_of(current, target)
-        _compare_gap(given["gap"], current, target, remarks)
-    fault = _read_issue(given["issue"], area, severity, fault_names, remarks)
-
-    def entry_of(observation: str) -> dict[str, str]:
-        return make_entry(
-            area,
-            current,
-            target,
-            observation=observation or None,
-            all_scores=scores or None,
-            **golfer,
-        )
-
-    if severity and fault and not verifier.request(entry_of(fault)["input"]).fault:
-        remarks.append(
-            f"issue names {fault!r}, of which nothing is known for this club, level and gap; the answer chooses another fault."
-        )
-        fault = ""
-    entry = entry_of(fault) if severity else None
-    return AppRequest(area, area_is_known, entry, fault, remarks=tuple(remarks), **golfer)
+    return {name: arguments.get(name) for name in ARGUMENTS}
 
 
 def _shown(value) -> str:
@@ -190,19 +137,47 @@ def _score_name(value) -> str | None:
     return names.get(_squeezed(value))
 
 
-def _read_area(value, scores: dict[str, float], remarks: list[str]) -> str | None:
+def _read_area(value, scores: dict[str, float], remarks: list[str]) -> tuple[str, bool, bool]:
+    """The area, whether it is the one that was sent, and whether anything decided on it."""
     name = _score_name(value)
     if name in AREAS:
-        return name
-    close = difflib.get_close_matches(
-        _squeezed(value)[:40], [_squeezed(key) for key in AREAS], n=1, cutoff=0.8
-    )
+        return name, True, True
+    squeezed = [_squeezed(key) for key in AREAS]
+    close = difflib.get_close_matches(_squeezed(value)[:40], squeezed, n=1, cutoff=0.8)
     if close and name is None:
         name = _score_name(close[0])
         remarks.append(f"area {_shown(value)} was read as {name}.")
-        return name
+        return name, True, True
     remarks.append(f"area {_shown(value)} is none of {', '.join(AREAS)}.")
-    return None
+    candidates = {name: score for name, score in scores.items() if name in AREAS}
+    name = min(candidates, key=candidates.get, default=next(iter(AREAS)))
+    chosen = "the lowest of all_quality_scores"
+    if not candidates:
+        chosen = "the first, since all_quality_scores names none"
+    remarks.append(
+        f"the answer is about {name}, {chosen}; current_score and target_score, which belong to "
+        "another, are not used."
+    )
+    return name, False, bool(candidates)
+
+
+def _read_own_scores(
+    given: dict, area: str, scores: dict[str, float], remarks: list[str]
+) -> tuple[float | None, float | None]:
+    """Current score and target of the area."""
+    current = _read_score("current_score", given["current_score"], remarks)
+    target = _read_score("target_score", given["target_score"], remarks)
+    if area not in scores:
+        return current, target
+    if current is None:
+        current = scores[area]
+        remarks.append(f"the current score is that of {area} in all_quality_scores, {current:.2f}.")
+    elif abs(scores[area] - current) > 0.005:
+        remarks.append(
+            f"all_quality_scores has {scores[area]:.2f} for {area}, "
+            f"current_score is {current:.2f}; current_score counts."
+        )
+    return current, target
 
 
 def _read_score(argument: str, value, remarks: list[str]) -> float | None:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from golf_nb_utils.files import write_text
-from golf_nb_utils.golf.answer import Entry, build_index, ground
-from golf_nb_utils.golf.areas import AREAS
+from golf_nb_utils.golf.answer import build_index
 from golf_nb_utils.golf.diversity import NEAR_DUPLICATE, nearest_similarities
 from golf_nb_utils.golf.knowledge import KnowledgeBase
-from golf_nb_utils.golf.request import InputFormatError, parse_input
+from golf_nb_utils.golf.records import record_meta
+from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import contradictions
-from golf_nb_utils.golf.wording import INSTRUCTIONS, severity_of
+from golf_nb_utils.golf.sentences import Reader, Span, number_origins
+from golf_nb_utils.golf.wording import INSTRUCTIONS
 from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
 
 
@@ -112,7 +113,7 @@ def read_feedback(
         }
     )
     seen: set[tuple[str, str]] = set()
-    index = build_index(knowledge)
+    reader = Reader(build_index(knowledge))
     for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
             continue
@@ -122,7 +123,7 @@ def read_feedback(
             if text is None:
                 counts["thumb down without a correction"] += 1
                 continue
-            record = _record(line, text.strip(), knowledge, index)
+            record = _record(line, text.strip(), knowledge, reader)
         except _Rejected as error:
             rejected.append(
                 {"line": number, "reason": str(error), "text": raw.decode(errors="replace")}
@@ -178,44 +179,40 @@ def _read_line(raw: bytes) -> dict:
     return line
 
 
-def _record(line: dict, text: str, knowledge: KnowledgeBase, index: dict[str, Entry]) -> dict:
-    request = line["input"].strip()
+def _record(line: dict, text: str, knowledge: KnowledgeBase, reader: Reader) -> dict:
+    """The training record of a line whose answer is `text`."""
     try:
-        values = parse_input(request)
-        parts = parse_feedback(text)
+        request = Request.from_text(line["input"].strip())
+        parse_feedback(text)
     except (InputFormatError, FeedbackFormatError) as error:
         raise _Rejected(str(error)) from None
-    own = (values["all_scores"] or {}).get(values["area"], values["current_score"])
-    if own != values["current_score"]:
+    own = (request.all_scores or {}).get(request.area, request.current_score)
+    if own != request.current_score:
         raise _Rejected(
-            f"All Scores has {own} for {values['area']}, the current score is {values['current_score']}"
+            f"All Scores has {own} for {request.area}, the current score is {request.current_score}"
         )
-    for name, body in parts.items():
-        grounding = ground(body, request, index, nearest=False)
-        for number in grounding.numbers:
-            if number.text.endswith("%") and number.origin is None:
-                raise _Rejected(f"{number.text} is none of the input's scores")
-        for sentence in grounding.sentences:
-            # A score may be stated anywhere; the rules are about other figures.
-            bare = sentence.text
-            for number in grounding.numbers:
-                bare = bare.replace(number.text, "#") if number.origin else bare
-            broken = (
-                contradictions(knowledge.rules, bare, _RULES_OF[name])
-                if sentence.origin is None
-                else []
-            )
-            if broken:
-                raise _Rejected(f"breaks the rule {broken[0]}: {sentence.text!r}")
-    area, current, target = values["area"], values["current_score"], values["target_score"]
+    reading = reader.read(text, request)
+    for number in reading.numbers:
+        if number.text.endswith("%") and number.origin is None:
+            raise _Rejected(f"{number.text} is none of the input's scores")
+    for piece, sentence in zip(reading.pieces, reading.sentences, strict=True):
+        if sentence.origin is None:
+            _refuse_contradiction(sentence, request, knowledge, _RULES_OF[piece.part])
     return {
         "instruction": line.get("instruction") or INSTRUCTIONS[0],
-        "input": request,
+        "input": line["input"].strip(),
         "output": text,
-        "meta": {
-            "area": AREAS[area].key, "topic": "", "fault": "", "drill": "", "current_score": current, "target_score": target,
-            "all_scores": values["all_scores"], "severity": severity_of(current, target), "club": values["club"], "level": values["level"],
-            "handedness": values["handedness"] or "right", "audience": values["audience"] or "adult", "items": [], "group": "",
-            "source": "user_feedback", "unseen_topic": False,
-        },
-    }  # fmt: skip
+        "meta": record_meta(request, source="user_feedback"),
+    }
+
+
+def _refuse_contradiction(
+    sentence: Span, request: Request, knowledge: KnowledgeBase, part: str
+) -> None:
+    # A score may be stated anywhere; the rules are about other figures.
+    bare = sentence.text
+    for number in number_origins([sentence], request):
+        bare = bare.replace(number.text, "#") if number.origin else bare
+    broken = contradictions(knowledge.rules, bare, part)
+    if broken:
+        raise _Rejected(f"breaks the rule {broken[0]}: {sentence.text!r}")

@@ -28,10 +28,10 @@ from golf_nb_utils.golf.diversity import leakage, measure_diversity
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import (
     SPLITS,
-    Plan,
+    Deck,
     RecordError,
     deal_topics,
-    make_plan,
+    make_deck,
     make_record,
     split_sizes,
 )
@@ -73,10 +73,10 @@ def write_dataset(
     (default: one per core for a large set, else none); the bytes do not depend on their number.
 
     Raises:
-        ConfigError, GroundingError, RecordError: see examples.make_plan and make_record; the file in question is not written.
+        ConfigError, RecordError: see records.make_deck and make_record; the file in question is not written.
     """
     sizes = split_sizes(config)
-    plan = make_plan(knowledge, config)
+    deck = make_deck(knowledge, config)
     if workers is None:
         workers = (os.cpu_count() or 1) if sizes["train"] >= 20 * CHUNK else 0
     counts: Counter = Counter()
@@ -89,7 +89,7 @@ def write_dataset(
         "unseen_topics": sorted(unseen),
     }
     for split in ("test", "val", "unseen", "train"):
-        chunks = _chunks(plan, knowledge, split, sizes[split], workers if split == "train" else 0)
+        chunks = _chunks(deck, knowledge, split, sizes[split], workers if split == "train" else 0)
         if split == "train" and feedback:
             own = read_feedback(
                 feedback, knowledge, [text for texts in answers.values() for text in texts]
@@ -172,15 +172,15 @@ def knowledge_hash(knowledge: KnowledgeBase) -> str:
 
 
 def _chunks(
-    plan: Plan, knowledge: KnowledgeBase, split: str, size: int, workers: int
+    deck: Deck, knowledge: KnowledgeBase, split: str, size: int, workers: int
 ) -> Iterator[tuple[bytes, Counter]]:
     ranges = [(split, start, min(start + CHUNK, size)) for start in range(0, size, CHUNK)]
     if workers < 2:
-        yield from (_make_chunk(plan, *entry) for entry in ranges)
+        yield from (_make_chunk(deck, *entry) for entry in ranges)
         return
     # spawn: a notebook's process has threads (torch, tqdm) that a forked child would inherit in any state.
     with ProcessPoolExecutor(
-        workers, get_context("spawn"), _start_worker, (knowledge, plan.config)
+        workers, get_context("spawn"), _start_worker, (knowledge, deck.config)
     ) as pool:
         running: deque = deque()
         for entry in ranges:
@@ -191,23 +191,23 @@ def _chunks(
             yield running.popleft().result()
 
 
-_worker_plan: Plan | None = None
+_worker_deck: Deck | None = None
 
 
 def _start_worker(knowledge: KnowledgeBase, config: DataConfig) -> None:
-    global _worker_plan
-    _worker_plan = make_plan(knowledge, config)
-    # The plan is large and stays: the garbage collector need not walk through it again and again.
+    global _worker_deck
+    _worker_deck = make_deck(knowledge, config)
+    # The deck is large and stays: the garbage collector need not walk through it again and again.
     gc.collect()
     gc.freeze()
 
 
 def _work(split: str, start: int, stop: int) -> tuple[bytes, Counter]:
-    return _make_chunk(_worker_plan, split, start, stop)
+    return _make_chunk(_worker_deck, split, start, stop)
 
 
-def _make_chunk(plan: Plan, split: str, start: int, stop: int) -> tuple[bytes, Counter]:
-    return _encode(make_record(plan, split, number) for number in range(start, stop))
+def _make_chunk(deck: Deck, split: str, start: int, stop: int) -> tuple[bytes, Counter]:
+    return _encode(make_record(deck, split, number) for number in range(start, stop))
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)

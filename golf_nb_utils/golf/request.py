@@ -1,114 +1,188 @@
-"""What the app asks for, as the `input` of a prompt: written by make_entry, read back by parse_input."""
+"""What is asked: one Request, from the app or from a prompt, and back to the `input` of a prompt."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
-from golf_nb_utils.golf.wording import INSTRUCTIONS
+from golf_nb_utils.golf.wording import INSTRUCTIONS, score_slots, severity_of
 
 
 class InputFormatError(ValueError):
-    """The `input` of a request is not one that make_entry writes."""
+    """The `input` of a prompt is not one that Request.text writes."""
 
 
-def make_entry(
-    area: str,
-    current_score: float,
-    target_score: float,
-    club: str | None = None,
-    level: str | None = None,
-    handedness: str | None = None,
-    observation: str | None = None,
-    all_scores: dict[str, float] | None = None,
-    audience: str | None = None,
-    instruction: str = INSTRUCTIONS[0],
-) -> dict[str, str]:
-    """Return the `instruction` and `input` of a request; lines whose value is None are left out.
+@dataclass(frozen=True)
+class Request:
+    """A scored area of the swing, whose it is, and what was said of it; None is what nobody said.
 
-    `area` is the app's key, scores are 0..1 and printed with two decimals; without `handedness` the golfer is taken
-    for a right-hander, without `audience` (senior, junior, limited mobility) for an adult without restrictions.
+    `area` is the app's key. Scores are 0..1 and kept with two decimals, as a prompt prints them. A
+    request without both scores has no prompt; it still has an answer, of general advice.
 
     Raises:
         ValueError: a score lies outside 0..1.
     """
-    for name, score in {
-        "current_score": current_score,
-        "target_score": target_score,
-        **(all_scores or {}),
-    }.items():
-        if not 0 <= score <= 1:
-            raise ValueError(
-                f"{name} must be a score of 0 to 1, found {score!r}; divide a percentage by 100."
-            )
-    # + 0.0 turns -0.0, which would print its sign, into 0.0.
-    current, target = round(current_score, 2) + 0.0, round(target_score, 2) + 0.0
-    lines = {
-        "Area": area,
-        "Current Score": f"{current:.2f}",
-        "Target Score": f"{target:.2f}",
-        "Gap": f"{max(0.0, target - current):.2f}",
-        "Club": club,
-        "Level": level,
-        "Handedness": handedness,
-        "Golfer": audience,
+
+    area: str
+    current_score: float | None = None
+    target_score: float | None = None
+    club: str | None = None
+    level: str | None = None
+    handedness: str | None = None
+    observation: str | None = None
+    all_scores: dict[str, float] | None = None
+    """The app's other scores and, where it sends that too, the area's own, by name."""
+    audience: str | None = None
+    """senior, junior or limited mobility; None is an adult without restrictions."""
+    area_is_known: bool = True
+    """False where the app named no area of its own, and the lowest score chose it."""
+
+    def __post_init__(self):
+        scores = {"current_score": self.current_score, "target_score": self.target_score}
+        kept = {name: _two_decimals(name, value) for name, value in scores.items()}
+        others = self.all_scores or {}
+        kept["all_scores"] = {name: _two_decimals(name, others[name]) for name in others} or None
         # On one line, whatever the app sends: a line break would start a new field.
-        "Observation": " ".join((observation or "").split()) or None,
-        "All Scores": ", ".join(f"{name} {score + 0.0:.2f}" for name, score in all_scores.items())
-        if all_scores
-        else None,
-    }
-    return {
-        "instruction": instruction,
-        "input": "\n".join(
-            f"{name}: {value}" for name, value in lines.items() if value is not None
-        ),
-    }
+        kept["observation"] = " ".join((self.observation or "").split()) or None
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there are a score and a target to speak of."""
+        return self.current_score is not None and self.target_score is not None
+
+    @property
+    def gap(self) -> float:
+        """How far the score is below its target, 0..1; 0 above it."""
+        return max(0.0, self.target_score - self.current_score)
+
+    @cached_property
+    def severity(self) -> str:
+        """The gap in words: none (also where nothing is scored), slight, clear or large."""
+        return severity_of(self.current_score, self.target_score) if self.is_scored else "none"
+
+    @property
+    def hand(self) -> str:
+        """The golfer's hand, right where nobody said."""
+        return self.handedness or "right"
+
+    @property
+    def golfer(self) -> str:
+        """The golfer's audience, adult where nobody said."""
+        return self.audience or "adult"
+
+    @property
+    def case(self) -> tuple[str | None, str | None, str, str]:
+        """Club, level, audience and severity: what decides which items are for this golfer."""
+        return self.club, self.level, self.golfer, self.severity
+
+    @cached_property
+    def other_scores(self) -> dict[str, float]:
+        """All scores but the area's own."""
+        scores = self.all_scores or {}
+        return {name: score for name, score in scores.items() if name != self.area}
+
+    @cached_property
+    def slots(self) -> dict[str, str]:
+        """What fills the sentences that carry scores, see wording.score_slots."""
+        return score_slots(self.area, self.current_score, self.target_score, self.other_scores)
+
+    @cached_property
+    def text(self) -> str:
+        """The `input` of the prompt: a line for each thing that is known, area and scores first."""
+        scores = (self.all_scores or {}).items()
+        lines = {
+            "Area": self.area,
+            "Current Score": f"{self.current_score:.2f}",
+            "Target Score": f"{self.target_score:.2f}",
+            "Gap": f"{self.gap:.2f}",
+            **{line: getattr(self, name) for line, (name, _) in _CHOICES.items() if name != "area"},
+            "Observation": self.observation,
+            "All Scores": ", ".join(f"{name} {score:.2f}" for name, score in scores) or None,
+        }
+        return "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
+
+    def entry(self, instruction: str = INSTRUCTIONS[0]) -> dict[str, str]:
+        """Return `instruction` and `input`, from which format_input makes the prompt."""
+        return {"instruction": instruction, "input": self.text}
+
+    def with_observation(self, observation: str | None) -> "Request":
+        """Return the request with other words, or none, in place of what was said."""
+        return replace(self, observation=observation)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Request":
+        """Read the `input` of a prompt back.
+
+        Raises:
+            InputFormatError: the lines do not begin with area, current and target score, or one
+                of them is unknown, double or malformed.
+        """
+        values: dict = {}
+        names: list[str] = []
+        for line in text.split("\n"):
+            name, _, value = line.partition(": ")
+            if name in names:
+                raise InputFormatError(f"the line {name!r} stands twice in the input.")
+            names.append(name)
+            if name in _CHOICES and value in _CHOICES[name][1]:
+                values[_CHOICES[name][0]] = value
+            elif name in _SCORES and value in _PRINTED:
+                values[_SCORES[name]] = _PRINTED[value]
+            elif name == "Observation" and value.strip():
+                values["observation"] = value
+            elif name == "All Scores":
+                values["all_scores"] = _parse_scores(value)
+            else:
+                raise InputFormatError(f"the input has an unknown line or value: {line[:80]!r}.")
+        if names[:3] != ["Area", "Current Score", "Target Score"]:
+            raise InputFormatError(
+                f"an input begins with Area, Current Score and Target Score; found {names[:3]}."
+            )
+        gap = values.pop("gap", None)
+        request = cls(**values)
+        if gap is not None and abs(gap - request.gap) > 0.005:
+            raise InputFormatError(
+                f"the gap is given as {gap:.2f}, "
+                f"but target minus current score is {request.gap:.2f}."
+            )
+        return request
+
+    @classmethod
+    def from_app(
+        cls, arguments: Mapping, fault_names: dict[str, list[str]]
+    ) -> tuple["Request", list[str]]:
+        """Read the arguments of the app's generate_feedback; see app_request.read_arguments."""
+        from golf_nb_utils.golf.app_request import read_arguments
+
+        values, remarks = read_arguments(arguments, fault_names)
+        return cls(**values), remarks
 
 
+def _two_decimals(name: str, score: float | None) -> float | None:
+    if score is None:
+        return None
+    if not 0 <= score <= 1:
+        raise ValueError(
+            f"{name} must be a score of 0 to 1, found {score!r}; divide a percentage by 100."
+        )
+    # + 0.0 turns -0.0, which would print its sign, into 0.0.
+    return round(score, 2) + 0.0
+
+
+# {line: (field, what it may say)}
 _CHOICES = {
-    "Area": ("area", AREAS), "Club": ("club", CLUBS), "Level": ("level", LEVELS), "Handedness": ("handedness", HANDEDNESS),
+    "Area": ("area", AREAS),
+    "Club": ("club", CLUBS),
+    "Level": ("level", LEVELS),
+    "Handedness": ("handedness", HANDEDNESS),
     "Golfer": ("audience", AUDIENCES),
-}  # fmt: skip
-_PRINTED = {f"{number / 100:.2f}": number / 100 for number in range(101)}
+}
 _SCORES = {"Current Score": "current_score", "Target Score": "target_score", "Gap": "gap"}
-
-
-def parse_input(text: str) -> dict:
-    """Read the `input` of a request back: the arguments of make_entry (None where a line is absent) and `gap`.
-
-    Raises:
-        InputFormatError: the lines do not begin with area, current and target score, or one of them is unknown, double or malformed.
-    """
-    values: dict = dict.fromkeys(
-        ("area", "current_score", "target_score", "gap", "club", "level", "handedness", "audience")
-    )
-    values |= {"observation": None, "all_scores": None}
-    names = []
-    for line in text.split("\n"):
-        name, _, value = line.partition(": ")
-        if name in names:
-            raise InputFormatError(f"the line {name!r} stands twice in the input.")
-        names.append(name)
-        if name in _CHOICES and value in _CHOICES[name][1]:
-            values[_CHOICES[name][0]] = value
-        elif name in _SCORES and value in _PRINTED:
-            values[_SCORES[name]] = _PRINTED[value]
-        elif name == "Observation" and value.strip():
-            values["observation"] = value
-        elif name == "All Scores":
-            values["all_scores"] = _parse_scores(value)
-        else:
-            raise InputFormatError(f"the input has an unknown line or value: {line[:80]!r}.")
-    gap, real = (
-        values["gap"],
-        max(0.0, (values["target_score"] or 0) - (values["current_score"] or 0)),
-    )
-    if gap is not None and abs(gap - real) > 0.005:
-        raise InputFormatError(
-            f"the gap is given as {gap:.2f}, but target minus current score is {real:.2f}."
-        )
-    if names[:3] != ["Area", "Current Score", "Target Score"]:
-        raise InputFormatError(
-            f"an input begins with Area, Current Score and Target Score; found {names[:3]}."
-        )
-    return values
+_PRINTED = {f"{number / 100:.2f}": number / 100 for number in range(101)}
+FIELDS = tuple(field.name for field in fields(Request) if field.name != "area_is_known")
+"""What of a request its text holds."""
 
 
 def _parse_scores(text: str) -> dict[str, float]:
@@ -117,7 +191,8 @@ def _parse_scores(text: str) -> dict[str, float]:
         name, _, value = entry.partition(" ")
         if name not in ALL_SCORES or name in scores or value not in _PRINTED:
             raise InputFormatError(
-                f"All Scores holds {entry[:40]!r}; expected a known score, once, as in `balance 0.45`."
+                f"All Scores holds {entry[:40]!r}; "
+                "expected a known score, once, as in `balance 0.45`."
             )
         scores[name] = _PRINTED[value]
     return scores

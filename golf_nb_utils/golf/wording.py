@@ -73,6 +73,18 @@ SAY = {
         "Give your next practice to your {weakest}, at {weakest_score} the lowest of your other scores.",
     ),
 }  # fmt: skip
+WITHOUT_SCORE = {
+    "general.no_score": "Without a score and a target for your {label} to go by, this is general advice.",
+    "general.no_area": "It is not said which part of your swing this is about, so this is general advice on {label}.",
+}  # fmt: skip
+"""What stands in place of the score where a request has none."""
+ADAPTED = {
+    "senior": "As a senior",
+    "junior": "As a junior",
+    "limited mobility": "With limited mobility",
+}
+LABELS = ("Check", "Easier", "Harder", "Swing thought", "Goal", "Safety", *ADAPTED.values())
+"""What a line or a sentence of WHAT TO DO may begin with, before a colon."""
 SAY_BY_ID = {
     f"say.{kind}.{number}": text
     for kind, texts in SAY.items()

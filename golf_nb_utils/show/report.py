@@ -230,7 +230,7 @@ def perturbation_table(perturbation: dict[str, dict]) -> str:
     head = "".join(f'<th colspan="3">{html.escape(name)}</th>' for name in perturbation)
     parts = "<th>does what it must</th><th>keeps the rest</th><th>both</th>" * len(perturbation)
     lines = []
-    for kind, (changed, must, rest) in KINDS.items():
+    for kind, (changed, must, rest, *_) in KINDS.items():
         cells = ""
         for kinds in perturbation.values():
             for part in ("follows", "keeps", "right"):

@@ -28,7 +28,7 @@ from golf_nb_utils.coach.generators import (
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, Paths, write_manifest
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.records import answer_for, make_template
-from golf_nb_utils.golf.request import make_entry
+from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.wording import SAY
 from golf_nb_utils.gpt2.checkpoints import save_model
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
@@ -601,7 +601,7 @@ def test_general_advice_is_against_the_fault_that_the_issue_names(knowledge):
 
 def test_the_best_of_several_answers_is_the_likeliest_a_token(untrained, gpt2_twin, byte_tokenizer):
     generator = untrained()
-    entry = make_entry("balance", 0.45, 0.8)
+    entry = Request("balance", 0.45, 0.8).entry()
     texts = [
         "Turn more.",
         "Turn much more and more.",
@@ -715,9 +715,9 @@ def test_a_context_that_the_prompt_fills_ends_at_the_template_with_the_reason(un
 
 def test_a_prompt_that_is_too_long_costs_the_others_of_its_batch_nothing(untrained):
     short, long = REQUEST, {**REQUEST, "all_quality_scores": [0.5] * 8}
-    entry = make_entry(
+    entry = Request(
         "balance", 0.45, 0.8, "7-iron", "beginner", observation="Falling onto the heels"
-    )
+    ).entry()
     generator = untrained(n_ctx=len(coach_module.format_input(entry)) + 9)
     one, two = generator.generate_many([short, long])
     assert one == generator.generate_feedback(**short)

@@ -3,7 +3,7 @@
 import pytest
 
 from golf_nb_utils.evaluation.baselines import Retrieval
-from golf_nb_utils.golf.request import InputFormatError, make_entry
+from golf_nb_utils.golf.request import InputFormatError, Request
 
 ASKED = {
     "area": "balance",
@@ -18,11 +18,11 @@ SCORES = {"balance": 0.40, "consistency": 0.70}
 
 def stored(**changes):
     values = ASKED | changes
-    return {**make_entry(**values), "output": repr(changes)}
+    return {**Request(**values).entry(), "output": repr(changes)}
 
 
 def nearest(*records, **changes):
-    return Retrieval(records).answer(make_entry(**(ASKED | changes))["input"])
+    return Retrieval(records).answer(Request(**(ASKED | changes)).text)
 
 
 @pytest.mark.parametrize(

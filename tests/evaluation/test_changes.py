@@ -7,7 +7,7 @@ from golf_nb_utils.golf.answer import GroundingError, check_record
 from golf_nb_utils.golf.areas import CLUBS
 from golf_nb_utils.golf.checks import Verifier
 from golf_nb_utils.golf.records import answer_for, make_template
-from golf_nb_utils.golf.request import parse_input
+from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.wording import SAY_BY_ID, score_slots
 
 EXACT = ("current_score", "target_score", "other_score", "unsaid_score", "handedness", "club")
@@ -55,7 +55,7 @@ def test_a_changed_request_is_one_that_the_knowledge_can_answer(changes, knowled
         ).passed
         request, values = (
             verifier.request(change.entry["input"]),
-            parse_input(change.entry["input"]),
+            Request.from_text(change.entry["input"]),
         )
         # The observation still names a fault that there is advice for, so that the request asks for nothing that does not exist.
         assert bool(request.fault) == bool(values["observation"])
@@ -64,8 +64,8 @@ def test_a_changed_request_is_one_that_the_knowledge_can_answer(changes, knowled
 def test_the_clubs_and_the_scores_are_changed_as_the_kinds_say(changes, records):
     for change in changes:
         before, after = (
-            parse_input(records[change.place]["input"]),
-            parse_input(change.entry["input"]),
+            Request.from_text(records[change.place]["input"]),
+            Request.from_text(change.entry["input"]),
         )
         if change.kind in ("club", "club_family"):
             assert (CLUBS[before["club"]] == CLUBS[after["club"]]) == (change.kind == "club")
@@ -95,7 +95,7 @@ def rendered(record, entry, index):
     """The record's own answer with each of its items rendered for another request: what a perfect system says."""
     slots, hands = [], []
     for text in (record["input"], entry["input"]):
-        values = parse_input(text)
+        values = Request.from_text(text)
         slots.append(
             score_slots(
                 values["area"],

@@ -24,7 +24,7 @@ from golf_nb_utils.golf.answer import (
 )
 from golf_nb_utils.golf.areas import CLUBS
 from golf_nb_utils.golf.records import generate_records
-from golf_nb_utils.golf.request import InputFormatError, make_entry
+from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.wording import SAY_BY_ID
 from golf_nb_utils.settings import DataConfig
 
@@ -39,7 +39,7 @@ SIDES = re.compile(r"\b(left|right)\b")
 OTHER_SIDE = {"left": "right", "right": "left"}
 # A request whose every score sentence can be filled by hand.
 SCORES = {"setup_quality": 0.91, "balance": 0.45, "impact_quality": 0.31, "consistency": 0.65}
-REQUEST = make_entry("balance", 0.45, 0.8, all_scores=SCORES)["input"]
+REQUEST = Request("balance", 0.45, 0.8, all_scores=SCORES).text
 FILLED = {
     "label": "balance", "current": "45.0%", "target": "80.0%", "words": "far below",
     "strength": "setup", "strength_score": "91.0%", "weakest": "impact", "weakest_score": "31.0%",
@@ -1038,7 +1038,7 @@ def test_only_headings_numbers_and_labels_make_no_sentence():
 
 @pytest.mark.parametrize("hand", ["right", "left"])
 def test_the_side_of_the_ball_is_grounded_for_the_inputs_hand_alone(hand):
-    request = make_entry("balance", 0.45, 0.8, handedness=hand)["input"]
+    request = Request("balance", 0.45, 0.8, handedness=hand).text
     texts = {
         "right": "The ball starts left of the flag.",
         "left": "The ball starts right of the flag.",
@@ -1096,7 +1096,7 @@ def test_a_score_sentence_with_scores_exchanged_or_the_wrong_words_is_not_ground
 
 
 def test_a_strength_that_the_input_does_not_show_is_not_grounded():
-    request = make_entry("balance", 0.45, 0.8)["input"]
+    request = Request("balance", 0.45, 0.8).text
     (span,) = ground(SAY_BY_ID["say.strength.1"].format_map(FILLED), request, SMALL).sentences
     assert span.origin is None
 

@@ -12,7 +12,7 @@ from issue_wordings import NO_FAULTS, OPPOSITES, PARAPHRASES
 from golf_nb_utils.golf.app_request import ARGUMENTS, match_fault, read_request
 from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.checks import Verifier
-from golf_nb_utils.golf.request import parse_input
+from golf_nb_utils.golf.request import Request
 
 EIGHT = [0.31, 0.42, 0.53, 0.64, 0.75, 0.66, 0.27, 0.88]
 BY_NAME = {
@@ -52,7 +52,7 @@ class Hostile:
 
 
 def said(request):
-    return parse_input(request.entry["input"])
+    return Request.from_text(request.entry["input"])
 
 
 def remarked(request, words):

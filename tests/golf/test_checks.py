@@ -15,7 +15,7 @@ from golf_nb_utils.golf.answer import ground
 from golf_nb_utils.golf.areas import CLUBS
 from golf_nb_utils.golf.checks import CHECKS, Verifier
 from golf_nb_utils.golf.records import generate_records
-from golf_nb_utils.golf.request import InputFormatError, make_entry
+from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import Rule
 from golf_nb_utils.settings import DataConfig
 
@@ -839,7 +839,7 @@ def test_an_observation_counts_where_it_names_a_fault_that_has_an_answer(verifie
 
     def wanted(area, observation, current=0.3, **lines):
         return verifier.request(
-            make_entry(area, current, 0.8, observation=observation, **lines)["input"]
+            Request(area, current, 0.8, observation=observation, **lines).text
         ).fault
 
     assert wanted("balance", fault.name) == fault.id
@@ -902,12 +902,12 @@ def test_the_current_score_counts_where_all_scores_contradict_it(verifier, recor
 )
 def test_a_score_is_held_against_the_name_beside_it(verifier, sentence, holds):
     """In a model's own words, too: the check of the scores does not ask where a sentence comes from."""
-    text = make_entry(
+    text = Request(
         "balance",
         0.45,
         0.8,
         all_scores={"setup_quality": 0.91, "balance": 0.45, "impact_quality": 0.31},
-    )["input"]
+    ).text
     score = "Your balance score is currently 45.0%, far below the target of 80.0%."
     answer = f"{SHOULD}\nStand tall.\n\n{HAPPENING}\n{score} {sentence}\n\n{STEPS}\n1. Stand tall."
     verdict = verifier.verify(answer, text)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from golf_nb_utils.golf.corrections import append_feedback, read_feedback, write_rejected
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import generate_records
-from golf_nb_utils.golf.request import make_entry
+from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.rules import Rule
 from golf_nb_utils.golf.wording import INSTRUCTIONS
 from golf_nb_utils.prompt import format_feedback
@@ -18,9 +18,7 @@ from golf_nb_utils.settings import DataConfig
 
 OUTCOMES = ("used", "thumb down without a correction", "double", "near to the test set", "rejected")
 SCORES = {"balance": 0.45, "consistency": 0.91}
-REQUEST = make_entry("balance", 0.45, 0.8, club="7-iron", level="beginner", all_scores=SCORES)[
-    "input"
-]
+REQUEST = Request("balance", 0.45, 0.8, club="7-iron", level="beginner", all_scores=SCORES).text
 # Three rules of our own, so that a new rule of the repository breaks no test here.
 RULES = (
     Rule("no_slower", "A swing is not just slower.", never="swing slower", unless="never"),
@@ -88,7 +86,7 @@ def test_a_record_of_a_golfer_has_the_fields_of_a_generated_one(read, tiny_recor
 
 
 def test_what_the_request_says_of_the_golfer_is_kept(read):
-    request = make_entry("tempo_rhythm", 0.7, 0.8, handedness="left", audience="senior")["input"]
+    request = Request("tempo_rhythm", 0.7, 0.8, handedness="left", audience="senior").text
     meta = read(line(input=request)).records[0]["meta"]
     assert (meta["area"], meta["handedness"], meta["audience"], meta["severity"]) == (
         "tempo_rhythm",
@@ -127,7 +125,7 @@ def test_an_answer_with_thumb_down_and_no_correction_is_counted_and_left_out(rea
 
 
 def test_a_text_that_is_there_already_is_used_once(read):
-    other = make_entry("balance", 0.5, 0.8)["input"]
+    other = Request("balance", 0.5, 0.8).text
     corrected = line(thumb="down", output="Shown.", corrected=answer())
     found = read(line(), corrected, line(user=7), line(input=other), line(output=f"{answer()}\n"))
     assert only(found.counts) == {"used": 2, "double": 3}

@@ -25,7 +25,7 @@ from golf_nb_utils.golf.records import (
     split_sizes,
     vocabulary_records,
 )
-from golf_nb_utils.golf.request import InputFormatError, make_entry, parse_input
+from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import Rule
 from golf_nb_utils.golf.wording import INSTRUCTIONS, SAY
 from golf_nb_utils.settings import ConfigError, DataConfig
@@ -1037,7 +1037,7 @@ def test_every_golfer_gets_an_answer(template, area, severity):
         (None, *ONE_OF_EACH_FAMILY), (None, *LEVELS), audiences, ("left", None)
     )
     for seed, (club, level, audience, hand) in enumerate(cases):
-        text = make_entry(area, *GAPS[severity], club, level, hand, audience=audience)["input"]
+        text = Request(area, *GAPS[severity], club, level, hand, audience=audience).text
         record = passes(template, text, seed)
         assert record["meta"]["severity"] == severity
         assert bool(record["meta"]["fault"]) == (severity != "none")
@@ -1075,13 +1075,11 @@ def test_the_template_answers_whatever_the_input_says(
     """Scores at the edges and above the target, All Scores with, without and against the own one, any observation."""
     if isinstance(observation, int):
         observation = knowledge.faults[observation % len(knowledge.faults)].name
-    text = make_entry(area, current, target, club, level, hand, observation, all_scores, audience)[
-        "input"
-    ]
+    text = Request(area, current, target, club, level, hand, observation, all_scores, audience).text
     if bare:
         text = re.sub(r"\nGap: .*", "", text)
     try:
-        parse_input(text)
+        Request.from_text(text)
     except InputFormatError:
         assert observation is not None
         return
@@ -1093,7 +1091,7 @@ def test_the_template_answers_about_the_fault_that_is_observed(template, knowled
     for fault in knowledge.faults:
         topic = knowledge.topic(fault.topic)
         for severity, club in itertools.product(topic.severities, (None, "driver")):
-            text = make_entry(fault.area, *GAPS[severity], club, observation=fault.name)["input"]
+            text = Request(fault.area, *GAPS[severity], club, observation=fault.name).text
             assert passes(template, text)["meta"]["fault"] == fault.id
 
 
@@ -1104,7 +1102,7 @@ def test_an_observation_that_is_no_fault_for_this_golfer_is_ignored(
     template, knowledge, observation
 ):
     """The driver's fault, too, where the club is a wedge."""
-    text = make_entry("setup_quality", 0.3, 0.8, "sand wedge", observation=observation)["input"]
+    text = Request("setup_quality", 0.3, 0.8, "sand wedge", observation=observation).text
     faults = {passes(template, text, seed)["meta"]["fault"] for seed in range(40)}
     assert len(faults) > 5
     assert "SF16" not in faults
@@ -1112,9 +1110,7 @@ def test_an_observation_that_is_no_fault_for_this_golfer_is_ignored(
 
 def test_a_score_that_meets_its_target_is_praised_whatever_the_observation(template, knowledge):
     for fault in knowledge.faults[:20]:
-        record = passes(
-            template, make_entry(fault.area, 0.85, 0.8, observation=fault.name)["input"]
-        )
+        record = passes(template, Request(fault.area, 0.85, 0.8, observation=fault.name).text)
         assert record["meta"]["fault"] == ""
         assert any(name.startswith("say.praise") for name in record["meta"]["items"])
         assert any(".keep." in name for name in record["meta"]["items"])
@@ -1123,9 +1119,7 @@ def test_a_score_that_meets_its_target_is_praised_whatever_the_observation(templ
 def test_the_current_score_counts_where_all_scores_has_another_one(template):
     record = passes(
         template,
-        make_entry("balance", 0.2, 0.8, all_scores={"balance": 0.9, "impact_quality": 0.4})[
-            "input"
-        ],
+        Request("balance", 0.2, 0.8, all_scores={"balance": 0.9, "impact_quality": 0.4}).text,
     )
     assert "20.0%" in record["output"]
     assert "90.0%" not in record["output"]
@@ -1134,14 +1128,14 @@ def test_the_current_score_counts_where_all_scores_has_another_one(template):
 
 def test_a_golfer_who_does_not_say_the_club_is_told_what_holds_for_every_club(template, sentences):
     for seed in range(60):
-        record = passes(template, make_entry("setup_quality", *GAPS["clear"])["input"], seed)
+        record = passes(template, Request("setup_quality", *GAPS["clear"]).text, seed)
         for sentence in used(record, sentences):
             assert set(sentence.scope.clubs) == {"driver", "wood", "iron", "wedge"}
             assert set(sentence.scope.levels) == set(LEVELS)
 
 
 def test_the_template_depends_on_the_input_and_the_seed_alone(template, knowledge):
-    text, other = (make_entry("balance", current, 0.8)["input"] for current in (0.3, 0.31))
+    text, other = (Request("balance", current, 0.8).text for current in (0.3, 0.31))
     first = answer_for(template, text, 1)
     answer_for(template, other, 1)
     assert answer_for(template, text, 1) == first == answer_for(make_template(knowledge), text, 1)
@@ -1153,7 +1147,7 @@ def test_no_topic_and_no_drill_is_kept_from_the_template(template, knowledge):
     topics, drills = set(), set()
     for area, gap in itertools.product(AREAS, GAPS.values()):
         for seed in range(200):
-            meta = answer_for(template, make_entry(area, *gap, "driver")["input"], seed)["meta"]
+            meta = answer_for(template, Request(area, *gap, "driver").text, seed)["meta"]
             assert not meta["unseen_topic"]
             topics.add(meta["topic"])
             drills.add(meta["drill"])
@@ -1170,14 +1164,12 @@ def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge):
     )
     faults = {fault.id for topic in topics for fault in topic.faults}
     small = make_template(dataclasses.replace(knowledge, topics=topics))
-    assert passes(small, make_entry("setup_quality", 0.3, 0.8)["input"])["meta"]["fault"] in faults
+    assert passes(small, Request("setup_quality", 0.3, 0.8).text)["meta"]["fault"] in faults
     with pytest.raises(
         RecordError,
         match="setup_quality has no answer for 7-iron, any level, senior, with a large gap",
     ):
-        answer_for(
-            small, make_entry("setup_quality", 0.3, 0.8, "7-iron", audience="senior")["input"], 0
-        )
+        answer_for(small, Request("setup_quality", 0.3, 0.8, "7-iron", audience="senior").text, 0)
 
 
 def test_the_template_draws_again_where_two_items_break_a_rule_together(knowledge):
@@ -1192,7 +1184,7 @@ def test_the_template_draws_again_where_two_items_break_a_rule_together(knowledg
             knowledge, rules=(*knowledge.rules, Rule("apart", "Never both.", together=apart))
         )
     )
-    text = make_entry(topic.area, *GAPS["clear"], "driver", observation=fault.name)["input"]
+    text = Request(topic.area, *GAPS["clear"], "driver", observation=fault.name).text
     free = make_template(knowledge)
     broken = [
         seed

@@ -1,0 +1,105 @@
+"""Answers of a model that an Ollama server runs, verified like any other."""
+
+import os
+import re
+
+import requests
+
+from golf_nb_utils.coach.generators import LLMFeedbackGenerator, WritingError
+from golf_nb_utils.golf.knowledge import KnowledgeBase
+from golf_nb_utils.prompt import SECTIONS, format_input
+
+
+class OllamaFeedbackGenerator(LLMFeedbackGenerator):
+    """Answers of a model that an Ollama server runs, over its chat protocol (POST /api/chat, github.com/ollama/ollama, docs/api.md)."""
+
+    CONNECT_SECONDS = 3.0
+
+    def __init__(
+        self,
+        model: str,
+        host: str = "",
+        knowledge: KnowledgeBase | None = None,
+        max_attempts: int = 2,
+        read_seconds: float = 60.0,
+        max_new_tokens: int = 600,
+        seed: int = 123,
+    ):
+        """Ask `model` at `host` (by default OLLAMA_HOST, or this machine's own), and wait `read_seconds` for an answer."""
+        super().__init__(knowledge, max_attempts, seed)
+        self.generated_by = f"ollama/{model}"
+        self.model, self.read_seconds, self.max_new_tokens = model, read_seconds, max_new_tokens
+        self.host = ollama_url(host or os.environ.get("OLLAMA_HOST", ""))
+
+    def _write(
+        self, entries: list[dict], seeds: list[int], attempt: int
+    ) -> list[list[str] | WritingError]:
+        answers: list[list[str] | WritingError] = []
+        for entry, seed in zip(entries, seeds, strict=True):
+            try:
+                answers.append([self._ask(entry, 0.0 if attempt == 1 else 0.7, seed + attempt)])
+            except WritingError as error:
+                answers.append(error)
+        return answers
+
+    def _ask(self, entry: dict, temperature: float, seed: int) -> str:
+        headings = "\n".join(SECTIONS.values())
+        asked = f"{entry['instruction']} Answer in three parts, under exactly these headings, each on a line of its own:\n{headings}"
+        body = {
+            "model": self.model,
+            "messages": [{"role": "user", "content": format_input(entry | {"instruction": asked})}],
+            "stream": False,
+            # Ollama's seed is a 32-bit number.
+            "options": {
+                "temperature": temperature,
+                "seed": seed % 2**31,
+                "num_predict": self.max_new_tokens,
+            },
+        }
+        url = f"{self.host}/api/chat"
+        try:
+            response = requests.post(
+                url, json=body, timeout=(self.CONNECT_SECONDS, self.read_seconds)
+            )
+            response.raise_for_status()
+            content = response.json()["message"]["content"]
+        except requests.HTTPError as error:
+            raise WritingError(
+                f"Ollama refused: {error}; is the model pulled (`ollama pull {self.model}`)?"
+            ) from error
+        except requests.Timeout as error:
+            raise WritingError(
+                f"{url} did not answer within {self.CONNECT_SECONDS:g} s to connect and {self.read_seconds:g} s to read."
+            ) from error
+        except requests.ConnectionError as error:
+            raise WritingError(
+                f"{url} cannot be reached; start `ollama serve`, or set host or OLLAMA_HOST."
+            ) from error
+        except (
+            requests.RequestException,
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+        ) as error:
+            # What is no JSON, or other JSON, down to one of a hundred thousand brackets.
+            raise WritingError(
+                f"{url} did not answer as Ollama's chat protocol says ({error!r:.100})."
+            ) from error
+        if not isinstance(content, str):
+            raise WritingError(
+                f"{url} did not answer as Ollama's chat protocol says (the content is {content!r:.60})."
+            )
+        return content
+
+
+def ollama_url(host: str) -> str:
+    """Return the address of a server from what OLLAMA_HOST may hold: a URL, host:port, a host or nothing."""
+    host = host.strip().rstrip("/") or "127.0.0.1"
+    scheme, _, rest = host.rpartition("://")
+    address, _, path = rest.partition("/")
+    # A server is told to listen on 0.0.0.0; a client cannot connect to it everywhere.
+    address = address.replace("0.0.0.0", "127.0.0.1")
+    if not re.search(r":[0-9]+$", address) and not scheme:
+        address += ":11434"
+    return f"{scheme or 'http'}://{address}" + (f"/{path}" if path else "")

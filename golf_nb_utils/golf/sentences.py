@@ -1,0 +1,323 @@
+"""Any text, sentence by sentence: which entry each one is, if it is any, and which scores it states.
+
+The grammar says whether a text is a right answer. This module looks at texts that are none, such as
+a model's or a golfer's own, so that `checks` can say what is wrong with them.
+"""
+
+import bisect
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from golf_nb_utils.golf.answer import Entry
+from golf_nb_utils.golf.areas import SCORE_LABELS
+from golf_nb_utils.golf.request import Request
+from golf_nb_utils.golf.wording import ADAPTED, LABELS, SAY_BY_ID
+from golf_nb_utils.prompt import SECTIONS
+
+PART_OF = {heading: part for part, heading in SECTIONS.items()}
+_NUMBERING = re.compile(r"[0-9]{1,3}[.] ")
+_LABEL = re.compile(rf"({'|'.join(LABELS)}): ?")
+_SENTENCE_END = re.compile(r"[.!?](?= |$)")
+_NUMBER = re.compile(r"\d+(?:[.]\d+)?%?")
+_PERCENT = re.compile(r"\d+(?:[.]\d+)?%")
+_LONGEST_FIRST = sorted(SCORE_LABELS.values(), key=len, reverse=True)
+# Without ASCII, letters such as the long s would match, which no label has.
+SCORE_NAME = re.compile(
+    rf"\b(?:{'|'.join(map(re.escape, _LONGEST_FIRST))})\b", re.IGNORECASE | re.ASCII
+)
+SCORE_OF = {label: name for name, label in SCORE_LABELS.items()}
+# The kinds of sentence that belong to a label or a part: the place decides between two ids of one text.
+KINDS_AT_LABEL = {
+    "Check": ("check",),
+    "Easier": ("easier",),
+    "Harder": ("harder",),
+    "Swing thought": ("cues",),
+    "Safety": ("safety",),
+    **dict.fromkeys(ADAPTED.values(), ("adaptations",)),
+}
+_KINDS_IN_PART = {
+    "what_should_happen": ("ideal",),
+    "what_is_happening": ("observation", "cause", "effect", "feel"),
+    "what_to_do": ("steps", "keep", "drill"),
+}
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of a text and its origin: an id of the index or of SAY, or None; then `nearest` is the closest entry."""
+
+    text: str
+    origin: str | None
+    nearest: str | None = None
+    similarity: float = 0.0
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A sentence, or a whole drill: the part and the label it stands at, and all ids that render it."""
+
+    text: str
+    part: str
+    label: str
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A percentage in a text, and the score that it is said to be."""
+
+    value: str
+    name: str | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Stated:
+    """The percentages of WHAT SHOULD HAPPEN, the first two of WHAT IS HAPPENING and of the goal, and all others."""
+
+    should: tuple[Score, ...]
+    happening: tuple[Score, ...]
+    goal: tuple[Score, ...]
+    others: tuple[Score, ...]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as the checks see it."""
+
+    text: str
+    request: Request
+    wanted: str
+    """Id of the fault that the observation names, or "": any fault of the area will do."""
+    pieces: tuple[Piece, ...]
+    sentences: tuple[Span, ...]
+    """One a piece; of the ids that render it, the origin is the one that fits best."""
+    topic: str
+    fault: str
+    drills: tuple[str, ...]
+    """Ids of the whole drills."""
+
+    @property
+    def numbers(self) -> tuple[Span, ...]:
+        """Every number with its origin."""
+        return number_origins(self.sentences, self.request)
+
+    @property
+    def stated(self) -> Stated | None:
+        """What the percentages are said to be; None without the three headed parts.
+
+        Those of a sentence of the knowledge base are no scores. Any other belongs to the score that
+        its sentence names last before it, or else first after it.
+        """
+        found: dict[str, list[Score]] = {part: [] for part in (*SECTIONS, "goal", "")}
+        for piece, span in zip(self.pieces, self.sentences, strict=True):
+            if "%" not in piece.text or (span.origin and span.origin not in SAY_BY_ID):
+                continue
+            names = [
+                (match.start(), SCORE_OF[match[0].lower()])
+                for match in SCORE_NAME.finditer(piece.text)
+            ]
+            for match in _PERCENT.finditer(piece.text):
+                before = bisect.bisect(names, (match.start(),))
+                name = names[max(0, before - 1)][1] if names else None
+                place = "goal" if piece.label == "Goal" else piece.part
+                found[place].append(Score(match[0], name, piece.text))
+        if {piece.part for piece in self.pieces if piece.part} != set(SECTIONS):
+            return None
+        happening, goal = found["what_is_happening"], found["goal"]
+        others = (*happening[2:], *goal[2:], *found["what_to_do"], *found[""])
+        should = tuple(found["what_should_happen"])
+        return Stated(should, tuple(happening[:2]), tuple(goal[:2]), others)
+
+
+def number_origins(spans: Iterable[Span], request: Request) -> tuple[Span, ...]:
+    """Return every number of the spans with its origin: its sentence's, or the score of the request that it prints.
+
+    Digits and numerals of any script are numbers, though only ASCII ones can have an origin outside
+    a sentence that has one.
+    """
+    scores = {"Current Score": request.current_score, "Target Score": request.target_score}
+    scores |= {"Gap": request.gap} | (request.all_scores or {})
+    printed: dict[str, str] = {}
+    for name, score in scores.items():
+        for form in (f"{score * 100:.1f}%", f"{score * 100:.0f}%", f"{score:.2f}"):
+            printed.setdefault(form, name)
+    return tuple(
+        Span(number, span.origin or printed.get(number))
+        for span in spans
+        for number in _numbers(span.text)
+    )
+
+
+def _numbers(text: str) -> list[str]:
+    found = [(match.start(), match[0]) for match in _NUMBER.finditer(text)]
+    if not text.isascii():
+        # Such as the superscript two, which is a numeral and no digit to a regular expression.
+        numerals = enumerate(text)
+        found += [pair for pair in numerals if pair[1].isnumeric() and not pair[1].isdecimal()]
+    return [number for _, number in sorted(found)]
+
+
+class Reader:
+    """Reads any text against one knowledge base; threads may share it."""
+
+    def __init__(self, index: dict[str, Entry]):
+        """Take `index`, see answer.build_index."""
+        self.index = index
+        self._home = {entry.fault: entry.topic for entry in index.values() if entry.fault}
+        self._known: dict[str, dict[str, tuple[str, ...]]] = {"right": {}, "left": {}}
+        # No filled phrase of SAY is longer than this.
+        self._most_sentences, self._most_characters = 1, 250
+        for name, entry in index.items():
+            for hand, known in self._known.items():
+                text = entry.text(hand)
+                known[text] = (*known.get(text, ()), name)
+                self._most_sentences = max(self._most_sentences, len(_SENTENCE_END.findall(text)))
+                self._most_characters = max(self._most_characters, len(text))
+        self._nearest: dict[str, _Nearest] = {}
+
+    def read(self, text: str, request: Request, wanted: str = "", nearest: bool = False) -> Reading:
+        """Return what each sentence of a text is; with `nearest`, what those without an origin are closest to.
+
+        `wanted` is the fault that the request names, if it does: it decides where as many sentences
+        are about one fault as about another.
+        """
+        said: dict[str, tuple[str, ...]] = {}
+        for name, phrase in SAY_BY_ID.items():
+            try:
+                said.setdefault(phrase.format_map(request.slots), (name,))
+            except KeyError:  # a score that the request does not show
+                continue
+        pieces = tuple(self._pieces(text, self._known[request.hand] | said))
+        topic, fault, drills = self._subject(pieces, wanted)
+        close: dict[str, tuple] = {}
+        if nearest:
+            unknown = {piece.text for piece in pieces if not piece.ids}
+            close = {text: self._closest(text, request.hand, said) for text in unknown}
+        spans = tuple(
+            Span(piece.text, self._origin(piece, request, topic, fault, drills), *close.get(piece.text, ()))
+            for piece in pieces
+        )  # fmt: skip
+        return Reading(text, request, wanted, pieces, spans, topic, fault, drills)
+
+    def _pieces(self, text: str, known: dict[str, tuple[str, ...]]) -> Iterable[Piece]:
+        """Cut a text into sentences; several that are one entry (a drill) stay together, the longest entry first."""
+        for heading in PART_OF:
+            text = text.replace(heading, f"\n{heading}\n")
+        part = ""
+        for line in text.split("\n"):
+            if line in PART_OF:
+                part = PART_OF[line]
+                continue
+            numbering = _NUMBERING.match(line)
+            place, label = numbering.end() if numbering else 0, ""
+            ends = [match.end() for match in _SENTENCE_END.finditer(line)]
+            if not ends or ends[-1] < len(line):
+                ends.append(len(line))
+            first = 0
+            while place < len(line):
+                if line[place] == " ":
+                    place += 1
+                    continue
+                while ends[first] <= place:
+                    first += 1
+                end, ids = self._longest_entry(line, place, ends[first:], known)
+                if not ids and (match := _LABEL.match(line, place)):
+                    label, place = match[1], match.end()
+                    continue
+                sentence = line[place:end]
+                label = "Goal" if sentence.startswith("Goal: ") else label
+                yield Piece(sentence, part, label, ids)
+                place, label = end, ""
+
+    def _longest_entry(
+        self, line: str, place: int, ends: list[int], known: dict[str, tuple[str, ...]]
+    ) -> tuple[int, tuple[str, ...]]:
+        """Where the longest entry that begins at a place ends, and its ids; else the end of the first sentence."""
+        for end in reversed(ends[: self._most_sentences]):
+            if end - place <= self._most_characters and (ids := known.get(line[place:end])):
+                return end, ids
+        return ends[0], ()
+
+    def _subject(self, pieces: tuple[Piece, ...], wanted: str) -> tuple[str, str, tuple[str, ...]]:
+        """The topic and the fault that most sentences are about, and the whole drills."""
+        faults: Counter[str] = Counter()
+        topics: Counter[str] = Counter()
+        drills: list[str] = []
+        for piece in pieces:
+            entries = [self.index[name] for name in piece.ids if name in self.index]
+            drills += [entry.drill for entry in entries if entry.kind == "drill"][:1]
+            faults.update(sorted({entry.fault for entry in entries if entry.fault}))
+            topics.update(sorted({entry.topic for entry in entries if not entry.drill}))
+        fixed = {fault for drill in drills for fault in self.index[drill].fixes}
+        homes = {self.index[drill].topic for drill in drills}
+        fault = max(faults, key=lambda f: (faults[f], f == wanted, f in fixed), default="")
+        topic = max(topics, key=lambda t: (topics[t], t in homes), default="")
+        return self._home.get(fault, topic), fault, tuple(drills)
+
+    def _origin(
+        self, piece: Piece, request: Request, topic: str, fault: str, drills: tuple[str, ...]
+    ) -> str | None:
+        """Of all ids that render a piece, the one that fits its place and the rest best."""
+        if len(piece.ids) < 2:
+            return piece.ids[0] if piece.ids else None
+        kinds = KINDS_AT_LABEL.get(piece.label) or _KINDS_IN_PART.get(piece.part, ())
+
+        def suits(name: str) -> tuple[bool, bool, bool]:
+            entry = self.index[name]
+            own = entry.topic == topic and entry.fault in ("", fault)
+            own = entry.drill in drills if entry.drill else own
+            in_place = entry.kind in kinds
+            return own and in_place and entry.is_for(*request.case), own, in_place
+
+        return max(piece.ids, key=suits)
+
+    def _closest(
+        self, sentence: str, hand: str, said: dict[str, tuple[str, ...]]
+    ) -> tuple[str | None, float]:
+        if hand not in self._nearest:
+            texts = {name: entry.text(hand) for name, entry in self.index.items()}
+            self._nearest[hand] = _Nearest(texts)
+        own = trigrams(sentence)
+        name, similarity = self._nearest[hand].find(own)
+        for phrase, (phrase_id,) in said.items():
+            if (other := jaccard(own, trigrams(phrase))) > similarity:
+                name, similarity = phrase_id, other
+        return name, similarity
+
+
+def trigrams(text: str) -> set[str]:
+    """Return the set of character 3-grams of a text."""
+    return {text[place : place + 3] for place in range(len(text) - 2)}
+
+
+def jaccard(one: set, other: set) -> float:
+    """Return the Jaccard similarity of two sets, 0..1; 1 for two empty ones."""
+    return len(one & other) / len(one | other) if one or other else 1.0
+
+
+class _Nearest:
+    """The entry with the largest character-3-gram Jaccard similarity, by an inverted index."""
+
+    def __init__(self, renderings: dict[str, str]):
+        self._names = list(renderings)
+        grams = [trigrams(text) for text in renderings.values()]
+        self._sizes = np.array([len(own) for own in grams])
+        places: dict[str, list[int]] = {}
+        for place, own in enumerate(grams):
+            for gram in own:
+                places.setdefault(gram, []).append(place)
+        self._places = {gram: np.array(found) for gram, found in places.items()}
+
+    def find(self, own: set[str]) -> tuple[str | None, float]:
+        found = [self._places[gram] for gram in own if gram in self._places]
+        if not found:
+            return None, 0.0
+        shared = np.bincount(np.concatenate(found), minlength=len(self._names))
+        similarity = shared / (len(own) + self._sizes - shared)
+        best = int(similarity.argmax())
+        return self._names[best], float(similarity[best])
