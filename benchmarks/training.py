@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -41,8 +42,11 @@ from golf_nb_utils.training import LossInReplica, evaluate_loss, train
 WARM_UP = 2
 RATE = 5e-5
 Batch = tuple[torch.Tensor, torch.Tensor]
-# FLOP a second of dense FP16 products with tensor cores, by NVIDIA's data sheets.
-PEAKS = {"Tesla T4": 65e12, "A100": 312e12, "L4": 121e12, "H100": 989e12, "H200": 989e12}
+# FLOP a second of dense 16-bit products with tensor cores, by NVIDIA's data sheets; all words of a key stand in the card's name.
+PEAKS = {
+    "H100 PCIe": 756e12, "H100 NVL": 835.5e12, "H100": 989.4e12, "H200 NVL": 835.5e12, "H200": 989.4e12, "A100": 312e12, "L40S": 362e12,
+    "L4": 121e12, "T4": 65e12, "V100": 125e12,
+}  # fmt: skip
 SCALING = (
     *(("tiny", batch, length) for batch in (1, 4, 16) for length in (128, 512)), ("124M", 1, 256), ("124M", 2, 256), ("124M", 4, 256),
     ("124M", 8, 256), ("124M", 4, 128), ("124M", 4, 512), ("124M", 2, 1024), ("355M", 2, 256),
@@ -157,10 +161,11 @@ def llms_from_scratch(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Mo
     return clock.stop(), theirs
 
 
-def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
-    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+def twin_of(model: GPTModel) -> torch.nn.Module:
+    """Return the GPT2LMHeadModel of transformers with the weights of `model`, without dropout, on the CPU."""
+    from transformers import GPT2Config, GPT2LMHeadModel
 
-    config, devices = model.config, environment.detect_devices()
+    config = model.config
     twin = GPT2LMHeadModel(GPT2Config(
         vocab_size=config.n_vocab, n_positions=config.n_ctx, n_embd=config.n_embd, n_layer=config.n_layer, n_head=config.n_head,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
@@ -169,6 +174,24 @@ def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn
         for name, parameter in twin.transformer.named_parameters():
             weight = model.get_parameter(name)
             parameter.copy_(weight.T if "c_" in name and name.endswith("weight") else weight)
+    return twin
+
+
+def inputs_of_twin(input_ids: torch.Tensor, targets: torch.Tensor, n_ctx: int) -> dict[str, torch.Tensor]:
+    """Return what transformers' model takes: its labels are not shifted, position t is the target of t - 1.
+
+    So it takes one more token than ours, but where ours has n_ctx already: there it goes without the last target.
+    """
+    labels = torch.cat((torch.full_like(targets[:, :1], -100), targets), dim=1)
+    inputs = torch.cat((input_ids, targets[:, -1:].clamp(min=0)), dim=1)
+    return {"input_ids": inputs[:, :n_ctx], "labels": labels[:, :n_ctx]}
+
+
+def transformers_trainer(model: GPTModel, clock: Clock, devices: environment.Devices | None = None) -> tuple[float, torch.nn.Module]:
+    from transformers import Trainer, TrainingArguments
+
+    devices = devices or environment.detect_devices()
+    twin = twin_of(model)
 
     class Batches:
         def __len__(self):
@@ -176,10 +199,8 @@ def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn
 
         def __iter__(self):
             for input_ids, targets in clock:
-                # Its labels are not shifted: position t is the target of t - 1.
-                labels = torch.cat((torch.full_like(targets[:, :1], -100), targets), dim=1)
-                inputs = torch.cat((input_ids, targets[:, -1:].clamp(min=0)), dim=1)
-                yield {"input_ids": inputs.to(devices.device), "labels": labels.to(devices.device)}
+                inputs = inputs_of_twin(input_ids, targets, model.config.n_ctx)
+                yield {name: tensor.to(devices.device) for name, tensor in inputs.items()}
 
     class OwnBatches(Trainer):
         def get_train_dataloader(self):
@@ -232,12 +253,17 @@ def flops_per_token(config: GPTConfig, length: int) -> float:
     return 6 * (config.n_parameters - config.n_ctx * config.n_embd) + 12 * config.n_layer * config.n_embd * length
 
 
+def published_rate(card: str) -> float | None:
+    """Return the FLOP a second of a card by its data sheet, None if it is not in PEAKS. Words are compared: an L40 is no L4."""
+    words = set(re.split(r"[\s-]+", card))
+    return next((rate for name, rate in PEAKS.items() if words.issuperset(name.split())), None)
+
+
 def matrix_product_rate() -> float:
     """FLOP a second of a product in the format that training takes: a GPU's by its data sheet, a CPU's as it does GPT-2's own."""
     devices = environment.detect_devices()
-    for name, rate in PEAKS.items():
-        if name in devices.names[0]:
-            return rate
+    if published := published_rate(devices.names[0]):
+        return published
     size = (8192, 8192, 8192) if devices.n_gpus else (2560, 768, 3072)
     left, right = (torch.randn(rows, size[1], device=devices.device, dtype=devices.dtype) for rows in (size[0], size[2]))
     best = float("inf")
