@@ -5,13 +5,13 @@ import signal
 import pytest
 import tiktoken
 import torch
+import toy_runs
 from hypothesis import settings
 
 from golf_nb_utils import transfer
 from golf_nb_utils.config import DataConfig
 from golf_nb_utils.examples import generate_records
 from golf_nb_utils.knowledge import KnowledgeBase, load_knowledge
-from golf_nb_utils.model import GPTModel
 
 # The same examples in every run: what fails in CI fails on the maintainer's machine too.
 settings.register_profile("golf", deadline=None, derandomize=True)
@@ -41,17 +41,7 @@ def byte_tokenizer():
 @pytest.fixture(scope="session")
 def random_model():
     """A function that makes a GPTModel with every parameter drawn at random, so that no part of it is idle."""
-
-    def make(config, seed=0):
-        model = GPTModel(config).eval()
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                scale_of_norm = "ln_" in name and name.endswith("weight")
-                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + scale_of_norm)
-        return model
-
-    return make
+    return toy_runs.random_model
 
 
 @pytest.fixture(scope="session")
