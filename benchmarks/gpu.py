@@ -18,14 +18,17 @@ killed costs its own measurements alone, and a run that is cut keeps what it had
 
 import argparse
 import json
+import math
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 
 import psutil
@@ -34,30 +37,38 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # What is most wanted comes first: a run may be cut. (share of the time, title of the table, how it is measured)
 PARTS = {
     "machine": (0.05, "The machine", "what torch and nvidia-smi say of it"),
-    "tests": (0.18, "Tests marked `gpu`", "pytest -m gpu"),
+    "tests": (0.18, "Tests marked `gpu`", "`pytest -m gpu tests/test_gpu.py`"),
     "kaggle": (
         0.24,
         "Kaggle's default",
-        "124M, 8 records a step, the loop of notebook 03 in at most 14.5 GiB",
+        "124M, FP16, 8 records a step: the loop of notebook 03 in at most 14.5 GiB; over [0, 0] each "
+        "replica has four of them. The plan is of one card",
     ),
     "peaks": (
         0.17,
         "Peaks beside the memory plan",
-        "the most bytes of tensors in a step of notebook 03's loop, on one card",
+        "the most bytes of tensors in steps of notebook 03's loop on one card, by the settings of "
+        "notebooks/params and of README.md's table; minutes are those of the default two epochs",
     ),
     "context": (
         0.20,
         "Full context",
-        "rows of 1,024 random tokens; FLOP by PaLM's count (Chowdhery et al. 2022, appendix B), "
-        "6 a parameter but the positions' and 12 n_layer n_embd 1,024 for attention",
+        "rows of 1,024 random tokens. Utilisation is of the card's rate, with the operations of a "
+        "token by PaLM's count (Chowdhery et al. 2022, appendix B): 6 for each parameter but the "
+        "positions', and 12 n_layer n_embd 1,024 for attention",
     ),
-    "sampling": (0.10, "Sampling", "greedy, prompts of 128 random tokens, random weights"),
-    "cards": (0.06, "Two cards", "124M, the loop of notebook 03 under each strategy"),
+    "sampling": (
+        0.10,
+        "Sampling",
+        "greedy, prompts of 128 random tokens, 124M with random weights",
+    ),
+    "cards": (0.06, "Two cards", "124M, an epoch of 480 records by notebook 03's loop, 16 a step"),
 }
 T4_NOTE = (
-    "**These are a T4's measured figures.** They replace what is planned for one T4 in README.md's "
-    "table under 'Training that fits, and that a cut does not undo':"
+    "**These are a T4's own figures.** They replace what is planned for one T4 in README.md's table "
+    "under 'Training that fits, and that a cut does not undo':"
 )
+CPU_NOTE = "**No GPU was here: toy sizes on a CPU, to see that every part runs. They say nothing.**"
 
 
 def record(folder: Path, part: str, **found) -> None:
@@ -79,14 +90,19 @@ def read_rows(folder: Path) -> list[dict]:
 
 
 def text_line(part: str, found: dict) -> str:
-    shown = [f"{key.replace('_', ' ')} {cell(value)}" for key, value in columns(found).items()]
-    name = found.get("name")
-    line = f"[{part}] {f'{name}: ' if name else ''}{', '.join(shown)}"
-    return line + "".join(f"\n    {text}" for text in str(found.get("traceback", "")).splitlines())
+    """Return a row as one line, its traceback indented below."""
+    shown = [
+        f"{key.replace('_', ' ')} {cell(value)}"
+        for key, value in columns(found).items()
+        if value is not None
+    ]
+    name = f"{found['name']}: " if "name" in found else ""
+    below = [f"\n    {line}" for line in found.get("traceback", "").splitlines()]
+    return f"[{part}] {name}{', '.join(shown)}{''.join(below)}"
 
 
 def columns(found: dict) -> dict:
-    """Return what of a row is for the eye: no lists, no traceback, and its name apart."""
+    """Return what of a row is for the eye: its name stands apart, lists and what a program needs are left out."""
     hidden = ("part", "name", "traceback")
     return {
         key: value
@@ -171,7 +187,7 @@ def run_part(
     if code == 0:
         return ended
     printed = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return {**ended, "traceback": "\n".join(printed[-30:])}
+    return {**ended, "traceback": "\n".join(printed[-15:])}
 
 
 def how_it_ended(code: int | None, limit: float) -> str:
@@ -217,47 +233,66 @@ def write_tables(folder: Path) -> None:
     """Write results.md from the lines of results.jsonl."""
     rows = read_rows(folder)
     facts = next((row for row in rows if row["part"] == "machine" and "card" in row), {})
-    command = shlex.join(["python", "benchmarks/gpu.py", *sys.argv[1:]])
+    arguments = ["FOLDER" if before == "--out" else word for before, word in pairwise(sys.argv)]
     lines = [
         f"# Measured on {facts.get('card', 'an unknown device')}, {date.today()}",
         "",
         *(f"- {key.replace('_', ' ')}: {cell(value)}" for key, value in columns(facts).items()),
-        f"- command: `{command}`",
+        f"- command: `python benchmarks/gpu.py {shlex.join(arguments)}`",
+        *(["", CPU_NOTE] if facts.get("cards") == 0 else []),
+        *t4_table(facts, rows),
     ]
-    lines += t4_rows(facts, rows)
     for part in dict.fromkeys(row["part"] for row in rows):
-        if part != "machine" or not facts:
-            lines += table(part, [row for row in rows if row["part"] == part])
+        of_part = [row for row in rows if row["part"] == part and row is not facts]
+        if part != "machine" or any(row.get("ended") != "well" for row in of_part):
+            lines += chapter(part, of_part)
     temporary = folder / "results.md.part"
     temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
     temporary.replace(folder / "results.md")
 
 
-def table(part: str, rows: list[dict]) -> list[str]:
-    """Return a part's heading, a table for each set of columns, and a line on how it ended."""
-    _, title, how = PARTS.get(part, (0, part, ""))
-    lines, heads = ["", f"## {title}", "", f"{how[:1].upper()}{how[1:]}."], None
-    for row in (row for row in rows if "name" in row):
-        cells = columns(row)
-        if list(cells) != heads:
-            heads = list(cells)
-            lines += ["", f"| | {' | '.join(head.replace('_', ' ') for head in heads)} |"]
-            lines.append(f"| --- |{' ---: |' * len(heads)}")
-        lines.append(f"| {cell(row['name'])} | {' | '.join(map(cell, cells.values()))} |")
-    for row in (row for row in rows if "ended" in row and row["ended"] != "well"):
-        lines += ["", f"This part did not end well: {row['ended']} after {row['seconds']} s."]
-    return lines
+def chapter(part: str, rows: list[dict]) -> list[str]:
+    """Return a part's heading, a table for each kind of row, and what was skipped, failed or cut."""
+    _, title, how = PARTS.get(part, (0, part, "no description"))
+    lines = ["", f"## {title}", "", f"{how[:1].upper()}{how[1:]}."]
+    kinds: dict[tuple, list[dict]] = {}
+    for row in rows:
+        if "name" in row and not {"skipped", "failed"} & row.keys():
+            heads = tuple(columns(row))
+            # A row that lacks a column of an earlier one stands in that one's table.
+            kind = next((known for known in kinds if set(heads) <= set(known)), heads)
+            kinds.setdefault(kind, []).append(row)
+    for heads, of_kind in kinds.items():
+        lines += ["", f"| | {' | '.join(head.replace('_', ' ') for head in heads)} |"]
+        lines.append(f"| --- |{' ---: |' * len(heads)}")
+        for row in of_kind:
+            cells = [cell(row.get(head)) for head in heads]
+            lines.append(f"| {cell(row['name'])} | {' | '.join(cells)} |")
+    notes = [
+        f"- {row['name']}: {kind}: {cell(row[kind])}"
+        for row in rows
+        for kind in ("skipped", "failed")
+        if "name" in row and kind in row
+    ]
+    notes += [
+        f"- This part did not end well: {row['ended']}, after {row['seconds']} s."
+        for row in rows
+        if row.get("ended", "well") != "well"
+    ]
+    return [*lines, "", *notes] if notes else lines
 
 
-def t4_rows(facts: dict, rows: list[dict]) -> list[str]:
-    """Return, if the card is a T4, what its measurements replace in the README."""
+def t4_table(facts: dict, rows: list[dict]) -> list[str]:
+    """Return, if the card is a T4, the cells of the README's table as they were measured."""
     if "T4" not in str(facts.get("card", "")).split():
         return []
     lines = ["", T4_NOTE, "", "| | one T4 |", "| --- | --- |"]
     for row in rows:
-        if row.get("readme") == "1xT4" and "peak_GiB" in row:
-            need = f"{row['peak_GiB']:.1f} GiB, {row['minutes']:.0f} min"
-            lines.append(f"| {row['size']} | {need}: {row['settings']} |")
+        given = row.get("given", {})
+        if "1xT4" in given.get("cards", ()) and "peak_GiB" in row:
+            levers = ", ".join(f"`{lever}`" for lever in given["levers"])
+            need = f"{row['peak_GiB']:.1f} GiB, {math.ceil(row['minutes'])} min"
+            lines.append(f"| {given['size']} | {need}{': ' if levers else ''}{levers} |")
     return lines
 
 
@@ -291,7 +326,11 @@ def main() -> None:
     }
     for name in ("results.jsonl", "results.txt", "results.md"):
         (folder / name).unlink(missing_ok=True)
-    failed = run_parts(folder, parts, 60 * options.minutes, environ=environment(folder))
+    try:
+        failed = run_parts(folder, parts, 60 * options.minutes, environ=environment(folder))
+    finally:
+        for name in ("cache", "tmp", "work"):
+            shutil.rmtree(folder / name, ignore_errors=True)
     print(f"\n{folder / 'results.md'}" + (f"; not well: {', '.join(failed)}" if failed else ""))
     sys.exit(bool(failed))
 

@@ -8,6 +8,7 @@ import argparse
 import faulthandler
 import gc
 import importlib.util
+import os
 import shutil
 import signal
 import statistics
@@ -19,16 +20,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import sampling as sampling_benchmark
 import torch
 import yaml
 from gpu import read_rows, record
 from safetensors.torch import save_file
-from t4 import LONGEST, SIZES
+from t4 import LONGEST, RECORD, SIZES
 from torch import nn
 from training import (
     WARM_UP,
@@ -48,7 +48,7 @@ from training import (
 from golf_nb_utils import checkpoints, environment, examples, training
 from golf_nb_utils.artifacts import sha256_file, write_json
 from golf_nb_utils.config import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
-from golf_nb_utils.data_files import records_path
+from golf_nb_utils.data_files import read_records, records_path
 from golf_nb_utils.dataset import Batches, InstructionDataset
 from golf_nb_utils.environment import Devices
 from golf_nb_utils.knowledge import load_knowledge
@@ -78,11 +78,15 @@ class Extent:
 
     shapes: dict[str, GPTConfig]
     n_steps: int
-    """Steps of Kaggle's default; the other parts take some."""
+    """Steps of Kaggle's default."""
+    length_of_peaks: int
+    """Tokens at most of the rows whose peaks are measured."""
     length: int
     """Tokens of the rows at full context."""
     most_rows: int
     """Rows of a batch at full context, where they fit."""
+    n_context_steps: int
+    """Steps at full context, the warm-up's among them."""
     backend: str
     """torch.compile's: only `inductor` makes anything faster."""
     sampled: str
@@ -92,8 +96,9 @@ class Extent:
     """Tokens that each row of a sampled batch gets."""
 
 
-REAL = Extent(GPT_CONFIGS, 60, 1024, 32, "inductor", "124M", (1, 16, 256), 256)
-TOY = Extent(dict.fromkeys(SIZES, TOY_GPT), 4, 64, 2, "aot_eager", "tiny", (1, 3), 8)
+REAL = Extent(GPT_CONFIGS, 60, 1024, 1024, 32, 12, "inductor", "124M", (1, 16, 256), 256)
+TOY = Extent(dict.fromkeys(SIZES, TOY_GPT), 4, 64, 64, 2, 4, "aot_eager", "tiny", (1, 3), 8)
+LEVERS = {"method": "lora", "activation_checkpointing": True}
 
 
 class SkippedError(Exception):
@@ -101,24 +106,19 @@ class SkippedError(Exception):
 
 
 def attempt(report: Report, name: str, measure: Callable[[], dict]) -> dict:
-    """Report what `measure` finds, or why it does not, and free its memory; return what it found."""
+    """Report what `measure` finds, or why it finds nothing, and free its memory; return what it found."""
     found = {}
     try:
         found = measure()
+        report(name=name, **found)
     except SkippedError as reason:
         report(name=name, skipped=str(reason))
     except Exception as error:
-        last = str(error).splitlines()[:1]
-        report(
-            name=name,
-            failed=f"{type(error).__name__}: {''.join(last)}",
-            traceback=traceback.format_exc(limit=-8),
-        )
-    else:
-        report(name=name, **found)
-    finally:
-        gc.collect()
-        torch.cuda.empty_cache()
+        message = f"{type(error).__name__}: {error}".splitlines()[0]
+        report(name=name, failed=message, traceback=traceback.format_exc(limit=-8))
+    # After the handlers: a traceback holds on to the tensors of what failed.
+    gc.collect()
+    torch.cuda.empty_cache()
     return found
 
 
@@ -277,101 +277,92 @@ def tests(extent: Extent, report: Report, folder: Path) -> None:
 def openai_folder() -> Path | None:
     """Return the folder of OpenAI's 124M if notebook 02 has been run here, else None."""
     folder = environment.REPOSITORY_ROOT / "experimental" / "gpt2_models" / "124M"
-    names = (
-        "encoder.json",
-        "vocab.bpe",
-        "hparams.json",
-        "model.safetensors",
-        "model.safetensors.json",
-    )
+    converted = checkpoints.CONVERTED
+    names = ("encoder.json", "vocab.bpe", "hparams.json", converted, f"{converted}.json")
     return folder if all((folder / name).is_file() for name in names) else None
 
 
-def tokenizer_folder(folder: Path, records: list[dict]) -> Path:
-    """Return a folder with GPT-2's vocabulary, or with one of 2,048 tokens learnt from the project's own text."""
-    learnt = folder / "work" / "vocabulary"
-    if not (learnt / "vocab.bpe").is_file():
-        learnt.mkdir(parents=True, exist_ok=True)
-        texts = [format_example(record) for record in records]
-        learn_bpe(texts, GPT_CONFIGS["tiny"].n_vocab, learnt)
-    return openai_folder() or learnt
-
-
-def golf_records(n_records: int) -> tuple[list[dict], list[dict]]:
-    """Return so many records of notebook 01 for training, and those that the vocabulary of `tiny` is learnt from."""
+def golf_records(folder: Path, n_records: int) -> tuple[list[dict], Path]:
+    """Return training records of notebook 01, and the folder of a vocabulary: GPT-2's, else one that is learnt from golf."""
     knowledge = load_knowledge(environment.knowledge_folder())
-    made = examples.generate_records(knowledge, DataConfig(n_examples=2 * n_records))["train"]
-    return made, examples.vocabulary_records(knowledge)
+    records = examples.generate_records(knowledge, DataConfig(n_examples=2 * n_records))["train"]
+    if source := openai_folder():
+        return records, source
+    learnt = folder / "work" / "vocabulary"
+    texts = map(format_example, examples.vocabulary_records(knowledge))
+    learn_bpe(texts, GPT_CONFIGS["tiny"].n_vocab, learnt)
+    return records, learnt
 
 
 def golf_batches(folder: Path, rows: int, n_steps: int) -> tuple[list[Batch], str]:
     """Return batches of the project's records of at most LONGEST tokens, and a sentence on them."""
-    records, texts = golf_records(rows * n_steps + 100)
-    tokenizer = load_tokenizer(tokenizer_folder(folder, texts))
-    dataset = InstructionDataset(records, tokenizer, LONGEST)
-    loader = Batches(dataset, rows, tokenizer.eot_token, "all", seed=1)
+    records, vocabulary = golf_records(folder, rows * n_steps + 100)
+    tokenizer = load_tokenizer(vocabulary)
+    loader = Batches(
+        InstructionDataset(records, tokenizer, LONGEST), rows, tokenizer.eot_token, "all", seed=1
+    )
     # The last batch of an epoch may have fewer rows.
     batches = list(islice((batch for batch in loader if len(batch[0]) == rows), n_steps))
-    lengths = [
-        int((targets != -100).sum(1)[row]) + 1 for _, targets in batches for row in range(rows)
-    ]
-    vocabulary = (
-        "GPT-2's vocabulary"
-        if openai_folder()
-        else f"a learnt vocabulary of {tokenizer.n_vocab:,} tokens"
-    )
-    return (
-        batches,
-        f"{statistics.mean(lengths):.0f} tokens on average, {max(lengths)} at most, in {vocabulary}",
-    )
+    lengths = [length for _, targets in batches for length in (targets != -100).sum(1).tolist()]
+    about = f"{statistics.mean(lengths):.0f} tokens on average, {max(lengths)} at most"
+    return batches, f"{about}, in a vocabulary of {tokenizer.n_vocab:,}"
 
 
 def kaggle(extent: Extent, report: Report, folder: Path) -> None:
-    """Kaggle's default under a T4's memory, then twice the same card, fp32 and bf16 on the same records."""
+    """Kaggle's default under a T4's memory; then on the same records twice the same card, fp32 and bf16."""
     devices = environment.detect_devices()
-    config, rows = extent.shapes["124M"], TrainConfig().batch_size
     cap_memory(T4_BYTES, devices.device)
-    batches, about = golf_batches(folder, rows, extent.n_steps)
-    source = openai_folder()
-    report(name="records", are=about, weights="OpenAI's" if source else "random")
-    model = checkpoints.load_base_model(source) if source else GPTModel(config)
-    if not source:
-        init_weights(model, seed=1)
-    weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    length = max(input_ids.shape[1] for input_ids, _ in batches)
-
-    def measure(dtype: torch.dtype, device_ids: tuple[int, ...]) -> dict:
-        its_devices = replace(devices, dtype=dtype, device_ids=device_ids)
-        if len(device_ids) > 1:
-            require_the_same_card_twice(devices.device)
-        trained = GPTModel(config).to(devices.device)
-        trained.load_state_dict(weights)
-        settings = TrainConfig(epochs=1, batch_size=rows // max(1, len(device_ids)), **WITHOUT)
-        found = train_steps(trained, batches, settings, its_devices)
-        found["loss_of_the_last_10"] = statistics.mean(found["losses"][-10:])
-        if len(device_ids) > 1:
-            return found
-        return beside_plan(found, plan(config, settings, length, 1, dtype).total)
-
+    batches, about = golf_batches(folder, TrainConfig().batch_size, extent.n_steps)
+    weights = start_weights(extent.shapes["124M"])
+    report(name="records", are=about, weights="OpenAI's" if openai_folder() else "random")
     once, losses = devices.device_ids, {}
-    # bf16 comes last: a T4 emulates it.
-    for name, dtype, device_ids in (
-        ("fp16", torch.float16, once),
-        ("fp16, DataParallel over [0, 0]", torch.float16, (0, 0)),
-        ("fp32", torch.float32, once),
-        ("bf16", torch.bfloat16, once),
-    ):
-        found = attempt(report, name, partial(measure, dtype, device_ids))
-        losses[name] = found.get("losses", [])
-    for name in losses:
-        for other in ("fp16", "fp32"):
-            if name != other and losses[name] and losses[other]:
-                apart = [abs(a - b) for a, b in zip(losses[name], losses[other], strict=True)]
-                report(
-                    name=f"losses of {name} beside {other}",
-                    most_apart=max(apart),
-                    apart_on_average=statistics.mean(apart),
-                )
+    ways = {
+        "fp16": (torch.float16, once),
+        "fp16, DataParallel over [0, 0]": (torch.float16, (0, 0)),
+        "fp32": (torch.float32, once),
+        # The last one, since a T4 emulates it.
+        "bf16": (torch.bfloat16, once),
+    }
+    for name, (dtype, device_ids) in ways.items():
+        its_devices = replace(devices, dtype=dtype, device_ids=device_ids)
+        measure = partial(from_start, extent.shapes["124M"], weights, batches, its_devices)
+        losses[name] = attempt(report, name, measure).get("losses")
+    doubled = "fp16, DataParallel over [0, 0]"
+    for name, other in (("fp16", "fp32"), ("bf16", "fp32"), (doubled, "fp16")):
+        if losses[name] and losses[other]:
+            apart = [abs(a - b) for a, b in zip(losses[name], losses[other], strict=True)]
+            numbers = {"most_apart": max(apart), "apart_on_average": statistics.mean(apart)}
+            report(name=f"losses of {name} beside {other}", **numbers)
+
+
+def start_weights(config: GPTConfig) -> dict[str, torch.Tensor]:
+    """Return the weights from which every way starts: OpenAI's if they are here, else random ones."""
+    if source := openai_folder():
+        return checkpoints.load_base_model(source).state_dict()
+    model = GPTModel(config)
+    init_weights(model, seed=1)
+    return model.state_dict()
+
+
+def from_start(
+    config: GPTConfig, weights: dict[str, torch.Tensor], batches: list[Batch], devices: Devices
+) -> dict:
+    """Train from these weights on these batches, the rows of a step divided among the replicas."""
+    if devices.n_gpus > 1:
+        require_the_same_card_twice(devices.device)
+    with devices.device:
+        model = GPTModel(config)
+    model.load_state_dict(weights)
+    rows = len(batches[0][0]) // max(1, devices.n_gpus)
+    settings = TrainConfig(epochs=1, batch_size=rows, **WITHOUT)
+    found = train_steps(model, batches, settings, devices)
+    found["loss_of_the_last_10"] = statistics.mean(found["losses"][-10:])
+    # The plan knows no two replicas on one card, and bfloat16 only as CPUs have it.
+    on_gpu = devices.device.type == "cuda"
+    if devices.n_gpus > 1 or (on_gpu and devices.dtype is torch.bfloat16):
+        return found
+    length = max(input_ids.shape[1] for input_ids, _ in batches)
+    return beside_plan(found, plan(config, settings, length, 1, devices.dtype).total)
 
 
 def require_the_same_card_twice(device: torch.device) -> None:
@@ -387,137 +378,109 @@ def require_the_same_card_twice(device: torch.device) -> None:
         raise SkippedError(f"torch refuses DataParallel over [0, 0]: {error}") from error
 
 
-def peak_settings() -> list[tuple[str, str, TrainConfig, int]]:
-    """Return (source, size, settings, tokens of a record) of notebooks/params and of the README's table of T4s."""
-    known, found = {field.name for field in fields(TrainConfig)}, []
-    for path in sorted((environment.REPOSITORY_ROOT / "notebooks" / "params").glob("kaggle*.yaml")):
+def peak_settings() -> dict[tuple[TrainConfig, int], list[str]]:
+    """Return what is to be measured, (settings on one card, tokens of a record), with who sets it so.
+
+    One card has nothing to spread over, so dp and fsdp become its plain loop; `cards` measures those.
+    """
+    known = {field.name for field in fields(TrainConfig)}
+    wanted: list[tuple[str, TrainConfig, int]] = []
+    parameters = environment.REPOSITORY_ROOT / "notebooks" / "params"
+    for path in sorted(parameters.glob("kaggle*.yaml")):
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
         size = given.pop("model_size")
-        parameters = {name: value for name, value in given.items() if name in known}
-        found.append(
-            (path.stem, size, TrainConfig.for_size(size, **parameters), GPT_CONFIGS[size].n_ctx)
-        )
-    for cards in ("1xT4", "2xT4"):
+        ours = {name: value for name, value in given.items() if name in known}
+        settings = TrainConfig.for_size(size, **ours)
+        wanted.append((path.stem, settings, GPT_CONFIGS[size].n_ctx))
+    for cards, size in product(("1xT4", "2xT4"), SIZES):
+        config, default = GPT_CONFIGS[size], TrainConfig(model_size=size)
         n_cards, capacity = named_devices(cards)
-        for size in SIZES:
-            config, wanted = GPT_CONFIGS[size], TrainConfig(model_size=size)
-            chosen, _ = proposal(config, wanted, LONGEST, n_cards, torch.float16, capacity)
-            found.append((cards, size, chosen, LONGEST))
-    return sorted(found, key=lambda row: SIZES.index(row[1]))
+        settings, _ = proposal(config, default, LONGEST, n_cards, torch.float16, capacity)
+        wanted.append((cards, settings, LONGEST))
+    found: dict[tuple[TrainConfig, int], list[str]] = {}
+    for source, settings, length in sorted(wanted, key=lambda row: SIZES.index(row[1].model_size)):
+        settings = replace(settings, epochs=1, strategy="auto", **WITHOUT)
+        found.setdefault((settings, length), []).append(source)
+    return found
 
 
 def peaks(extent: Extent, report: Report, folder: Path) -> None:
-    """The peak of a step of each size as it is set, beside the plan; each setting once, on one card."""
+    """The peak of a step with each size's settings, beside the plan."""
     devices = environment.detect_devices()
-    done = set()
-    for source, size, given, length in peak_settings():
-        # One card has nothing to spread over: what dp and fsdp do is measured by the part `cards`.
-        settings = replace(given, epochs=1, strategy="auto", model_size=size, **WITHOUT)
-        settings = replace(settings, learning_rate=TrainConfig.learning_rate)
-        if (settings, length) in done:
-            continue
-        done.add((settings, length))
-        shape = (settings.batch_size, min(length, extent.length) if extent is TOY else length)
-        measure = partial(peak_of, extent, devices, settings, shape)
-        name = f"{size}, {shape[0]} x {shape[1]}, {settings_text(settings)}"
-        attempt(
-            partial(report, size=size, readme=source, settings=settings_text(settings)),
-            name,
-            measure,
-        )
-
-
-def settings_text(settings: TrainConfig) -> str:
-    changed = {"method": "lora", "activation_checkpointing": True}
-    return (
-        ", ".join(name for name in changed if getattr(settings, name) == changed[name])
-        or "all weights"
-    )
+    for (settings, length), sources in peak_settings().items():
+        levers = [name for name in LEVERS if getattr(settings, name) == LEVERS[name]]
+        named = [f'{name}="lora"' if name == "method" else name for name in levers]
+        given = {"size": settings.model_size, "cards": sources, "levers": named}
+        shape = (settings.batch_size, min(length, extent.length_of_peaks))
+        name = ", ".join([settings.model_size, f"{shape[0]} x {shape[1]}", *(named or ["plain"])])
+        measure = partial(peak_of, extent.shapes[settings.model_size], devices, settings, shape)
+        attempt(partial(report, set_by=", ".join(sources), given=given), name, measure)
 
 
 def peak_of(
-    extent: Extent, devices: Devices, settings: TrainConfig, shape: tuple[int, int]
+    config: GPTConfig, devices: Devices, settings: TrainConfig, shape: tuple[int, int]
 ) -> dict:
-    """Measure steps of one size: peak beside the plan, speed, and the minutes that the default two epochs take at it."""
-    config = extent.shapes[settings.model_size]
+    """Return peak and plan of steps of random rows, and the minutes of notebook 03's default at their speed."""
     if settings.method == "lora" and not importlib.util.find_spec("peft"):
         raise SkippedError("peft is not installed")
-    planned, free = (
-        plan(config, settings, shape[1], 1, devices.dtype).total,
-        usable_memory(devices)[1],
-    )
+    planned = plan(config, settings, shape[1], 1, devices.dtype).total
+    free = usable_memory(devices)[1]
     if planned > free:
         raise SkippedError(f"planned {planned / GIB:.1f} GiB, {free / GIB:.1f} GiB are free")
     model = made_model(config, devices)
     if settings.method == "lora":
         add_lora(model, settings.lora_rank, devices.dtype, settings.seed)
-    # AdamW's moments come with the first step that FP16 does not leave out.
-    found = train_steps(model, random_rows(config, shape, 6), settings, devices)
-    found["minutes"] = default_tokens() / found["tokens_a_second"] / 60
+    # Several, as AdamW's moments come only with the first step that FP16 does not leave out.
+    found = train_steps(model, random_rows(config, shape, 8), settings, devices)
+    n_tokens = TrainConfig().epochs * examples.split_sizes(DataConfig())["train"] * RECORD
+    found["minutes"] = n_tokens / found["tokens_a_second"] / 60
     return beside_plan(found, planned)
 
 
-def default_tokens() -> int:
-    """Return the tokens that notebook 03 reads by default."""
-    from t4 import RECORD
-
-    return TrainConfig().epochs * examples.split_sizes(DataConfig())["train"] * RECORD
-
-
 def context(extent: Extent, report: Report, folder: Path) -> None:
-    """Speed at full context: the loop, transformers' Trainer, the loop with compiled blocks; two sizes."""
+    """Speed at full context: the loop, transformers' Trainer, and the loop with compiled blocks."""
     devices = environment.detect_devices()
     native = not devices.n_gpus or torch.cuda.get_device_capability() >= (8, 0)
     devices = replace(devices, dtype=torch.bfloat16 if native else torch.float16)
-    rate = published_rate(devices.names[0])
-    source = "published (data sheet)" if rate else "a product's, measured here"
-    rate = rate or matrix_product_rate()
-    format_name = str(devices.dtype).removeprefix("torch.")
-    report(name="rate of the card", TFLOP_a_second=rate / 1e12, source=source, format=format_name)
-    ways = {"ours": ours, trainer_name(): trainer, "ours, blocks compiled": compiled}
-    for way, run in ways.items():
+    published = published_rate(devices.names[0])
+    rate = published or matrix_product_rate()
+    report(
+        name="rate of the card",
+        TFLOP_a_second=rate / 1e12,
+        source="its data sheet" if published else "a product measured here",
+        number_format=str(devices.dtype).removeprefix("torch."),
+    )
+    found = {}
+    for way, run in {"ours": ours, PEER: peer, "ours, blocks compiled": compiled}.items():
         for size in ("124M", "355M"):
-            measure = partial(at_full_context, extent, devices, size, run, rate)
-            attempt(report, f"{size}, {way}", measure)
-    compare(report, folder)
-
-
-def compare(report: Report, folder: Path) -> None:
-    """Report the ratios that are the goals: 1.3 times the Trainer, and 40 % of the card's rate."""
-    rows = {row.get("name"): row for row in read_rows(folder) if row["part"] == "context"}
+            config = extent.shapes[size]
+            measure = partial(at_full_context, config, extent, devices, run, rate)
+            found[size, way] = attempt(report, f"{size}, {way}", measure)
     for size in ("124M", "355M"):
-        own, peer = (rows.get(f"{size}, {way}", {}) for way in ("ours", trainer_name()))
-        if {"tokens_a_second"} <= own.keys() & peer.keys():
-            times = own["tokens_a_second"] / peer["tokens_a_second"]
-            share = own["utilisation_percent"]
-            report(
-                name=f"{size}, goals",
-                times_as_fast=times,
-                at_least_1_3=times >= 1.3,
-                at_least_40_percent=share >= 40,
-            )
+        own, theirs = (found[size, way] for way in ("ours", PEER))
+        if own and theirs:
+            times = own["tokens_a_second"] / theirs["tokens_a_second"]
+            goals = {"1.3_times_at_least": times >= 1.3}
+            goals["40_percent_at_least"] = own["utilisation_percent"] >= 40
+            report(name=f"{size}, beside {PEER}", times_as_fast=times, **goals)
 
 
 def at_full_context(
-    extent: Extent, devices: Devices, size: str, run: Callable[..., dict], rate: float
+    config: GPTConfig, extent: Extent, devices: Devices, run: Callable[..., dict], rate: float
 ) -> dict:
-    config = extent.shapes[size]
     rows = rows_that_fit(config, extent, devices)
-    batches = random_rows(config, (rows, extent.length), WARM_UP + (10 if extent is REAL else 2))
+    batches = random_rows(config, (rows, extent.length), extent.n_context_steps)
     found = run(made_model(config, devices), batches, devices, extent)
-    # As its peers, whose step it times, ours is told without what only the plan asks for.
-    speed = found["tokens_a_second"]
-    work = flops_per_token(config, extent.length)
-    return {"rows": rows, "utilisation_percent": 100 * speed * work / rate, **found}
+    work = found["tokens_a_second"] * flops_per_token(config, extent.length)
+    return {"rows": rows, "utilisation_percent": 100 * work / rate, **found}
 
 
 def rows_that_fit(config: GPTConfig, extent: Extent, devices: Devices) -> int:
-    """Return the rows of a batch for which ours takes a quarter of the memory: transformers, with whole logits, needs more."""
-    free = usable_memory(devices)[1]
-    rows = extent.most_rows
+    """Return rows of which ours takes a quarter of the memory: transformers, with whole logits, needs more."""
+    free, rows = usable_memory(devices)[1], extent.most_rows
     while rows > 1:
-        planned = plan(config, TrainConfig(batch_size=rows), extent.length, 1, torch.float16)
-        if planned.total <= free / 4:
+        training_of_rows = TrainConfig(batch_size=rows)
+        if plan(config, training_of_rows, extent.length, 1, torch.float16).total <= free / 4:
             break
         rows //= 2
     return rows
@@ -536,33 +499,25 @@ def compiled(model: GPTModel, batches: list[Batch], devices: Devices, extent: Ex
     def block_alone(block: Block, x: torch.Tensor) -> torch.Tensor:
         return Block.forward(block, x, 0, None)
 
-    # One graph for all blocks: by their numbers, which forward takes, torch would make one for each, and give up after eight.
+    # One graph serves all blocks. By the number that forward takes torch would make one for each,
+    # and after eight of them no more.
     run = torch.compile(block_alone, backend=extent.backend)
     for block in model.h:
-        block.forward = lambda x, layer, cache, block=block: (
-            run(block, x) if cache is None else Block.forward(block, x, layer, cache)
-        )
-    return ours(model, batches, devices, extent)
+        block.forward = lambda x, layer, cache, block=block: run(block, x)
+    try:
+        return ours(model, batches, devices, extent)
+    finally:
+        torch._dynamo.reset()
 
 
-def trainer_name() -> str:
-    known = importlib.util.find_spec("accelerate") is not None
-    return (
-        "transformers' Trainer"
-        if known
-        else "transformers in a plain loop (accelerate, which the Trainer needs, is not installed)"
-    )
-
-
-def trainer(model: GPTModel, batches: list[Batch], devices: Devices, extent: Extent) -> dict:
-    way = transformers_trainer if importlib.util.find_spec("accelerate") else transformers_loop
-    clock, seconds = Clock(batches), []
-    peak = measured_peak(lambda: seconds.append(way(model, clock, devices)[0]), devices.device)
+def peer(model: GPTModel, batches: list[Batch], devices: Devices, extent: Extent) -> dict:
+    way, clock, seconds = PEERS[PEER], Clock(batches), []
+    run = partial(way, model, clock, devices)
+    peak = measured_peak(lambda: seconds.append(run()[0]), devices.device)
     n_timed = len(batches) - WARM_UP
-    n_tokens = n_timed * batches[0][0].numel()
     return {
         "ms_a_step": 1000 * seconds[0] / n_timed,
-        "tokens_a_second": n_tokens / seconds[0],
+        "tokens_a_second": n_timed * batches[0][0].numel() / seconds[0],
         "peak_GiB": peak / GIB,
     }
 
@@ -583,141 +538,118 @@ def transformers_loop(model: GPTModel, clock: Clock, devices: Devices) -> tuple[
     return clock.stop(), twin
 
 
+PEERS = {
+    "transformers' Trainer": transformers_trainer,
+    "transformers in a plain loop (the Trainer needs accelerate)": transformers_loop,
+}
+PEER = list(PEERS)[0 if importlib.util.find_spec("accelerate") else 1]
+
+
 def sampling(extent: Extent, report: Report, folder: Path) -> None:
-    """Time to the first token and tokens a second, beside transformers' generate, from the same weights."""
-    half = sampling_benchmark.HALF
+    """Time to the first token and tokens a second, beside transformers' generate from the same weights."""
+    # Imported here: it asks the GPU already as it is imported.
+    import sampling as benchmark
+
     for rows in extent.sampled_rows:
-        written = {}
+        written: list[torch.Tensor] = []
         for way in ("ours", "transformers"):
-            make = sampling_benchmark.WAYS[f"{way}, {sampling_benchmark.HALF_NAME}"][0]
-
-            def measure(make=make, rows=rows) -> dict:
-                model = sampling_benchmark.make_model(extent.sampled, half)
-                found, tokens = speed_of(
-                    make(model), sampling_benchmark.make_prompts(model, rows, 128), extent.n_new
-                )
-                written[make] = tokens
-                return found
-
-            attempt(report, f"{way}, {sampling_benchmark.HALF_NAME}, {rows} rows", measure)
+            name = f"{way}, {benchmark.HALF_NAME}"
+            measure = partial(write, benchmark, name, extent, rows, written)
+            attempt(report, f"{name}, {rows} rows", measure)
         if len(written) == 2:
-            ours, theirs = written.values()
-            same = (ours == theirs).float().mean()
-            report(name=f"{rows} rows", same_tokens_percent=100 * float(same))
+            same = float((written[0] == written[1]).float().mean())
+            report(name=f"both, {rows} rows", same_tokens_percent=100 * same)
 
 
-def speed_of(generate: Callable, prompts: torch.Tensor, n_new: int) -> tuple[dict, torch.Tensor]:
-    """Time the first token (best of three) and a whole answer (best of two); return the answer's tokens, too."""
-    timed = sampling_benchmark.timed
+def write(benchmark, way: str, extent: Extent, rows: int, written: list[torch.Tensor]) -> dict:
+    """Time the first token (best of three) and a whole answer (best of two); add its tokens to `written`."""
+    make, dtype = benchmark.WAYS[way]
+    model = benchmark.make_model(extent.sampled, dtype)
+    generate, prompts = make(model), benchmark.make_prompts(model, rows, benchmark.N_PROMPT)
     generate(prompts, 2)
-    first = min(timed(lambda: generate(prompts, 1))[0] for _ in range(3))
-    whole = [timed(lambda: generate(prompts, n_new)) for _ in range(2)]
-    seconds, tokens = min(whole, key=lambda turn: turn[0])
+    first = min(benchmark.timed(lambda: generate(prompts, 1))[0] for _ in range(3))
+    answers = [benchmark.timed(lambda: generate(prompts, extent.n_new)) for _ in range(2)]
+    seconds = min(answer[0] for answer in answers)
+    written.append(answers[0][1].cpu())
     return {
         "ms_to_the_first_token": 1000 * first,
-        "tokens_a_second": tokens.numel() / seconds,
-        "ms_a_token": 1000 * (seconds - first) / (n_new - 1),
-    }, tokens.cpu()
+        "ms_a_token_after_it": 1000 * (seconds - first) / (extent.n_new - 1),
+        "tokens_a_second": rows * extent.n_new / seconds,
+    }
 
 
 def cards(extent: Extent, report: Report, folder: Path) -> None:
-    """Both cards by dp, ddp and fsdp, and one alone, with the same records a step."""
+    """An epoch on one card, and on two by dp, ddp and fsdp, with the same records a step."""
+    # A CPU's stand-ins are two processes; dp is there one device.
     devices = environment.detect_devices(mixed_precision=extent is REAL)
     if extent is REAL and devices.n_gpus < 2:
-        report(name="two cards", skipped=f"there is {devices.n_gpus} card")
+        report(name="two cards", skipped=f"{devices.n_gpus} here")
         return
     two = replace(devices, device_ids=devices.device_ids[:2])
-    inputs = prepare_run(extent, folder, 2 * TrainConfig().batch_size * extent.n_steps // 2)
     one = replace(devices, device_ids=devices.device_ids[:1])
-    alone = attempt(report, "one card", partial(spread, extent, one, inputs, "auto"))
+    inputs = prepare_run(extent.shapes["124M"], folder, 8 * extent.n_steps)
+    alone = attempt(report, "one card", partial(spread, one, inputs, "auto"))
     for strategy in ("dp", "ddp", "fsdp"):
-        its = partial(spread, extent, two, inputs, strategy)
-        found = attempt(report, strategy, its)
+        found = attempt(report, strategy, partial(spread, two, inputs, strategy))
         if found and alone:
             times = found["tokens_a_second"] / alone["tokens_a_second"]
             report(name=f"{strategy} beside one card", times_as_fast=times)
 
 
-def prepare_run(extent: Extent, folder: Path, n_records: int) -> tuple[Path, Path]:
-    """Write a checkpoint and records as notebooks 02 and 01 leave them, for processes that read them; return their folders."""
+def prepare_run(config: GPTConfig, folder: Path, n_records: int) -> tuple[Path, Path]:
+    """Write a checkpoint and records as notebooks 02 and 01 leave them; return their folders."""
     checkpoint, data = folder / "work" / "checkpoint", folder / "work" / "data"
-    checkpoint.mkdir(parents=True, exist_ok=True)
-    records, texts = golf_records(n_records)
+    records, vocabulary = golf_records(folder, n_records)
     for split, chosen in (("train", records[:n_records]), ("val", records[-8:])):
         write_json(records_path(data, split), chosen)
-    shutil.copytree(tokenizer_folder(folder, texts), checkpoint, dirs_exist_ok=True)
+    shutil.copytree(vocabulary, checkpoint, dirs_exist_ok=True)
     if not openai_folder():
-        config = extent.shapes["124M"]
-        model = GPTModel(config)
-        init_weights(model, seed=1)
         write_json(checkpoint / "hparams.json", asdict(config))
-        save_file(model.state_dict(), checkpoint / "model.safetensors")
-        sidecar = {
-            "sha256": sha256_file(checkpoint / "model.safetensors"),
-            "index_sha256": "",
-            "tensors": {},
-        }
-        write_json(checkpoint / "model.safetensors.json", sidecar)
+        file = checkpoint / checkpoints.CONVERTED
+        save_file(start_weights(config), file)
+        sidecar = {"sha256": sha256_file(file), "index_sha256": "", "tensors": {}}
+        write_json(file.with_name(f"{file.name}.json"), sidecar)
     return checkpoint, data
 
 
-def spread(extent: Extent, devices: Devices, inputs: tuple[Path, Path], strategy: str) -> dict:
-    """Train one epoch under a strategy, as notebook 03 does; speed and peak include the first steps."""
+def spread(devices: Devices, inputs: tuple[Path, Path], strategy: str) -> dict:
+    """Train an epoch under a strategy as notebook 03 does; speed and peak are those of all its steps."""
     checkpoint, data = inputs
-    rows = TrainConfig().batch_size * (2 if strategy == "auto" else 1)
+    n_cards = 1 if strategy == "auto" else 2
     settings = TrainConfig(
-        epochs=1, batch_size=rows, strategy=strategy, eval_batches=1,
+        epochs=1, batch_size=16 // n_cards, strategy=strategy, context_length=LONGEST, eval_batches=1,
         mixed_precision=devices.dtype is torch.float16, **WITHOUT,
     )  # fmt: skip
     model = checkpoints.load_base_model(checkpoint)
     with TemporaryDirectory() as temporary:
-        paths = Path(temporary) / "states", Path(temporary) / "log.jsonl"
+        paths = Path(temporary) / "states", Path(temporary) / "log.jsonl", {}
         if strategy in ("ddp", "fsdp"):
-            history = training.train_in_workers(
-                model, settings, 2, data, checkpoint, *paths, {}, n_samples=0
-            )
+            inputs = (data, checkpoint)
+            history = training.train_in_workers(model, settings, 2, *inputs, *paths, n_samples=0)
         else:
-            history = training.train(
-                model,
-                golf_splits(checkpoint, data, settings, devices),
-                settings,
-                devices,
-                *paths,
-                {},
-            )
+            splits = golf_splits(checkpoint, data, settings, devices)
+            history = training.train(model, splits, settings, devices, *paths)
     found = {
         "tokens_a_second": history.tokens_per_second,
         "peak_GiB": history.peak_bytes / GIB,
-        "loss": history.val_loss[-1],
+        "validation_loss": history.val_loss[-1],
     }
-    n_cards = 1 if strategy == "auto" else 2
-    return beside_plan(
-        found,
-        plan(
-            extent.shapes["124M"],
-            settings,
-            min(LONGEST, extent.shapes["124M"].n_ctx),
-            n_cards,
-            devices.dtype,
-        ).total,
-    )
+    if not devices.n_gpus:
+        # The peak is then that of the process, which the plan does not tell.
+        return found
+    return beside_plan(found, plan(model.config, settings, LONGEST, n_cards, devices.dtype).total)
 
 
 def golf_splits(
     checkpoint: Path, data: Path, settings: TrainConfig, devices: Devices
 ) -> dict[str, Batches]:
-    tokenizer, size = load_tokenizer(checkpoint), training.records_per_step(settings, devices)
-    read = training.data_files.read_records
-    return {
-        split: Batches(
-            InstructionDataset(read(records_path(data, split)), tokenizer, 1024),
-            size,
-            tokenizer.eot_token,
-            "all",
-            settings.seed,
-        )
-        for split in ("train", "val")
-    }
+    tokenizer, splits = load_tokenizer(checkpoint), {}
+    rows = training.records_per_step(settings, devices)
+    for split in ("train", "val"):
+        records = read_records(records_path(data, split))
+        dataset = InstructionDataset(records, tokenizer, settings.context_length)
+        splits[split] = Batches(dataset, rows, tokenizer.eot_token, "all", settings.seed)
+    return splits
 
 
 PARTS = {part.__name__: part for part in (machine, tests, kaggle, peaks, context, sampling, cards)}
@@ -731,6 +663,10 @@ def main() -> None:
     options = parser.parse_args()
     # gpu.py asks where each thread is before it ends a part whose time is over.
     faulthandler.register(signal.SIGUSR1, all_threads=True, chain=True)
+    if options.part not in ("machine", "cards"):
+        # What is measured is one card; the Trainer would take all that it sees.
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible.split(",")[0]
     report = partial(record, options.folder, options.part)
     PARTS[options.part](TOY if options.toy else REAL, report, options.folder)
     rows = [row for row in read_rows(options.folder) if row["part"] == options.part]
