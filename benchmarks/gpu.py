@@ -223,9 +223,9 @@ def run_parts(
         ended = run_part(folder, name, command, limit, grace, environ)
         failed += [name] if ended["ended"] != "well" else []
         record(folder, name, **ended)
+        write_tables(folder)
         for row in read_rows(folder)[n_before:]:
             print(text_line(row.pop("part"), row), flush=True)
-        write_tables(folder)
     return failed
 
 
