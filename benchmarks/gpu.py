@@ -36,7 +36,7 @@ import psutil
 REPOSITORY = Path(__file__).resolve().parent.parent
 # What is most wanted comes first: a run may be cut. (share of the time, title of the table, how it is measured)
 PARTS = {
-    "machine": (0.05, "The machine", "what torch and nvidia-smi say of it"),
+    "machine": (0.10, "The machine", "what torch and nvidia-smi say of it"),
     "tests": (0.18, "Tests marked `gpu`", "`pytest -m gpu tests/test_gpu.py`"),
     "kaggle": (
         0.24,
@@ -48,7 +48,7 @@ PARTS = {
         0.17,
         "Peaks beside the memory plan",
         "the most bytes of tensors in steps of notebook 03's loop on one card, by the settings of "
-        "notebooks/params and of README.md's table; minutes are those of the default two epochs",
+        "notebooks/params and of README.md's table; minutes are those of the default two epochs, without evaluations",
     ),
     "context": (
         0.20,

@@ -37,12 +37,11 @@ from training import (
     Done,
     Given,
     flops_per_token,
-    inputs_of_twin,
     matrix_product_rate,
     published_rate,
     synchronize,
+    transformers_loop,
     transformers_trainer,
-    twin_of,
 )
 
 from golf_nb_utils import checkpoints, environment, examples, training
@@ -314,7 +313,7 @@ def kaggle(extent: Extent, report: Report, folder: Path) -> None:
     cap_memory(T4_BYTES, devices.device)
     batches, about = golf_batches(folder, TrainConfig().batch_size, extent.n_steps)
     weights = start_weights(extent.shapes["124M"])
-    report(name="records", are=about, weights="OpenAI's" if openai_folder() else "random")
+    report(name="records", lengths=about, weights="OpenAI's" if openai_folder() else "random")
     once, losses = devices.device_ids, {}
     ways = {
         "fp16": (torch.float16, once),
@@ -450,13 +449,15 @@ def context(extent: Extent, report: Report, folder: Path) -> None:
         source="its data sheet" if published else "a product measured here",
         number_format=str(devices.dtype).removeprefix("torch."),
     )
+    sizes, ways = ("124M", "355M"), {"ours": ours, PEER: peer, "ours, blocks compiled": compiled}
+    # All ways get the same rows: what is free may be less after the first of them.
+    rows = {size: rows_that_fit(extent.shapes[size], extent, devices) for size in sizes}
     found = {}
-    for way, run in {"ours": ours, PEER: peer, "ours, blocks compiled": compiled}.items():
-        for size in ("124M", "355M"):
-            config = extent.shapes[size]
-            measure = partial(at_full_context, config, extent, devices, run, rate)
-            found[size, way] = attempt(report, f"{size}, {way}", measure)
-    for size in ("124M", "355M"):
+    for way, size in product(ways, sizes):
+        shape = (rows[size], extent.length)
+        measure = partial(at_full_context, extent, size, shape, devices, ways[way], rate)
+        found[size, way] = attempt(report, f"{size}, {way}", measure)
+    for size in sizes:
         own, theirs = (found[size, way] for way in ("ours", PEER))
         if own and theirs:
             times = own["tokens_a_second"] / theirs["tokens_a_second"]
@@ -466,13 +467,18 @@ def context(extent: Extent, report: Report, folder: Path) -> None:
 
 
 def at_full_context(
-    config: GPTConfig, extent: Extent, devices: Devices, run: Callable[..., dict], rate: float
+    extent: Extent,
+    size: str,
+    shape: tuple[int, int],
+    devices: Devices,
+    run: Callable[..., dict],
+    rate: float,
 ) -> dict:
-    rows = rows_that_fit(config, extent, devices)
-    batches = random_rows(config, (rows, extent.length), extent.n_context_steps)
+    config = extent.shapes[size]
+    batches = random_rows(config, shape, extent.n_context_steps)
     found = run(made_model(config, devices), batches, devices, extent)
     work = found["tokens_a_second"] * flops_per_token(config, extent.length)
-    return {"rows": rows, "utilisation_percent": 100 * work / rate, **found}
+    return {"rows": shape[0], "utilisation_percent": 100 * work / rate, **found}
 
 
 def rows_that_fit(config: GPTConfig, extent: Extent, devices: Devices) -> int:
@@ -522,22 +528,6 @@ def peer(model: GPTModel, batches: list[Batch], devices: Devices, extent: Extent
     }
 
 
-def transformers_loop(model: GPTModel, clock: Clock, devices: Devices) -> tuple[float, nn.Module]:
-    """Train transformers' model as its documents advise for speed: autocast, SDPA, fused AdamW."""
-    twin = twin_of(model).to(devices.device).train()
-    optimizer = torch.optim.AdamW(twin.parameters(), lr=5e-5, weight_decay=0.1, fused=True)
-    scaler = torch.amp.GradScaler(devices.device.type, enabled=devices.needs_loss_scaling)
-    for batch in clock:
-        inputs = inputs_of_twin(*batch, model.config.n_ctx)
-        with torch.autocast(devices.device.type, devices.dtype):
-            loss = twin(**{name: tensor.to(devices.device) for name, tensor in inputs.items()}).loss
-        scaler.scale(loss).backward()
-        scaler.step(optimizer)
-        scaler.update()
-        optimizer.zero_grad(set_to_none=True)
-    return clock.stop(), twin
-
-
 PEERS = {
     "transformers' Trainer": transformers_trainer,
     "transformers in a plain loop (the Trainer needs accelerate)": transformers_loop,
@@ -554,14 +544,14 @@ def sampling(extent: Extent, report: Report, folder: Path) -> None:
         written: list[torch.Tensor] = []
         for way in ("ours", "transformers"):
             name = f"{way}, {benchmark.HALF_NAME}"
-            measure = partial(write, benchmark, name, extent, rows, written)
+            measure = partial(sampled, benchmark, name, extent, rows, written)
             attempt(report, f"{name}, {rows} rows", measure)
         if len(written) == 2:
             same = float((written[0] == written[1]).float().mean())
             report(name=f"both, {rows} rows", same_tokens_percent=100 * same)
 
 
-def write(benchmark, way: str, extent: Extent, rows: int, written: list[torch.Tensor]) -> dict:
+def sampled(benchmark, way: str, extent: Extent, rows: int, written: list[torch.Tensor]) -> dict:
     """Time the first token (best of three) and a whole answer (best of two); add its tokens to `written`."""
     make, dtype = benchmark.WAYS[way]
     model = benchmark.make_model(extent.sampled, dtype)
@@ -621,6 +611,10 @@ def spread(devices: Devices, inputs: tuple[Path, Path], strategy: str) -> dict:
         mixed_precision=devices.dtype is torch.float16, **WITHOUT,
     )  # fmt: skip
     model = checkpoints.load_base_model(checkpoint)
+    for index in devices.device_ids:
+        # The way before this one had another peak on the same card.
+        torch.cuda.synchronize(index)
+        torch.cuda.reset_peak_memory_stats(index)
     with TemporaryDirectory() as temporary:
         paths = Path(temporary) / "states", Path(temporary) / "log.jsonl", {}
         if strategy in ("ddp", "fsdp"):
