@@ -1,19 +1,21 @@
 """All that needs a GPU, in one run of minutes on a machine that has little else.
 
     python benchmarks/gpu.py --out FOLDER --minutes 8
-    python benchmarks/gpu.py --out FOLDER --toy                    # on a CPU: every part, with models of two small layers
     python benchmarks/gpu.py --out FOLDER --parts peaks sampling   # some of the parts
+    python benchmarks/gpu.py --out FOLDER --toy                    # on a CPU, with tiny models
 
-It needs torch, transformers, tiktoken, safetensors, numpy, requests, pyyaml, tqdm, psutil and pytest, but no installed
-golf_nb_utils and no network. What a part needs beyond that, it names and skips. Nothing is written outside FOLDER:
+It needs torch, transformers, tiktoken, safetensors, numpy, requests, pyyaml, tqdm, psutil and
+pytest, but no network, and golf_nb_utils need not be installed. What a part needs beyond that, it
+names and skips. Nothing is written outside FOLDER:
 
-    results.jsonl   a line for each measurement as soon as it is made, and one for each part as it ends
+    results.jsonl   a line for each measurement as soon as it is made, and for each part as it ends
     results.txt     the same lines to read
     results.md      the tables for benchmarks/results/, written anew after each part
     logs/           what each part printed
 
-Each part runs in a child process with a time limit, its share of the time that is left. So a part that fails, hangs or is
-killed costs its own measurements alone, and a run that is cut keeps what it had. gpu_parts.py has the parts.
+Each part runs in a child process with a time limit, its share of the time that is left. So a part
+that fails, hangs or is killed costs its own measurements alone, and a run that is cut keeps what it
+had. gpu_parts.py has the parts.
 """
 
 import argparse
@@ -34,21 +36,22 @@ from pathlib import Path
 import psutil
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# What is most wanted comes first: a run may be cut. (share of the time, title of the table, how it is measured)
+# What is most wanted comes first, as a run may be cut: (share of the time, title, how measured).
 PARTS = {
     "machine": (0.10, "The machine", "what torch and nvidia-smi say of it"),
     "tests": (0.18, "Tests marked `gpu`", "`pytest -m gpu tests/test_gpu.py`"),
     "kaggle": (
         0.24,
         "Kaggle's default",
-        "124M, FP16, 8 records a step: the loop of notebook 03 in at most 14.5 GiB; over [0, 0] each "
+        "124M, 8 records a step: the loop of notebook 03 in at most 14.5 GiB; over [0, 0] each "
         "replica has four of them. The plan is of one card",
     ),
     "peaks": (
         0.17,
         "Peaks beside the memory plan",
         "the most bytes of tensors in steps of notebook 03's loop on one card, by the settings of "
-        "notebooks/params and of README.md's table; minutes are those of the default two epochs, without evaluations",
+        "notebooks/params and of README.md's table; minutes are those of the default two epochs, "
+        "without evaluations",
     ),
     "context": (
         0.20,
@@ -65,14 +68,14 @@ PARTS = {
     "cards": (0.06, "Two cards", "124M, an epoch of 480 records by notebook 03's loop, 16 a step"),
 }
 T4_NOTE = (
-    "**These are a T4's own figures.** They replace what is planned for one T4 in README.md's table "
-    "under 'Training that fits, and that a cut does not undo':"
+    "**These are a T4's own figures.** They replace what is planned for one T4 in README.md's "
+    "table under 'Training that fits, and that a cut does not undo':"
 )
 CPU_NOTE = "**No GPU was here: toy sizes on a CPU, to see that every part runs. They say nothing.**"
 
 
 def record(folder: Path, part: str, **found) -> None:
-    """Add a line to results.jsonl and one to results.txt, at once: a part may be killed at any moment."""
+    """Add a line to results.jsonl and one to results.txt; at once, as a part may be killed."""
     # One write each, in append mode: lines of a part and of its parent cannot mix.
     with open(folder / "results.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps({"part": part, **found}) + "\n")
@@ -102,7 +105,7 @@ def text_line(part: str, found: dict) -> str:
 
 
 def columns(found: dict) -> dict:
-    """Return what of a row is for the eye: its name stands apart, lists and what a program needs are left out."""
+    """Return what of a row is for the eye; its name stands apart."""
     hidden = ("part", "name", "traceback")
     return {
         key: value
@@ -123,19 +126,21 @@ def cell(value) -> str:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Return the children's environment: every cache below `folder`, no network, the package of this checkout."""
+    """Return the parts' environment: caches below `folder`, no network, this checkout's package."""
     caches = {
         name: str(folder / "cache" / name.lower())
         for name in (
-            "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TRITON_HOME", "CUDA_CACHE_PATH", "HF_HOME", "TORCH_HOME",
-            "TIKTOKEN_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
+            "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "TRITON_HOME", "CUDA_CACHE_PATH",
+            "HF_HOME", "TORCH_HOME", "TIKTOKEN_CACHE_DIR", "MPLCONFIGDIR", "XDG_CACHE_HOME",
+            "XDG_CONFIG_HOME",
         )
     }  # fmt: skip
     paths = filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH")))
     fixed = {
-        "TMPDIR": str(folder / "tmp"), "GOLF_OUTPUT_ROOT": str(folder / "work"), "GOLF_HEADLESS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0",
+        "TMPDIR": str(folder / "tmp"), "GOLF_OUTPUT_ROOT": str(folder / "work"),
+        "GOLF_HEADLESS": "1", "PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "USE_TF": "0",
     }  # fmt: skip
     return {**os.environ, **caches, **fixed}
 
@@ -143,8 +148,8 @@ def environment(folder: Path) -> dict[str, str]:
 def end(process: subprocess.Popen, grace: float) -> None:
     """End a child and all that it started, torchrun's workers in sessions of their own among them.
 
-    SIGUSR1 first: the parts answer it with the place where each of their threads is, even in a call that
-    hangs. SIGTERM would not do, by which the training loop is asked to save a state of gigabytes.
+    SIGUSR1 first: the parts answer it with the place where each of their threads is, even in a call
+    that hangs. SIGTERM would not do: it asks the training loop to save a state of gigabytes.
     """
     family = []
     with suppress(psutil.NoSuchProcess):
@@ -166,7 +171,7 @@ def end(process: subprocess.Popen, grace: float) -> None:
 def run_part(
     folder: Path, name: str, command: list[str], limit: float, grace: float = 1.0, environ=None
 ) -> dict:
-    """Run a part's command for at most `limit` seconds; return how it ended, with the end of what it printed."""
+    """Run a command for at most `limit` seconds; return how it ended (badly: with what it said)."""
     log, started = folder / "logs" / f"{name}.txt", time.monotonic()
     with open(log, "w", encoding="utf-8") as output:
         process = subprocess.Popen(
@@ -205,10 +210,10 @@ def run_parts(
     grace: float = 1.0,
     environ=None,
 ) -> list[str]:
-    """Run parts, {name: (share, command)}, one after the other within `seconds`; return those that did not end well.
+    """Run parts, {name: (share, command)}, within `seconds`; return those that did not end well.
 
-    A part may take its share of the time that is left, so that what one does not need goes to those after it.
-    Their results are printed and results.md is written as each part ends.
+    A part may take its share of the time that is left: what one does not need goes to those after
+    it. As each part ends, its results are printed and results.md is written.
     """
     for below in ("logs", "tmp", "work"):
         (folder / below).mkdir(parents=True, exist_ok=True)
@@ -252,7 +257,7 @@ def write_tables(folder: Path) -> None:
 
 
 def chapter(part: str, rows: list[dict]) -> list[str]:
-    """Return a part's heading, a table for each kind of row, and what was skipped, failed or cut."""
+    """Return a part's heading, a table for each kind of row, and what was skipped or went wrong."""
     _, title, how = PARTS.get(part, (0, part, "no description"))
     lines = ["", f"## {title}", "", f"{how[:1].upper()}{how[1:]}."]
     kinds: dict[tuple, list[dict]] = {}
@@ -302,7 +307,11 @@ def command_of(part: str, folder: Path, toy: bool) -> list[str]:
 
 
 def stop(number, frame) -> None:
-    # As an exception it ends the running part, too; SIGTERM is what a host sends whose time is up.
+    """End the running part and this process; SIGTERM is what a host sends whose time is up."""
+    # Here and not in run_part, which knows nothing of a part that is just being started.
+    for member in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            member.kill()
     raise SystemExit(128 + number)
 
 

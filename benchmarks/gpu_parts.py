@@ -1,4 +1,4 @@
-"""The parts of gpu.py, which runs each in a process of its own: python benchmarks/gpu_parts.py PART FOLDER [--toy]
+"""The parts of gpu.py, which runs each by `python benchmarks/gpu_parts.py PART FOLDER [--toy]`.
 
 What trains here is the loop of notebook 03 itself (training.train), on batches that are given. A
 measurement that fails is recorded with its traceback, and the next one is made.
@@ -105,7 +105,7 @@ class SkippedError(Exception):
 
 
 def attempt(report: Report, name: str, measure: Callable[[], dict]) -> dict:
-    """Report what `measure` finds, or why it finds nothing, and free its memory; return what it found."""
+    """Report and return what `measure` finds, or report why it finds nothing; free its memory."""
     found = {}
     try:
         found = measure()
@@ -126,7 +126,7 @@ def attempt(report: Report, name: str, measure: Callable[[], dict]) -> dict:
 
 @contextmanager
 def loss_scalers() -> Iterator[list[torch.amp.GradScaler]]:
-    """Yield the list of the loss scalers that are made meanwhile: the loop keeps its own to itself."""
+    """Yield the list of the loss scalers made meanwhile: the loop keeps its own to itself."""
     made, original = [], torch.amp.GradScaler
 
     def make(*arguments, **settings) -> torch.amp.GradScaler:
@@ -143,9 +143,10 @@ def loss_scalers() -> Iterator[list[torch.amp.GradScaler]]:
 def train_steps(
     model: GPTModel, batches: list[Batch], config: TrainConfig, devices: Devices
 ) -> dict:
-    """Take a step of notebook 03's loop with each batch; return what is measured, the steps after the warm-up timed.
+    """Take a step of notebook 03's loop with each batch, and return what is measured.
 
-    The peak is of bytes in tensors; on a CPU the profiler tells it, which makes steps slower.
+    Time is that of the steps after the warm-up. The peak is of bytes in tensors; on a CPU the
+    profiler tells it, which makes steps slower.
     """
     losses, marks, seen = [], [], {}
 
@@ -191,7 +192,7 @@ def beside_plan(found: dict, planned: int) -> dict:
 
 
 def made_model(config: GPTConfig, devices: Devices) -> GPTModel:
-    """Return a model of random weights, drawn where it will be trained: 1558M on a CPU would take a minute."""
+    """Return a model of random weights, drawn where it is trained: a CPU would be slow at 1558M."""
     torch.manual_seed(1)
     with devices.device:
         model = GPTModel(config)
@@ -202,7 +203,7 @@ def made_model(config: GPTConfig, devices: Devices) -> GPTModel:
 
 
 def random_rows(config: GPTConfig, shape: tuple[int, int], n_steps: int) -> list[Batch]:
-    """Return batches of random tokens, all labelled, each (input ids, targets) of `shape`, (rows, length)."""
+    """Return batches of random tokens, (input ids, targets) of `shape`, (rows, length)."""
     generator = torch.Generator().manual_seed(2)
     rows, length = shape
     size = (n_steps, rows, length + 1)
@@ -282,7 +283,7 @@ def openai_folder() -> Path | None:
 
 
 def golf_records(folder: Path, n_records: int) -> tuple[list[dict], Path]:
-    """Return training records of notebook 01, and the folder of a vocabulary: GPT-2's, else one that is learnt from golf."""
+    """Return records of notebook 01 and the folder of a vocabulary, GPT-2's or one learnt here."""
     knowledge = load_knowledge(environment.knowledge_folder())
     records = examples.generate_records(knowledge, DataConfig(n_examples=2 * n_records))["train"]
     if source := openai_folder():
@@ -308,7 +309,7 @@ def golf_batches(folder: Path, rows: int, n_steps: int) -> tuple[list[Batch], st
 
 
 def kaggle(extent: Extent, report: Report, folder: Path) -> None:
-    """Kaggle's default under a T4's memory; then on the same records twice the same card, fp32 and bf16."""
+    """Kaggle's default in a T4's memory; the same on the card twice, in fp32 and in bf16."""
     devices = environment.detect_devices()
     cap_memory(T4_BYTES, devices.device)
     batches, about = golf_batches(folder, TrainConfig().batch_size, extent.n_steps)
@@ -335,7 +336,7 @@ def kaggle(extent: Extent, report: Report, folder: Path) -> None:
 
 
 def start_weights(config: GPTConfig) -> dict[str, torch.Tensor]:
-    """Return the weights from which every way starts: OpenAI's if they are here, else random ones."""
+    """Return the weights that every way starts from: OpenAI's if they are here, else random."""
     if source := openai_folder():
         return checkpoints.load_base_model(source).state_dict()
     model = GPTModel(config)
@@ -378,9 +379,9 @@ def require_the_same_card_twice(device: torch.device) -> None:
 
 
 def peak_settings() -> dict[tuple[TrainConfig, int], list[str]]:
-    """Return what is to be measured, (settings on one card, tokens of a record), with who sets it so.
+    """Return what is to be measured, (settings, tokens of a record), and who sets it so.
 
-    One card has nothing to spread over, so dp and fsdp become its plain loop; `cards` measures those.
+    One card has nothing to spread over: dp and fsdp become the plain loop. `cards` measures those.
     """
     known = {field.name for field in fields(TrainConfig)}
     wanted: list[tuple[str, TrainConfig, int]] = []
@@ -419,7 +420,7 @@ def peaks(extent: Extent, report: Report, folder: Path) -> None:
 def peak_of(
     config: GPTConfig, devices: Devices, settings: TrainConfig, shape: tuple[int, int]
 ) -> dict:
-    """Return peak and plan of steps of random rows, and the minutes of notebook 03's default at their speed."""
+    """Return peak and plan of steps of random rows, and the default run's minutes at that speed."""
     if settings.method == "lora" and not importlib.util.find_spec("peft"):
         raise SkippedError("peft is not installed")
     planned = plan(config, settings, shape[1], 1, devices.dtype).total
@@ -482,7 +483,7 @@ def at_full_context(
 
 
 def rows_that_fit(config: GPTConfig, extent: Extent, devices: Devices) -> int:
-    """Return rows of which ours takes a quarter of the memory: transformers, with whole logits, needs more."""
+    """Return rows of which ours takes a quarter of the memory: transformers' logits need more."""
     free, rows = usable_memory(devices)[1], extent.most_rows
     while rows > 1:
         training_of_rows = TrainConfig(batch_size=rows)
@@ -536,7 +537,7 @@ PEER = list(PEERS)[0 if importlib.util.find_spec("accelerate") else 1]
 
 
 def sampling(extent: Extent, report: Report, folder: Path) -> None:
-    """Time to the first token and tokens a second, beside transformers' generate from the same weights."""
+    """Time to the first token and tokens a second, beside transformers with the same weights."""
     # Imported here: it asks the GPU already as it is imported.
     import sampling as benchmark
 
@@ -552,7 +553,7 @@ def sampling(extent: Extent, report: Report, folder: Path) -> None:
 
 
 def sampled(benchmark, way: str, extent: Extent, rows: int, written: list[torch.Tensor]) -> dict:
-    """Time the first token (best of three) and a whole answer (best of two); add its tokens to `written`."""
+    """Time the first token (best of 3) and an answer (best of 2); add its tokens to `written`."""
     make, dtype = benchmark.WAYS[way]
     model = benchmark.make_model(extent.sampled, dtype)
     generate, prompts = make(model), benchmark.make_prompts(model, rows, benchmark.N_PROMPT)
@@ -603,12 +604,12 @@ def prepare_run(config: GPTConfig, folder: Path, n_records: int) -> tuple[Path, 
 
 
 def spread(devices: Devices, inputs: tuple[Path, Path], strategy: str) -> dict:
-    """Train an epoch under a strategy as notebook 03 does; speed and peak are those of all its steps."""
+    """Train an epoch under a strategy as notebook 03 does; its first steps count, too."""
     checkpoint, data = inputs
     n_cards = 1 if strategy == "auto" else 2
     settings = TrainConfig(
-        epochs=1, batch_size=16 // n_cards, strategy=strategy, context_length=LONGEST, eval_batches=1,
-        mixed_precision=devices.dtype is torch.float16, **WITHOUT,
+        epochs=1, batch_size=16 // n_cards, strategy=strategy, context_length=LONGEST,
+        eval_batches=1, mixed_precision=devices.dtype is torch.float16, **WITHOUT,
     )  # fmt: skip
     model = checkpoints.load_base_model(checkpoint)
     for index in devices.device_ids:

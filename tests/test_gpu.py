@@ -1,9 +1,9 @@
-"""What a GPU does otherwise than a CPU: FP16, replicas, states of a run, the cache, memory that runs out.
+"""What a GPU does otherwise than a CPU: FP16, replicas, states, the cache, memory that runs out.
 
     pytest tests/test_gpu.py
 
-Without a GPU all run on the CPU, but what only a GPU has: so they cannot rot. Nothing of conftest.py is
-used, since benchmarks/gpu.py runs them on machines without what it imports.
+Without a GPU they run on the CPU, but for what only a GPU has, so that they cannot rot. Nothing of
+conftest.py is used, since benchmarks/gpu.py runs them on machines without what it imports.
 """
 
 import gc
@@ -27,14 +27,14 @@ DEVICE = torch.device("cuda", 0) if HAS_GPU else torch.device("cpu")
 
 
 def here(dtype, n_replicas=1):
-    """The device at hand, as often as there are replicas; on a CPU nn.DataParallel is the module alone."""
+    """The device at hand, once for each replica; on a CPU nn.DataParallel is the module alone."""
     ids = (0,) * n_replicas if HAS_GPU or n_replicas > 1 else ()
     return Devices(DEVICE, ids, ("a GPU",) * len(ids), dtype, "a test")
 
 
 @pytest.fixture
 def run(tmp_path):
-    """toy_runs.train without states to go on from; returns (model, history, losses of the steps)."""
+    """toy_runs.train without states to go on from; it returns (model, history, losses)."""
 
     def start(devices, **settings):
         losses = []
