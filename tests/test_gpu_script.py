@@ -24,12 +24,18 @@ ASKED_FOR = (
 PARTS = ("machine", "tests", "kaggle", "peaks", "context", "sampling", "cards")
 
 
-@pytest.fixture(scope="module")
-def gpu():
-    specification = importlib.util.spec_from_file_location("benchmark_on_gpus", SCRIPT)
+def loaded(path: Path):
+    specification = importlib.util.spec_from_file_location(f"benchmark_{path.stem}", path)
     module = importlib.util.module_from_spec(specification)
+    # Dataclasses look their module up.
+    sys.modules[specification.name] = module
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def gpu():
+    return loaded(SCRIPT)
 
 
 def python(code: str) -> list[str]:
@@ -153,6 +159,22 @@ def test_a_t4_gives_the_cells_of_the_readmes_table(gpu, tmp_path, card, expected
     lines = (tmp_path / "results.md").read_text().splitlines()
     assert [line for line in lines if line.startswith("| 774M | ") and " min" in line] == expected
     assert any("They replace" in line for line in lines) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("card", "rate"),
+    [
+        ("NVIDIA H100 80GB HBM3", 989.4e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-40GB", 312e12),
+        ("Tesla T4", 65e12),
+        ("NVIDIA L4", 121e12),
+        ("NVIDIA L40", None),
+    ],
+)
+def test_a_cards_rate_is_that_of_its_own_data_sheet(card, rate):
+    module = loaded(SCRIPT.with_name("training.py"))
+    assert module.published_rate(card) == rate
 
 
 # --- every part, at toy size ---

@@ -105,7 +105,7 @@ def recorded_scalers(monkeypatch, **settings):
 
     @functools.wraps(original)
     def make(*arguments, **given):
-        made.append(original(*arguments, **given, **settings))
+        made.append(original(*arguments, **settings | given))
         return made[-1]
 
     monkeypatch.setattr(torch.amp, "GradScaler", make)
