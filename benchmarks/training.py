@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -29,8 +30,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from golf_nb_utils import host
-from golf_nb_utils.golf import records as golf_records
 from golf_nb_utils.golf.knowledge import load_knowledge
+from golf_nb_utils.golf.records import generate_records, vocabulary_records
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
 from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
 from golf_nb_utils.prompt import format_example
@@ -42,8 +43,11 @@ from golf_nb_utils.training.loop import LossInReplica, evaluate_loss, train
 WARM_UP = 2
 RATE = 5e-5
 Batch = tuple[torch.Tensor, torch.Tensor]
-# FLOP a second of dense FP16 products with tensor cores, by NVIDIA's data sheets.
-PEAKS = {"Tesla T4": 65e12, "A100": 312e12, "L4": 121e12, "H100": 989e12, "H200": 989e12}
+# FLOP a second of dense 16-bit products with tensor cores, by NVIDIA's data sheets; all words of a key stand in the card's name.
+PEAKS = {
+    "H100 PCIe": 756e12, "H100 NVL": 835.5e12, "H100": 989.4e12, "H200 NVL": 835.5e12, "H200": 989.4e12, "A100": 312e12, "L40S": 362e12,
+    "L4": 121e12, "T4": 65e12, "V100": 125e12,
+}  # fmt: skip
 SCALING = (
     *(("tiny", batch, length) for batch in (1, 4, 16) for length in (128, 512)), ("124M", 1, 256), ("124M", 2, 256), ("124M", 4, 256),
     ("124M", 8, 256), ("124M", 4, 128), ("124M", 4, 512), ("124M", 2, 1024), ("355M", 2, 256),
@@ -80,13 +84,13 @@ def make_batches(config: GPTConfig, batch_size: int, steps: int) -> list[Batch]:
     knowledge = load_knowledge(host.knowledge_folder())
     with TemporaryDirectory() as folder:
         learn_bpe(
-            [format_example(record) for record in golf_records.vocabulary_records(knowledge)],
+            [format_example(record) for record in vocabulary_records(knowledge)],
             GPT_CONFIGS["tiny"].n_vocab,
             folder,
         )
         tokenizer = load_tokenizer(folder)
     n_records = max(400, 2 * (steps + WARM_UP) * batch_size)
-    records = golf_records.generate_records(knowledge, DataConfig(n_examples=n_records))["train"]
+    records = generate_records(knowledge, DataConfig(n_examples=n_records))["train"]
     loader = Batches(
         InstructionDataset(records, tokenizer, config.n_ctx),
         batch_size,
@@ -194,10 +198,11 @@ def llms_from_scratch(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Mo
     return clock.stop(), theirs
 
 
-def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
-    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments
+def twin_of(model: GPTModel) -> torch.nn.Module:
+    """Return the GPT2LMHeadModel of transformers with the weights of `model`, without dropout, on the CPU."""
+    from transformers import GPT2Config, GPT2LMHeadModel
 
-    config, devices = model.config, host.detect_devices()
+    config = model.config
     twin = GPT2LMHeadModel(GPT2Config(
         vocab_size=config.n_vocab, n_positions=config.n_ctx, n_embd=config.n_embd, n_layer=config.n_layer, n_head=config.n_head,
         resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, use_cache=False,
@@ -206,6 +211,28 @@ def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn
         for name, parameter in twin.transformer.named_parameters():
             weight = model.get_parameter(name)
             parameter.copy_(weight.T if "c_" in name and name.endswith("weight") else weight)
+    return twin
+
+
+def inputs_of_twin(
+    input_ids: torch.Tensor, targets: torch.Tensor, n_ctx: int
+) -> dict[str, torch.Tensor]:
+    """Return what transformers' model takes: its labels are not shifted, position t is the target of t - 1.
+
+    So it takes one more token than ours, but where ours has n_ctx already: there it goes without the last target.
+    """
+    labels = torch.cat((torch.full_like(targets[:, :1], -100), targets), dim=1)
+    inputs = torch.cat((input_ids, targets[:, -1:].clamp(min=0)), dim=1)
+    return {"input_ids": inputs[:, :n_ctx], "labels": labels[:, :n_ctx]}
+
+
+def transformers_trainer(
+    model: GPTModel, clock: Clock, devices: host.Devices | None = None
+) -> tuple[float, torch.nn.Module]:
+    from transformers import Trainer, TrainingArguments
+
+    devices = devices or host.detect_devices()
+    twin = twin_of(model)
 
     class Batches:
         def __len__(self):
@@ -213,10 +240,8 @@ def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn
 
         def __iter__(self):
             for input_ids, targets in clock:
-                # Its labels are not shifted: position t is the target of t - 1.
-                labels = torch.cat((torch.full_like(targets[:, :1], -100), targets), dim=1)
-                inputs = torch.cat((input_ids, targets[:, -1:].clamp(min=0)), dim=1)
-                yield {"input_ids": inputs.to(devices.device), "labels": labels.to(devices.device)}
+                inputs = inputs_of_twin(input_ids, targets, model.config.n_ctx)
+                yield {name: tensor.to(devices.device) for name, tensor in inputs.items()}
 
     class OwnBatches(Trainer):
         def get_train_dataloader(self):
@@ -229,6 +254,24 @@ def transformers_trainer(model: GPTModel, clock: Clock) -> tuple[float, torch.nn
             report_to=[], use_cpu=devices.n_gpus == 0, save_strategy="no", logging_strategy="no", disable_tqdm=True,
         )  # fmt: skip
         OwnBatches(twin, arguments).train()
+    return clock.stop(), twin
+
+
+def transformers_loop(
+    model: GPTModel, clock: Clock, devices: host.Devices
+) -> tuple[float, torch.nn.Module]:
+    """Train transformers' model as its documents advise for speed: autocast, SDPA, fused AdamW."""
+    twin = twin_of(model).to(devices.device).train()
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=RATE, weight_decay=0.1, fused=True)
+    scaler = torch.amp.GradScaler(devices.device.type, enabled=devices.needs_loss_scaling)
+    for batch in clock:
+        inputs = inputs_of_twin(*batch, model.config.n_ctx)
+        with torch.autocast(devices.device.type, devices.dtype):
+            loss = twin(**{name: tensor.to(devices.device) for name, tensor in inputs.items()}).loss
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
     return clock.stop(), twin
 
 
@@ -285,12 +328,17 @@ def flops_per_token(config: GPTConfig, length: int) -> float:
     )
 
 
+def published_rate(card: str) -> float | None:
+    """Return the FLOP a second of a card by its data sheet, None if it is not in PEAKS. Words are compared: an L40 is no L4."""
+    words = set(re.split(r"[\s-]+", card))
+    return next((rate for name, rate in PEAKS.items() if words.issuperset(name.split())), None)
+
+
 def matrix_product_rate() -> float:
     """FLOP a second of a product in the format that training takes: a GPU's by its data sheet, a CPU's as it does GPT-2's own."""
     devices = host.detect_devices()
-    for name, rate in PEAKS.items():
-        if name in devices.names[0]:
-            return rate
+    if published := published_rate(devices.names[0]):
+        return published
     size = (8192, 8192, 8192) if devices.n_gpus else (2560, 768, 3072)
     left, right = (
         torch.randn(rows, size[1], device=devices.device, dtype=devices.dtype)

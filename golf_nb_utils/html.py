@@ -6,10 +6,13 @@ import html
 import io
 import re
 from itertools import pairwise
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from golf_nb_utils.prompt import SECTIONS
+
+if TYPE_CHECKING:
+    # Not at run time: training imports this module by way of data_files, also where there is no matplotlib.
+    from matplotlib.figure import Figure
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>
@@ -47,7 +50,7 @@ def table(header: list[str], rows: list[list]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def picture(name: str, figure: Figure) -> str:
+def picture(name: str, figure: "Figure") -> str:
     """Return a figure under a heading, embedded as PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight")

@@ -5,12 +5,12 @@ import signal
 import pytest
 import tiktoken
 import torch
+import toy_runs
 from hypothesis import settings
 
 from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
 from golf_nb_utils.golf.records import generate_records
 from golf_nb_utils.gpt2 import transfer
-from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.settings import DataConfig
 
 # The same examples in every run: what fails in CI fails on the maintainer's machine too.
@@ -44,19 +44,7 @@ def byte_tokenizer():
 @pytest.fixture(scope="session")
 def random_model():
     """A function that makes a GPTModel with every parameter drawn at random, so that no part of it is idle."""
-
-    def make(config, seed=0):
-        model = GPTModel(config).eval()
-        generator = torch.Generator().manual_seed(seed)
-        with torch.no_grad():
-            for name, parameter in model.named_parameters():
-                scale_of_norm = "ln_" in name and name.endswith("weight")
-                parameter.copy_(
-                    torch.randn(parameter.shape, generator=generator) * 0.2 + scale_of_norm
-                )
-        return model
-
-    return make
+    return toy_runs.random_model
 
 
 @pytest.fixture(scope="session")

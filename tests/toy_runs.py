@@ -1,5 +1,8 @@
 """Training runs of a second: a GPT-2 of 23 tokens, random records, and `train` with what a test does not care about filled in."""
 
+import functools
+from dataclasses import dataclass
+
 import torch
 
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
@@ -29,6 +32,23 @@ def loader(n_records=24, batch_size=4, seed=0, order=1):
     return Batches(Toy(n_records, seed), batch_size, 22, "all", order)
 
 
+@dataclass(frozen=True)
+class GivenBatches:
+    """The same batches in every epoch, in place of `Batches`."""
+
+    batches: list
+    batch_size: int = 4
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return self.epoch(0)
+
+    def epoch(self, number, start=0):
+        return iter(self.batches[start:])
+
+
 def batch_of(lengths, seed=0):
     """Input ids and targets of rows with that many labelled positions."""
     generator = torch.Generator().manual_seed(seed)
@@ -42,6 +62,17 @@ def batch_of(lengths, seed=0):
 def fresh_model(seed=1):
     model = GPTModel(GPT)
     init_weights(model, seed)
+    return model
+
+
+def random_model(config, seed=0):
+    """A GPTModel with every parameter drawn at random, so that no part of it is idle."""
+    model = GPTModel(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            scale_of_norm = "ln_" in name and name.endswith("weight")
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + scale_of_norm)
     return model
 
 
@@ -92,3 +123,16 @@ def train(
         **{"on_step": lambda *_: None} | (calls or {}),
     )
     return model, history
+
+
+def recorded_scalers(monkeypatch, **settings):
+    """Let `training` use its GradScaler with other settings, and return the list that will hold it."""
+    made, original = [], torch.amp.GradScaler
+
+    @functools.wraps(original)
+    def make(*arguments, **given):
+        made.append(original(*arguments, **settings | given))
+        return made[-1]
+
+    monkeypatch.setattr(torch.amp, "GradScaler", make)
+    return made

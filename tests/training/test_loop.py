@@ -1,6 +1,5 @@
 """The training loop against a plain one over transformers' model, and DataParallel's arithmetic on an emulator without GPUs."""
 
-import functools
 import json
 import math
 import threading
@@ -12,32 +11,22 @@ import torch
 import toy_runs
 from torch import nn
 from torch.nn import functional as F
-from toy_runs import GPT, Toy, batch_of, cpu, fresh_model, loader, weights_of
+from toy_runs import (
+    GPT,
+    GivenBatches,
+    Toy,
+    batch_of,
+    cpu,
+    fresh_model,
+    loader,
+    recorded_scalers,
+    weights_of,
+)
 
-from golf_nb_utils.host import Devices
 from golf_nb_utils.settings import TrainConfig
 from golf_nb_utils.training import loop
 from golf_nb_utils.training.history import History
 from golf_nb_utils.training.loop import LossInReplica, TrainingDiverged
-
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-
-
-@dataclass(frozen=True)
-class GivenBatches:
-    """The same batches in every epoch, in place of `Batches`."""
-
-    batches: list
-    batch_size: int = 4
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __iter__(self):
-        return self.epoch(0)
-
-    def epoch(self, number, start=0):
-        return iter(self.batches[start:])
 
 
 @pytest.fixture
@@ -377,19 +366,6 @@ def test_the_estimate_leaves_the_model_as_it_was():
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def recorded_scalers(monkeypatch, **settings):
-    """Let `training` use its GradScaler with other settings, and return the list that will hold it."""
-    made, original = [], torch.amp.GradScaler
-
-    @functools.wraps(original)
-    def make(*arguments, **given):
-        made.append(original(*arguments, **given, **settings))
-        return made[0]
-
-    monkeypatch.setattr(torch.amp, "GradScaler", make)
-    return made
-
-
 @pytest.mark.parametrize(
     ("dtype", "scaled"), [(torch.float32, False), (torch.bfloat16, False), (torch.float16, True)]
 )
@@ -416,44 +392,6 @@ def test_bfloat16_keeps_the_weights_in_fp32_and_learns_alike(run):
     assert {parameter.dtype for parameter in in_bf16.parameters()} == {torch.float32}
     assert its_history.val_loss == pytest.approx(history.val_loss, abs=0.05)
     assert not torch.equal(weights_of(in_fp32), weights_of(in_bf16))
-
-
-def gpu(dtype, device_ids=(0,)):
-    return Devices(
-        torch.device("cuda", 0), device_ids, ("a GPU",) * len(device_ids), dtype, "a test"
-    )
-
-
-@needs_gpu
-def test_fp16_on_a_gpu_learns_as_fp32_on_the_cpu_does(run):
-    _, history = run()
-    model, its_history = run(devices=gpu(torch.float16))
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-    assert its_history.n_skipped < its_history.n_steps
-    assert its_history.val_loss == pytest.approx(history.val_loss, abs=0.1)
-
-
-@needs_gpu
-@pytest.mark.parametrize("lengths", [(10, 9, 2, 1), (10, 3, 7, 1, 1), (0, 0, 6, 7), (5,)])
-def test_data_parallel_of_torch_gives_loss_and_gradients_of_one_model(random_model, lengths):
-    # The same GPU twice: torch copies instead of using NCCL, all else is as on two.
-    model = random_model(GPT).cuda()
-    input_ids, targets = (tensor.cuda() for tensor in batch_of(lengths))
-    module = loop.wrap(model, gpu(torch.float32, (0, 0)))
-    assert isinstance(module, nn.DataParallel)
-    replicated = loop.mean_loss(module, input_ids, targets)
-    plain = F.cross_entropy(model(input_ids).flatten(0, 1), targets.flatten())
-    found, expected = (
-        [loss, *torch.autograd.grad(loss, list(model.parameters()))] for loss in (replicated, plain)
-    )
-    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
-
-
-@needs_gpu
-def test_data_parallel_of_torch_trains_in_fp16(run):
-    _, history = run(devices=gpu(torch.float16, (0, 0)))
-    assert history.n_skipped < history.n_steps
-    assert history.val_loss[-1] < history.val_loss[0]
 
 
 @pytest.fixture
