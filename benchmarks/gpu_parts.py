@@ -48,7 +48,7 @@ from golf_nb_utils import host
 from golf_nb_utils.files import sha256_file, write_json
 from golf_nb_utils.golf.dataset import read_records, records_path
 from golf_nb_utils.golf.knowledge import load_knowledge
-from golf_nb_utils.golf.records import generate_records, vocabulary_records
+from golf_nb_utils.golf.records import generate_records, split_sizes, vocabulary_records
 from golf_nb_utils.gpt2 import checkpoints
 from golf_nb_utils.gpt2.model import Block, GPTModel, init_weights
 from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
@@ -433,7 +433,7 @@ def peak_of(
         add_lora(model, settings.lora_rank, devices.dtype, settings.seed)
     # Several, as AdamW's moments come only with the first step that FP16 does not leave out.
     found = train_steps(model, random_rows(config, shape, 8), settings, devices)
-    n_tokens = TrainConfig().epochs * records.split_sizes(DataConfig())["train"] * RECORD
+    n_tokens = TrainConfig().epochs * split_sizes(DataConfig())["train"] * RECORD
     found["minutes"] = n_tokens / found["tokens_a_second"] / 60
     return beside_plan(found, planned)
 
