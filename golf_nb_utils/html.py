@@ -41,8 +41,8 @@ def page(title: str, summary: str, body: str) -> str:
 def table(header: list[str], rows: list[list]) -> str:
     """Return an HTML table; cells are texts or numbers, and numbers stand to the right."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(map(_cell, row)) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+    lines = [head, *("".join(map(_cell, row)) for row in rows)]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines if line)}</table>"
 
 
 def _cell(value) -> str:

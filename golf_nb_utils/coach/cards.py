@@ -2,7 +2,7 @@
 
 from html import escape
 
-from golf_nb_utils.html import mark_in_order
+from golf_nb_utils.html import mark_in_order, table
 from golf_nb_utils.prompt import SECTIONS
 
 CARD_TITLES = {
@@ -14,12 +14,12 @@ CARD_TITLES = {
 _STYLE = """<style>
 .golf-cards { display: flex; flex-wrap: wrap; gap: 13px; margin: 10px 0; }
 .golf-card { flex: 1 1 272px; border: 1px solid #8aa396; border-top: 4px solid #2f6f4e;
-  border-radius: 6px; padding: 8px 14px 13px; line-height: 1.5; white-space: pre-wrap;
-  overflow-wrap: anywhere; }
+  border-radius: 6px; padding: 8px 14px 13px;
+  line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
 .golf-card h4 { margin: 3px 0 8px; }
 .golf-draft .golf-card { border-top-style: dashed; opacity: .75; }
-.golf-origin { text-decoration: underline dotted #2f6f4e 1px; text-underline-offset: .2em;
-  cursor: help; }
+.golf-origin { cursor: help;
+  text-decoration: underline dotted #2f6f4e 1px; text-underline-offset: .2em; }
 .golf-origin::after { content: "\\2009\\2713"; color: #2f8f5e; font-size: .8em; }
 .golf-verdict { margin: 5px 0; } .golf-refused { color: #c2410c; }
 .golf-sources td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top; }
@@ -56,9 +56,8 @@ def _cards(verdict: str, text: str, state: str = "") -> str:
         f'<div class="golf-card"><h4>{title}</h4>{bodies[part]}</div>'
         for part, title in CARD_TITLES.items()
     )
-    return (
-        f'{_STYLE}<p class="golf-verdict">{verdict}</p><div class="golf-cards{state}">{cards}</div>'
-    )
+    shown = f'<div class="golf-cards{state}">{cards}</div>'
+    return f'{_STYLE}<p class="golf-verdict">{verdict}</p>{shown}'
 
 
 def _with_origin(sentence: dict) -> str:
@@ -77,28 +76,19 @@ def _origin(sentence: dict) -> tuple[str, str, str]:
 def _verdict(feedback: dict) -> str:
     verification = feedback["verification"]
     n_checks, refused = len(verification["checks"]), verification["refused"]
-    said = (
-        f"&#10003; Verified: {n_checks} of {n_checks} checks hold. "
-        f"Written by <b>{escape(feedback['generated_by'])}</b>"
-    )
+    said = f"&#10003; Verified: {n_checks} of {n_checks} checks hold. "
+    said += f"Written by <b>{escape(feedback['generated_by'])}</b>"
     if refused:
         n_refused = sum(attempt["candidates"] for attempt in refused)
         why = next((reason for attempt in refused for reason in attempt["reasons"]), "")
-        said += (
-            f'. Refused before it: {n_refused}; <span class="golf-refused">'
-            f"the first, because: {escape(why)}</span>"
-        )
+        first = f'<span class="golf-refused">the first, because: {escape(why)}</span>'
+        said += f". Refused before it: {n_refused}; {first}"
     return said + "".join(f"<br>{escape(remark)}" for remark in verification["remarks"])
 
 
 def _sources(sentences: list[dict]) -> str:
-    rows = "".join(
-        "<tr>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in (one["text"], *_origin(one)))
-        + "</tr>"
-        for one in sentences
-    )
+    rows = [[sentence["text"], *_origin(sentence)] for sentence in sentences]
     return (
         '<details class="golf-sources"><summary>Where each sentence comes from</summary>'
-        f"<table>{rows}</table></details>"
+        f"{table([], rows)}</details>"
     )

@@ -70,15 +70,10 @@ def _request(
 ) -> dict:
     """The arguments of generate_feedback."""
     return {
-        "area": area,
-        "issue": issue,
-        "current_score": scores[area],
-        "target_score": target,
-        "gap": target - scores[area],
-        "impact_level": None,
-        "golfer_context": golfer,
+        "area": area, "issue": issue, "current_score": scores[area], "target_score": target,
+        "gap": target - scores[area], "impact_level": None, "golfer_context": golfer,
         "all_quality_scores": [scores[name] for name in ALL_SCORES],
-    }
+    }  # fmt: skip
 
 
 def _slider(value: float, description: str, low=0.0, high=1.0, step=0.01):
@@ -145,10 +140,10 @@ class _Panel:
         return folded
 
     def _opinion(self) -> list[ipywidgets.Widget]:
-        """What the golfer thinks of the answer: two thumbs, a better wording, and what became of it."""
+        """What the golfer thinks: two thumbs, a better wording, and a note on what became of it."""
         self.thumbs = {
-            "up": ipywidgets.Button(description="Helpful", icon="thumbs-up", disabled=True),
-            "down": ipywidgets.Button(description="Not helpful", icon="thumbs-down", disabled=True),
+            thumb: ipywidgets.Button(description=words, icon=f"thumbs-{thumb}", disabled=True)
+            for thumb, words in (("up", "Helpful"), ("down", "Not helpful"))
         }
         for thumb, button in self.thumbs.items():
             button.on_click(lambda _, thumb=thumb: self._keep(thumb))

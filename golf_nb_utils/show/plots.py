@@ -4,6 +4,7 @@ None of them goes through pyplot, whose global state would belong to the noteboo
 """
 
 import json
+import math
 import textwrap
 from collections import Counter
 from collections.abc import Sequence
@@ -85,10 +86,7 @@ def plot_coverage(pairs: dict[tuple[str, str, str, str], int]) -> Figure:
     figure, (axis,) = _figure(10, 3.6)
     cases = [(club, level) for club in CLUB_FAMILIES for level in LEVELS]
     cells = [
-        [
-            min(pairs[area, severity, level, club] for severity in SEVERITIES)
-            for club, level in cases
-        ]
+        [min(pairs[area, gap, level, club] for gap in SEVERITIES) for club, level in cases]
         for area in AREAS
     ]
     axis.imshow(cells, cmap="YlGn", vmin=0, aspect="auto")
@@ -223,16 +221,17 @@ def _mark_epochs(axis: Axes, n_per_epoch: int, n_steps: int) -> None:
 
 def plot_log(path: Path) -> Figure | None:
     """Return the losses of a training_log.jsonl, drawn by plot_losses; None if it has none yet."""
-    history = History()
-    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
-        row = json.loads(line)
-        for name in ("steps", "tokens", "train_loss", "val_loss"):
-            # JSON has no number for what is not finite: it is null there.
-            getattr(history, name).append(float("nan") if row[name] is None else row[name])
-    if not history.steps:
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    if not rows:
         return None
+    # JSON has no number for what is not finite: it is null there.
+    columns = {
+        name: [math.nan if row[name] is None else row[name] for row in rows]
+        for name in ("steps", "tokens", "train_loss", "val_loss")
+    }
+    history = History(**columns)
     losses = zip(history.val_loss, history.steps, strict=True)
-    finite = [(loss, step) for loss, step in losses if loss == loss]  # NaN is unlike itself
+    finite = [(loss, step) for loss, step in losses if math.isfinite(loss)]
     if finite:
         history.best_val_loss, history.best_step = min(finite)
     return plot_losses(history)

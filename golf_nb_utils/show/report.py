@@ -21,47 +21,40 @@ PREDICTIONS = "predictions.jsonl"
 N_SHOWN = 10
 """Answers shown of the best and of the worst."""
 
+_VERDICTS = ("better", "worse", "different", "no clear difference")
+_ROW = {"stratum", "instruction", "input", "systems"}
 _FIGURES = METRICS | DIVERSITY
 _GROUPS = {
     "Verified": ("verified", *CHECKS),
     "Where it comes from": (
-        "grounded_sentences",
-        "grounded_numbers",
-        "on_topic",
-        "longest_copy",
-        "copied_share",
+        "grounded_sentences", "grounded_numbers", "on_topic", "longest_copy", "copied_share",
     ),
     "Against the reference": ("chrf", "perplexity"),
     "Text": ("tokens", "words", "reading_grade"),
     "Variety": tuple(DIVERSITY),
-}
+}  # fmt: skip
 _STYLE = """<style>
 :root { color-scheme: light dark; }
+pre { white-space: pre-wrap; font: inherit; margin: 0; } code { font-size: .85em; color: #51635a; }
+small { color: #5d6f66; white-space: nowrap; } summary { cursor: pointer; margin: .6rem 0; }
+.wide { overflow-x: auto; } .wide th:first-child, .wide td:first-child { min-width: 14rem; }
+td.group { font-weight: 600; background: #eef3f0; } img { background: #fff; border-radius: .4rem; }
+article { border-top: 1px solid #cdd8d1; margin-top: 1.5rem; }
 .answers div { border: 1px solid #cdd8d1; border-radius: .4rem; padding: .7rem;
   overflow-wrap: anywhere; }
-pre { white-space: pre-wrap; font: inherit; margin: 0; }
-code { font-size: .85em; color: #51635a; }
-.wide { overflow-x: auto; } .wide th:first-child, .wide td:first-child { min-width: 14rem; }
-small { color: #5d6f66; white-space: nowrap; }
-td.group { font-weight: 600; background: #eef3f0; }
 mark { background: #f6d7b8; color: inherit; padding: 0 .1em; }
 .why { font-size: .9em; color: #8a4a12; }
-.better { color: #1f6b43; font-weight: 600; } .worse { color: #a12; font-weight: 600; }
-.fail { color: #a12; }
-summary { cursor: pointer; margin: .6rem 0; }
-img { background: #fff; border-radius: .4rem; }
-article { border-top: 1px solid #cdd8d1; margin-top: 1.5rem; }
+.better { color: #1f6b43; font-weight: 600; } .worse { font-weight: 600; }
+.fail, .worse { color: #a12; }
 @media (max-width: 40rem) {
-  body { margin: .5rem auto; padding: 0 .6rem; }
-  th, td { padding: .25rem .4rem; font-size: .9em; }
+  body { margin: .5rem auto; padding: 0 .6rem; } th, td { padding: .25rem .4rem; font-size: .9em; }
   .wide th:first-child, .wide td:first-child { min-width: 8rem; }
   .wide img { max-width: none; width: 46rem; } }
 @media (prefers-color-scheme: dark) {
-  body { background: #141c18; color: #dde6e0; }
-  th, td, .answers div, article { border-color: #3b4a42; }
-  small, code { color: #9fb2a7; } td.group { background: #202b25; }
-  mark { background: #6b4316; color: #fff; }
-  .why { color: #e6b277; } .fail, .worse { color: #ff9d8a; } .better { color: #7fd3a4; } }
+  body { background: #141c18; color: #dde6e0; } small, code { color: #9fb2a7; }
+  th, td, .answers div, article { border-color: #3b4a42; } td.group { background: #202b25; }
+  mark { background: #6b4316; color: #fff; } .why { color: #e6b277; }
+  .fail, .worse { color: #ff9d8a; } .better { color: #7fd3a4; } }
 </style>"""
 # Answers are shown in notebooks, too, where the style above is not: they bring their own.
 _SIDE_BY_SIDE = (
@@ -72,19 +65,17 @@ _PRE = "white-space: pre-wrap; word-break: normal; overflow-wrap: anywhere; font
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a report is about.
+    """What the report of a run shows; `subject` is the system that it is about.
 
-    `rows` are those of evaluation.judging.judge, `measured` is what `measure` made of them,
-    `changes` {system: evaluation.changes.measure_changes}, `manifest` whatever is to be known about
-    the run; the losses are drawn of `training_log` (training_log.jsonl), if there is one.
-    `subject` is the system that the report is about, and that stands first.
+    `rows` and `measured` are what evaluation.judging's judge and measure returned, `changes` is
+    {system: evaluation.changes.measure_changes}, `manifest` whatever is to be known about the run.
     """
 
     rows: list[dict]
     measured: dict
     changes: dict[str, dict]
     manifest: dict
-    training_log: Path | None = None
+    training_log: Path | None = None  # training_log.jsonl, for the picture of the losses
     subject: str = "fine-tuned"
 
     @property
@@ -97,7 +88,7 @@ class Evaluation:
 
 
 def write_report(path: Path, title: str, summary: str, evaluation: Evaluation) -> Path:
-    """Write one self-contained HTML page and return its path; a section without content is left out."""
+    """Write one self-contained HTML page and return its path."""
     sections = (section(evaluation) for section in _CONTENTS)
     return write_text(path, page(title, summary, "\n".join([_STYLE, *filter(None, sections)])))
 
@@ -106,28 +97,22 @@ def write_report(path: Path, title: str, summary: str, evaluation: Evaluation) -
 
 
 def _headline(evaluation: Evaluation) -> str:
-    strata = evaluation.measured["strata"]
-    systems = evaluation.systems.values()
+    strata, systems = evaluation.measured["strata"], evaluation.systems.values()
     head = [f"{escape(name)}, {found['n_records']:,} records" for name, found in strata.items()]
-    # Not every system answered every stratum.
-    rows = [
-        (
-            escape(name),
-            [_figure("verified", found.get(name, {}).get("verified")) for found in systems],
-        )
-        for name in dict.fromkeys(name for found in systems for name in found)
-    ]
-    return _wide_table(_heading("answers that pass every check", head), rows)
-
-
-def _small_print(evaluation: Evaluation) -> str:
+    rows = []
+    for name in dict.fromkeys(name for found in systems for name in found):
+        # Not every system has answered every stratum.
+        shares = [found.get(name, {}).get("verified") for found in systems]
+        rows.append((escape(name), [_figure("verified", share) for share in shares]))
     facts = evaluation.measured
-    return (
-        f"<p>Small print: {facts['confidence']:.0%} intervals: Wilson's for shares of answers, "
-        f"the bootstrap over the records ({facts['n_resamples']:,} resamples, seed {facts['seed']}) "
+    small_print = (
+        f"Small print: {facts['confidence']:.0%} intervals: Wilson's for shares of answers, the "
+        f"bootstrap over the records ({facts['n_resamples']:,} resamples, seed {facts['seed']}) "
         f"for the other figures, the jackknife ({facts['n_groups']} groups) for variety. "
-        "Text without a sentence contradicts nothing: read the checks together.</p>"
+        "Text without a sentence contradicts nothing: read the checks together."
     )
+    table = _wide_table(_heading("answers that pass every check", head), rows)
+    return f"{table}\n<p>{small_print}</p>"
 
 
 def _check_by_check(evaluation: Evaluation) -> str:
@@ -180,16 +165,9 @@ def _run(evaluation: Evaluation) -> str:
 
 
 _CONTENTS = (
-    _headline,
-    _small_print,
-    _check_by_check,
-    _every_figure,
-    _comparisons,
-    _changes,
-    _worst_and_best,
-    _training,
-    _run,
-)
+    _headline, _check_by_check, _every_figure, _comparisons, _changes, _worst_and_best,
+    _training, _run,
+)  # fmt: skip
 
 
 def _folded(summary: str, body: str, is_open: bool = False) -> str:
@@ -298,13 +276,13 @@ def ranked(rows: list[dict], system: str, worst: bool) -> list[dict]:
     An answer that fails fewer checks is better; among equals the one with the larger share of
     sentences that have an origin, then with the higher chrF. `worst` turns the order around.
     """
+    return sorted(rows, key=lambda row: _goodness(row["systems"][system]), reverse=not worst)
 
-    def goodness(row: dict) -> tuple[float, float, float]:
-        judged = row["systems"][system]
-        above, below = judged["measures"].get("grounded_sentences", (0, 1))
-        return -len(judged["failed"]), above / below, judged["measures"].get("chrf", (0, 1))[0]
 
-    return sorted(rows, key=goodness, reverse=not worst)
+def _goodness(judged: dict) -> tuple[int, float, float]:
+    # An answer without sentences has no such share, and one without sacrebleu no chrF.
+    above, below = judged["measures"].get("grounded_sentences", (0, 1))
+    return -len(judged["failed"]), above / below, judged["measures"].get("chrf", (0, 1))[0]
 
 
 def answers_html(rows: list[dict], system: str) -> str:
@@ -317,20 +295,21 @@ def answers_html(rows: list[dict], system: str) -> str:
 
 def _answer_html(row: dict, system: str) -> str:
     judged = row["systems"][system]
-    failed = f"fails: {', '.join(judged['failed'])}" if judged["failed"] else "passes every check"
-    kind = "fail" if judged["failed"] else "better"
+    verdict = '<p class="better">passes every check</p>'
+    if judged["failed"]:
+        verdict = f'<p class="fail">fails: {escape(", ".join(judged["failed"]))}</p>'
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in judged["reasons"])
-    texts = {
-        f"request ({row['stratum']})": escape(row["input"]),
-        system: mark_unsupported(judged["answer"], judged["unsupported"]),
-        "reference": escape(row["reference"]),
-    }
+    texts = (
+        (f"request ({row['stratum']})", escape(row["input"])),
+        (system, mark_unsupported(judged["answer"], judged["unsupported"])),
+        ("reference", escape(row["reference"])),
+    )
     columns = "".join(
         f'<div><h4>{escape(name)}</h4><pre style="{_PRE}">{text}</pre></div>'
-        for name, text in texts.items()
+        for name, text in texts
     )
     return (
-        f'<article><p class="{kind}">{escape(failed)}</p><ul>{reasons}</ul>'
+        f"<article>{verdict}<ul>{reasons}</ul>"
         f'<div class="answers" style="{_SIDE_BY_SIDE}">{columns}</div></article>'
     )
 
@@ -373,12 +352,9 @@ def read_predictions(path: Path) -> list[dict]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ArtifactMismatchError(
-                f"{path}:{number}: not valid JSON ({error.msg}); run notebook 04 again."
-            ) from error
-        needed = {"stratum", "instruction", "input", "systems"}
-        if not isinstance(row, dict) or not needed <= row.keys():
+        except json.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict) or _ROW - row.keys():
             raise ArtifactMismatchError(
                 f"{path}:{number}: not a line of an evaluation with strata; run notebook 04 again."
             )
@@ -395,21 +371,20 @@ def comparison_table(compared: dict) -> str:
     for stratum, systems in compared.items():
         for system, found in systems.items():
             first, second = found["n"]
-            prompts = f"{first} prompts, the same in both"
-            if not found["paired"]:
-                prompts = f"{first} and {second} different prompts"
-            blocks.append(f"{stratum}, {system}: {prompts}\n{_compared_lines(found['figures'])}")
+            prompts = f"{first} and {second} different prompts"
+            if found["paired"]:
+                prompts = f"{first} prompts, the same in both"
+            figures = found["figures"]
+            names = sorted(figures, key=lambda name: _VERDICTS.index(figures[name]["verdict"]))
+            lines = [_compared_line(name, figures[name]) for name in names]
+            blocks.append("\n".join([f"{stratum}, {system}: {prompts}", *lines]))
     return "\n\n".join(blocks) or "The two runs have no stratum and system in common."
 
 
-def _compared_lines(figures: dict[str, dict]) -> str:
-    order = ("better", "worse", "different", "no clear difference")
-    lines = []
-    for name, figure in sorted(figures.items(), key=lambda item: order.index(item[1]["verdict"])):
-        first, second = (_FIGURES[name].form.format(figure[side]) for side in ("first", "second"))
-        lines.append(
-            f"  {figure['verdict']:<20} {name:<28}{first:>10} -> {second:>10}"
-            f"   {_signed(name, figure['difference']):>9} [{_signed_interval(name, figure)}],"
-            f" p {figure['p_adjusted']:.4f}"
-        )
-    return "\n".join(lines)
+def _compared_line(name: str, figure: dict) -> str:
+    first, second = (_FIGURES[name].form.format(figure[side]) for side in ("first", "second"))
+    return (
+        f"  {figure['verdict']:<20} {name:<28}{first:>10} -> {second:>10}"
+        f"   {_signed(name, figure['difference']):>9} [{_signed_interval(name, figure)}],"
+        f" p {figure['p_adjusted']:.4f}"
+    )
