@@ -27,7 +27,7 @@ from golf_nb_utils.training.history import History
 
 GREEN, GOLD, GREY, RUST = "#2f6f4e", "#d9a441", "#8a949b", "#b4532a"
 SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": RUST}
-# In the order of the systems: the base model first, what was trained second.
+# One for each system, in the order in which a figure is given them.
 SYSTEM_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
 
 if get_ipython() is not None:

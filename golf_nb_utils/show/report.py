@@ -22,8 +22,10 @@ N_SHOWN = 10
 """Answers shown of the best and of the worst."""
 
 _VERDICTS = ("better", "worse", "different", "no clear difference")
+# What a line of predictions.jsonl has at the least.
 _ROW = {"stratum", "instruction", "input", "systems"}
 _FIGURES = METRICS | DIVERSITY
+# The order of the table of figures: one that stands in no group is not shown there.
 _GROUPS = {
     "Verified": ("verified", *CHECKS),
     "Where it comes from": (
