@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from golf_nb_utils.html import columns, page, picture, samples_table, table
+from golf_nb_utils.html import columns, mark_in_order, page, picture, samples_table, table
 
 HOSTILE = "<script>alert(\"1\")</script> & '<b>' {title} {0} &lt;"
 TEXTS = st.text(alphabet="ab<>&\"'{}%= /é\n;", max_size=30)
@@ -167,3 +167,20 @@ def test_texts_side_by_side_are_shown_as_text_and_blanks_are_said_to_be_blanks()
     assert "base &lt;b&gt;" in shown
     assert "(nothing but blanks)" in shown
     assert "one\n\ntwo &lt;i&gt;" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "passages", "shown"),
+    [
+        ("a & b", [], "a &amp; b"),
+        ("a < b", ["a", "b"], "[a] &lt; [b]"),
+        # The second "a" is the one after "b".
+        ("a b a", ["b", "a"], "a [b] [a]"),
+        ("a b", ["b", "a"], "a [b]"),
+        ("a b", ["z", "b"], "a [b]"),
+    ],
+)
+def test_passages_are_replaced_in_their_order_and_what_is_not_there_is_passed_over(
+    text, passages, shown
+):
+    assert mark_in_order(text, [(passage, f"[{passage}]") for passage in passages]) == shown

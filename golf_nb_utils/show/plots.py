@@ -1,15 +1,25 @@
-"""The figures of the notebooks; each function returns a matplotlib Figure and draws nothing by itself."""
+"""The figures of the notebooks; each function returns a matplotlib Figure and draws nothing itself.
 
+None of them goes through pyplot, whose global state would belong to the notebook.
+"""
+
+import json
+import math
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from IPython.display import display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from golf_nb_utils.evaluation.metrics import METRICS
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
+from golf_nb_utils.golf.checks import CHECKS
 from golf_nb_utils.golf.wording import SEVERITY_EDGES
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import is_headless
@@ -17,132 +27,131 @@ from golf_nb_utils.training.history import History
 
 GREEN, GOLD, GREY, RUST = "#2f6f4e", "#d9a441", "#8a949b", "#b4532a"
 SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": RUST}
-
+# One for each system, in the order in which a figure is given them.
+SYSTEM_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
 
 if get_ipython() is not None:
     # Figures made without pyplot have no picture in a notebook until IPython knows their format.
     select_figure_formats(get_ipython(), {"png"}, bbox_inches="tight")
 
 
-def _figure(width: float, height: float, n_axes: int = 1):
+def _figure(width: float, height: float, n_axes: int = 1, **options) -> tuple[Figure, list[Axes]]:
+    """An empty figure of some inches, and its axes from left to right, open to the upper right."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, n_axes, squeeze=False)[0]
+    axes = figure.subplots(1, n_axes, squeeze=False, **options)[0]
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
+def _legend_beside(axis: Axes, title: str | None = None) -> None:
+    axis.legend(title=title, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+# Notebook 01: the data.
+
+
 def plot_records(records: list[dict]) -> Figure:
-    """Return stacked bars of the records per area and severity, and the scores against their targets."""
+    """Return stacked bars of the records by area and severity, and scores against targets.
+
+    Of each severity at most 400 records are in the cloud, since more would hide each other.
+    """
     figure, (bars, cloud) = _figure(11, 3.8, 2)
-    counts = Counter((record["meta"]["area"], record["meta"]["severity"]) for record in records)
+    facts = [record["meta"] for record in records]
+    counts = Counter((meta["area"], meta["severity"]) for meta in facts)
     labels = [area.label for area in AREAS.values()]
     bottom = [0] * len(AREAS)
     for severity in SEVERITY_EDGES:
+        colour = SEVERITY_COLOURS[severity]
         heights = [counts[area, severity] for area in AREAS]
-        bars.barh(labels, heights, left=bottom, color=SEVERITY_COLOURS[severity], label=severity)
+        bars.barh(labels, heights, left=bottom, color=colour, label=severity)
         bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
+        shown = [meta for meta in facts if meta["severity"] == severity][:400]
+        current = [meta["current_score"] for meta in shown]
+        cloud.scatter(current, [meta["target_score"] for meta in shown], s=12, color=colour)
     bars.invert_yaxis()
     bars.set(xlabel="records", title="Every area is covered alike")
-    bars.legend(title="gap to target", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    for severity in SEVERITY_EDGES:
-        chosen = [record["meta"] for record in records if record["meta"]["severity"] == severity][
-            :400
-        ]
-        current, target = (
-            [meta["current_score"] for meta in chosen],
-            [meta["target_score"] for meta in chosen],
-        )
-        cloud.scatter(current, target, s=12, color=SEVERITY_COLOURS[severity])
-    cloud.set(
-        xlabel="current score",
-        ylabel="target score",
-        title="Scores and targets spread over the whole range",
-    )
+    _legend_beside(bars, "gap to target")
+    title = "Scores and targets spread over the whole range"
+    cloud.set(xlabel="current score", ylabel="target score", title=title)
     return figure
 
 
 def plot_coverage(pairs: dict[tuple[str, str, str, str], int]) -> Figure:
-    """Return a heat map of coverage.coverage: areas against club and level, each cell the pairs at the least covered severity."""
+    """Return a heat map of areas against clubs and levels.
+
+    `pairs` is what golf.coverage.coverage counts, by (area, severity, level, club family); a cell
+    shows the severity that is covered least.
+    """
     figure, (axis,) = _figure(10, 3.6)
-    columns = [(club, level) for club in CLUB_FAMILIES for level in LEVELS]
+    cases = [(club, level) for club in CLUB_FAMILIES for level in LEVELS]
     cells = [
-        [
-            min(pairs[area, severity, level, club] for severity in SEVERITIES)
-            for club, level in columns
-        ]
+        [min(pairs[area, gap, level, club] for gap in SEVERITIES) for club, level in cases]
         for area in AREAS
     ]
     axis.imshow(cells, cmap="YlGn", vmin=0, aspect="auto")
     darkest = max(map(max, cells))
     for row, values in enumerate(cells):
         for column, value in enumerate(values):
-            axis.text(
-                column,
-                row,
-                str(value),
-                ha="center",
-                va="center",
-                color="white" if value > 0.7 * darkest else "black",
-            )
+            colour = "white" if value > 0.7 * darkest else "black"
+            axis.text(column, row, str(value), ha="center", va="center", color=colour)
     axis.set_yticks(range(len(AREAS)), [area.label for area in AREAS.values()])
-    axis.set_xticks(range(len(columns)), [level for _, level in columns], rotation=35, ha="right")
-    upper = axis.secondary_xaxis("top")
-    upper.set_xticks([3 * place + 1 for place in range(len(CLUB_FAMILIES))], CLUB_FAMILIES)
-    upper.tick_params(length=0)
-    upper.spines["top"].set_visible(False)
+    axis.set_xticks(range(len(cases)), [level for _, level in cases], rotation=35, ha="right")
+    _name_clubs_above(axis)
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    for place in range(1, len(CLUB_FAMILIES)):
-        axis.axvline(3 * place - 0.5, color="white", linewidth=3)
     axis.set_title("Pairs of a fault and a drill to choose from", pad=12)
     return figure
 
 
+def _name_clubs_above(axis: Axes) -> None:
+    """Each club family over the middle of its levels, with a gap to the next one."""
+    n_levels, n_clubs = len(LEVELS), len(CLUB_FAMILIES)
+    upper = axis.secondary_xaxis("top")
+    middles = [n_levels * (place + 0.5) - 0.5 for place in range(n_clubs)]
+    upper.set_xticks(middles, CLUB_FAMILIES)
+    upper.tick_params(length=0)
+    upper.spines["top"].set_visible(False)
+    for place in range(1, n_clubs):
+        axis.axvline(n_levels * place - 0.5, color="white", linewidth=3)
+
+
 def plot_nearest(nearest: dict[str, Sequence[float]], bar: float) -> Figure:
-    """Return histograms of each held-out answer's similarity to its nearest training answer, and the bar of near duplicates."""
+    """Return histograms of how near the training set comes to each held-out answer.
+
+    `nearest` is {split: similarities to the nearest training answer, 0 to 1}; from `bar` on an
+    answer counts as a near duplicate.
+    """
     figure, (axis,) = _figure(8, 3.2)
-    edges = [place / 50 for place in range(51)]
     if nearest:  # a set of one or two records has nothing held out
-        axis.hist(
-            list(nearest.values()),
-            bins=edges,
-            label=list(nearest),
-            color=[GREEN, GOLD, GREY][: len(nearest)],
-        )
+        edges = [place / 50 for place in range(51)]
+        colours = [GREEN, GOLD, GREY][: len(nearest)]
+        axis.hist(list(nearest.values()), bins=edges, label=list(nearest), color=colours)
     axis.axvline(bar, color=RUST, linestyle="--", label="near duplicate")
-    axis.set(
-        xlabel="similarity to the nearest training answer (character-3-gram Jaccard)",
-        ylabel="answers",
-        xlim=(0, 1),
-    )
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    measure = "similarity to the nearest training answer (character-3-gram Jaccard)"
+    axis.set(xlabel=measure, ylabel="answers", xlim=(0, 1))
+    _legend_beside(axis)
     return figure
 
 
 def plot_token_lengths(lengths: dict[str, list[int]], context_length: int) -> Figure:
-    """Return a histogram of tokens per record for each split, the longest marked and compared with the context in the title."""
+    """Return a histogram of tokens per record, {split: lengths}, with the longest one marked."""
     figure, (axis,) = _figure(8, 3.2)
-    longest = max(max(values) for values in lengths.values())
-    axis.hist(
-        list(lengths.values()),
-        bins=30,
-        stacked=True,
-        label=list(lengths),
-        color=[GREEN, GOLD, GREY, RUST][: len(lengths)],
-    )
+    longest = max(map(max, lengths.values()))
+    colours = [GREEN, GOLD, GREY, RUST][: len(lengths)]
+    axis.hist(list(lengths.values()), bins=30, stacked=True, label=list(lengths), color=colours)
     axis.axvline(longest, color="#333333", linestyle=":", label="longest")
-    axis.set(
-        xlabel="tokens per record, end-of-text included",
-        ylabel="records",
-        title=f"The longest record has {longest:,} of {context_length:,} tokens",
-    )
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    title = f"The longest record has {longest:,} of {context_length:,} tokens"
+    axis.set(xlabel="tokens per record, end-of-text included", ylabel="records", title=title)
+    _legend_beside(axis)
     return figure
 
 
+# Notebook 02: the model.
+
+
 def plot_parameters(counts: dict[str, int]) -> Figure:
-    """Return one bar per part of the model with its number of parameters."""
+    """Return one bar for each part of the model, {part: number of parameters}."""
     figure, (axis,) = _figure(8, 2.6)
     bars = axis.barh(list(counts), list(counts.values()), color=GREEN)
     axis.bar_label(bars, [f"{count:,}" for count in counts.values()], padding=4)
@@ -163,85 +172,143 @@ def plot_weight_scales(model: GPTModel) -> Figure:
         "mlp.c_proj": (RUST, 2),
     }
     for kind, (colour, width) in kinds.items():
-        scales = [
-            float(block.get_parameter(f"{kind}.weight").detach().square().mean().sqrt())
-            for block in model.h
-        ]
-        axis.plot(
-            range(len(scales)),
-            scales,
-            marker="o",
-            markersize=2 * width,
-            linewidth=width,
-            color=colour,
-            label=kind,
-        )
+        weights = [block.get_parameter(f"{kind}.weight").detach() for block in model.h]
+        scales = [float(weight.square().mean().sqrt()) for weight in weights]
+        dots = {"marker": "o", "markersize": 2 * width}
+        axis.plot(range(len(scales)), scales, linewidth=width, color=colour, label=kind, **dots)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.set(
-        xlabel="layer",
-        ylabel="root mean square of the weights",
-        title="How large the weights are",
-        ylim=(0, None),
-    )
-    axis.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axis.set(xlabel="layer", ylabel="root mean square of the weights", ylim=(0, None))
+    axis.set_title("How large the weights are")
+    _legend_beside(axis)
     return figure
 
 
+# Notebook 03: training.
+
+
 def plot_losses(history: History) -> Figure:
-    """Return train and validation loss over the steps, with the epochs marked and the tokens seen on the upper axis."""
+    """Return train and validation loss over the steps, with the epochs and the best step marked.
+
+    The upper axis counts the tokens that the loss was taken over.
+    """
     figure, (axis,) = _figure(8, 3.8)
     axis.plot(history.steps, history.train_loss, color=GREEN, label="train")
     axis.plot(history.steps, history.val_loss, color=GOLD, linestyle="--", label="validation")
     axis.set(xlabel="optimizer steps", ylabel="cross-entropy per token", ylim=(0, None))
     if history.best_step:
+        best = (history.best_step, history.best_val_loss)
         label = f"lowest validation loss, step {history.best_step:,}"
-        axis.plot(
-            history.best_step, history.best_val_loss, "o", color=GOLD, markersize=6, label=label
-        )
+        axis.plot(*best, "o", color=GOLD, markersize=6, label=label)
     axis.legend(frameon=False)
-    for epoch in range(1, history.n_steps // history.n_per_epoch + 1 if history.n_per_epoch else 0):
-        axis.axvline(epoch * history.n_per_epoch, color=GREY, linewidth=0.8, zorder=0)
-        place = {
-            "xycoords": axis.get_xaxis_transform(),
-            "ha": "right",
-            "va": "top",
-            "fontsize": 8,
-            "color": GREY,
-        }
-        axis.annotate(f"epoch {epoch} ", (epoch * history.n_per_epoch, 0.98), **place)
+    if history.n_per_epoch:
+        _mark_epochs(axis, history.n_per_epoch, history.n_steps)
     if history.steps:
-        tokens_per_step = history.tokens[-1] / history.steps[-1]
-        upper = axis.secondary_xaxis(
-            "top",
-            functions=(
-                lambda step: step * tokens_per_step / 1e6,
-                lambda seen: seen * 1e6 / tokens_per_step,
-            ),
-        )
+        per_step = history.tokens[-1] / history.steps[-1] / 1e6
+        there_and_back = (lambda step: step * per_step, lambda millions: millions / per_step)
+        upper = axis.secondary_xaxis("top", functions=there_and_back)
         upper.set_xlabel("million labelled tokens seen")
     return figure
+
+
+def _mark_epochs(axis: Axes, n_per_epoch: int, n_steps: int) -> None:
+    """A line at the last step of each whole epoch, and its number at the line's upper end."""
+    place = {"xycoords": axis.get_xaxis_transform(), "ha": "right", "va": "top"}
+    for epoch in range(1, n_steps // n_per_epoch + 1):
+        end = epoch * n_per_epoch
+        axis.axvline(end, color=GREY, linewidth=0.8, zorder=0)
+        axis.annotate(f"epoch {epoch} ", (end, 0.98), fontsize=8, color=GREY, **place)
+
+
+def plot_log(path: Path) -> Figure | None:
+    """Return the losses of a training_log.jsonl, drawn by plot_losses; None if it has none yet."""
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    if not rows:
+        return None
+    # JSON has no number for what is not finite: it is null there.
+    columns = {
+        name: [math.nan if row[name] is None else row[name] for row in rows]
+        for name in ("steps", "tokens", "train_loss", "val_loss")
+    }
+    history = History(**columns)
+    losses = zip(history.val_loss, history.steps, strict=True)
+    finite = [(loss, step) for loss, step in losses if math.isfinite(loss)]
+    if finite:
+        history.best_val_loss, history.best_step = min(finite)
+    return plot_losses(history)
 
 
 class LiveLosses:
     """Shows the losses while they come in: pass it to `train` as `on_evaluation`.
 
-    Where somebody watches, one plot redraws itself in its cell: by its display id, which is no Output widget and so
-    cannot hang a run. Headless, each evaluation is one line, which papermill streams.
+    Where somebody watches, one plot redraws itself in its cell: by its display id, which is no
+    Output widget and so cannot hang a run. Headless, each evaluation is one line, which papermill
+    streams.
     """
 
     def __init__(self):
         self.handle = None
 
     def __call__(self, history: History) -> None:
+        """Show the newest evaluation of `history`."""
         if is_headless():
             minutes, seconds = divmod(round(history.seconds_left), 60)
-            left = f"{minutes} min {seconds:02} s left"
-            losses = f"train {history.train_loss[-1]:.3f}  validation {history.val_loss[-1]:.3f}"
             print(
-                f"step {history.steps[-1]:>5}/{history.n_planned}  {losses}  {history.tokens_per_second:>7,.0f} tokens/s  {left}",
+                f"step {history.steps[-1]:>5}/{history.n_planned}  "
+                f"train {history.train_loss[-1]:.3f}  validation {history.val_loss[-1]:.3f}  "
+                f"{history.tokens_per_second:>7,.0f} tokens/s  {minutes} min {seconds:02} s left",
                 flush=True,
             )
         elif self.handle is None:
             self.handle = display(plot_losses(history), display_id=True)
         else:
             self.handle.update(plot_losses(history))
+
+
+# Notebook 04: the evaluation.
+
+
+def plot_intervals(
+    strata: dict[str, dict[str, dict]], names: tuple[str, ...] = ("verified", *CHECKS)
+) -> Figure:
+    """Return the shares of answers with their 95 % intervals: a row each, one mark a system.
+
+    `strata` is {stratum: {system: figures}}, as evaluation.judging.measure has them, with a panel
+    each; `names` are the shares, see METRICS.
+    """
+    n_systems = max(map(len, strata.values()), default=1)
+    height = 0.13 * len(names) * (n_systems + 1) + 1.2
+    figure, panels = _figure(3.6 + 3.6 * len(strata), height, max(1, len(strata)), sharey=True)
+    for axis, (stratum, systems) in zip(panels, strata.items(), strict=False):
+        axis.spines["left"].set_visible(False)
+        for place, (system, figures) in enumerate(systems.items()):
+            # The systems stand around the middle of their row, so that no mark hides another.
+            shift = (place - (len(systems) - 1) / 2) * 0.8 / n_systems
+            colour = SYSTEM_COLOURS[place % len(SYSTEM_COLOURS)]
+            _draw_intervals(axis, figures, names, shift, color=colour, label=system)
+        for row in range(1, len(names)):
+            axis.axhline(row - 0.5, color="#e3eae6", linewidth=0.8, zorder=0)
+        axis.set(xlim=(-0.03, 1.03), ylim=(len(names) - 0.5, -0.5), title=stratum)
+        axis.set_xlabel("share of answers, 95 % interval")
+        axis.xaxis.set_major_formatter(PercentFormatter(1))
+        axis.tick_params(axis="y", length=0)
+    labels = [textwrap.fill(METRICS[name].label, 42) for name in names]
+    panels[0].set_yticks(range(len(names)), labels)
+    if strata:
+        marks = panels[0].get_legend_handles_labels()
+        figure.legend(*marks, frameon=False, loc="outside upper center", ncols=n_systems)
+    return figure
+
+
+def _draw_intervals(
+    axis: Axes, figures: dict[str, dict], names: tuple[str, ...], shift: float, **look
+) -> None:
+    """A mark for each of `names` that a system has, with a whisker to each end of its interval."""
+    known = [(row + shift, figures[name]) for row, name in enumerate(names) if name in figures]
+    values = [one["value"] for _, one in known]
+    # matplotlib takes the lengths of the whiskers, which rounding can make a hair less than 0.
+    whiskers = [
+        [max(0.0, one["value"] - one["low"]) for _, one in known],
+        [max(0.0, one["high"] - one["value"]) for _, one in known],
+    ]
+    rows = [row for row, _ in known]
+    axis.errorbar(values, rows, xerr=whiskers, fmt="o", markersize=4, capsize=2, **look)

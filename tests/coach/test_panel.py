@@ -1,7 +1,6 @@
 """The panel where somebody watches, and the static picture where nobody does."""
 
 import json
-from html import unescape
 
 import ipywidgets
 import pytest
@@ -11,7 +10,6 @@ from golf_nb_utils.coach import panel as panel_module
 from golf_nb_utils.coach.generators import TemplateFeedbackGenerator
 from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.corrections import read_feedback
-from golf_nb_utils.html import feedback_cards
 from golf_nb_utils.settings import SampleConfig
 
 DRAFT = "WHAT SHOULD HAPPEN (Ideal/Expected):\nThe <b>weight</b> ends"
@@ -199,56 +197,8 @@ def test_headless_is_a_static_picture_with_real_feedback_and_no_widget(
         ipywidgets.Widget, "__init__", lambda *args, **kwargs: pytest.fail("a widget was built")
     )
     monkeypatch.setattr(panel_module, "is_headless", lambda: True)
-    picture = panel.coach_panel(coach, observations, tmp_path / "feedback.jsonl", "")
+    picture = panel_module.coach_panel(coach, observations, tmp_path / "feedback.jsonl", "")
     assert isinstance(picture, HTML)
     for value in ("weight shift", "0.80", "7-iron", "0.45"):
         assert f"<b>{value}</b>" in picture.data
     assert picture.data.count('class="golf-card"') == 3
-
-
-# The cards themselves.
-
-
-def test_each_sentence_shows_which_entry_it_is_and_the_whole_text_is_there(coach):
-    feedback = coach.generate_feedback(
-        "balance", None, 0.45, 0.80, 0.35, "high", golfer_context={"club": "driver"}
-    )
-    cards = feedback_cards(feedback)
-    sentences = feedback["verification"]["sentences"]
-    assert cards.count('class="golf-origin"') == len(sentences) > 8
-    for sentence in sentences:
-        assert f"{sentence['id']} · {sentence['place']}" in unescape(cards)
-    bare = unescape(cards)
-    for part in ("what_should_happen", "what_is_happening", "what_to_do"):
-        first = feedback[part].split(". ")[0]
-        assert first.removeprefix("1. ") in bare
-
-
-def test_what_was_refused_and_remarked_is_said_as_text(coach):
-    feedback = coach.generate_feedback("balance", None, 0.45, 0.80, 0.35, "high")
-    feedback["verification"] |= {
-        "refused": [
-            {
-                "attempt": 1,
-                "candidates": 1,
-                "failed": {"headings": 1},
-                "reasons": ["<i>no</i> heading"],
-            }
-        ],
-        "remarks": ["level '<b>' is unknown"],
-    }
-    cards = feedback_cards(feedback)
-    assert "&lt;i&gt;no&lt;/i&gt; heading" in cards
-    assert "level &#x27;&lt;b&gt;&#x27; is unknown" in cards
-
-
-@pytest.mark.parametrize("n_characters", [0, 5, 37, 60, 140, 200])
-def test_a_draft_stands_in_the_cards_of_the_headings_written_so_far(n_characters):
-    text = (
-        "WHAT SHOULD HAPPEN (Ideal/Expected):\nFirst part.\n\nWHAT IS HAPPENING (Current Issue):\nSecond part.\n\n"
-        "WHAT TO DO (Actionable Steps):\n1. Third part."
-    )
-    cards = feedback_cards(text[:n_characters])
-    for number, part in enumerate(("First part.", "Second part.", "1. Third part.")):
-        written = part in text[:n_characters]
-        assert (part in cards.split('class="golf-card"')[number + 1]) == written

@@ -1,6 +1,7 @@
 """The figures: they show the numbers they were given, and leave matplotlib's global state alone."""
 
 import io
+import json
 from itertools import product
 
 import matplotlib
@@ -75,6 +76,9 @@ FIGURES = {
     ),
     "losses": lambda: plots.plot_losses(history()),
     "losses before the first evaluation": lambda: plots.plot_losses(History()),
+    "intervals": lambda: plots.plot_intervals(
+        {"test": {"base": {"verified": {"value": 0.5, "low": 0.2, "high": 0.8}}}}
+    ),
 }
 
 
@@ -269,3 +273,38 @@ def test_watched_losses_redraw_the_plot_in_its_place(monkeypatch):
         live(history())
     assert [kind for kind, _ in shown] == ["display", "update", "update"]
     assert all(figure.axes for _, figure in shown)
+
+
+def test_the_losses_of_a_log_are_drawn_without_what_was_not_finite(tmp_path):
+    losses = [(10, 3.0, 3.5), (20, 2.0, None), (30, 1.5, 2.5)]
+    rows = [
+        {"steps": step, "tokens": 100 * step, "train_loss": train, "val_loss": val, "learning_rate": 0.1, "seconds": 1.0}
+        for step, train, val in losses
+    ]  # fmt: skip
+    path = tmp_path / "training_log.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in ({"epochs": 1}, *rows)))
+    train, validation, best = plots.plot_log(path).axes[0].lines
+    assert (list(train.get_xdata()), list(train.get_ydata())) == ([10, 20, 30], [3.0, 2.0, 1.5])
+    assert [value for value in validation.get_ydata() if value == value] == [3.5, 2.5]
+    assert (list(best.get_xdata()), list(best.get_ydata())) == ([30], [2.5])
+
+
+def test_each_share_is_drawn_with_its_interval_in_the_panel_of_its_stratum():
+    # Wilson's intervals of two and of three of four: prop.test(2, 4, correct = FALSE) in R.
+    half = {"value": 0.5, "low": 0.1500390, "high": 0.8499610}
+    three = {"value": 0.75, "low": 0.3006418, "high": 0.9544127}
+    strata = {
+        "test": {"base": {"area": half}, "fine-tuned": {"verified": half, "area": three}},
+        "unseen": {"base": {}, "fine-tuned": {"verified": three}},
+    }
+    figure = plots.plot_intervals(strata, ("verified", "area"))
+    assert [axis.get_title() for axis in figure.axes] == ["test", "unseen"]
+    containers = figure.axes[0].containers
+    assert [container.get_label() for container in containers] == ["base", "fine-tuned"]
+    values, _, (bars,) = containers[1].lines
+    assert list(values.get_xdata()) == [0.5, 0.75]
+    assert [tuple(ends[:, 0]) for ends in bars.get_segments()] == [
+        pytest.approx((one["low"], one["high"])) for one in (half, three)
+    ]
+    # What a system lacks leaves its row empty: the base model has a mark beside the second name only.
+    assert [round(row) for row in containers[0].lines[0].get_ydata()] == [1]

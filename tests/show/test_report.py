@@ -113,24 +113,15 @@ class Page(HTMLParser):
 def written(tmp_path):
     """A function that writes the report of some rows and returns what a browser would see of it."""
 
-    def write(rows=ROWS, perturbation=None, manifest=None, log=None, title="Evaluation"):
+    def write(rows=ROWS, changes=None, manifest=None, log=None, title="Evaluation"):
         path = None
         if log is not None:
             path = tmp_path / "training_log.jsonl"
             path.write_text("".join(json.dumps(line) + "\n" for line in log))
         measured = judging.measure(rows, seed=7)
-        arguments = (
-            title,
-            "Four records.",
-            rows,
-            measured,
-            perturbation or {},
-            manifest or {"seed": 7},
-            path,
-        )
-        page = Page(
-            report.write_report(tmp_path / "report.html", *arguments).read_text(encoding="utf-8")
-        )
+        evaluation = report.Evaluation(rows, measured, changes or {}, manifest or {"seed": 7}, path)
+        whole = report.write_report(tmp_path / "report.html", title, "Four records.", evaluation)
+        page = Page(whole.read_text(encoding="utf-8"))
         assert page.open == []
         return page
 
@@ -185,13 +176,13 @@ def test_each_unsupported_sentence_is_marked_where_it_stands_with_what_comes_clo
         {"text": "Fly <b>.", "nearest": None, "similarity": 0.0},
         {"text": "Fly.", "nearest": "BF1.steps.1", "similarity": 0.345},
     ]
-    page = Page(report.marked("Fly. Turn. Fly <b>. Fly. & more", spans))
+    page = Page(report.mark_unsupported("Fly. Turn. Fly <b>. Fly. & more", spans))
     # The first "Fly." stands before the first unsupported sentence: it is another one.
     assert page.marked == ["Fly <b>.", "Fly."]
     assert "".join(page.texts) == (
         "Fly. Turn. Fly <b>. [without an origin] Fly. [without an origin; closest: BF1.steps.1, 34% alike] & more"
     )
-    assert report.marked(" \n", []) == "(nothing but blanks)"
+    assert report.mark_unsupported(" \n", []) == "(nothing but blanks)"
 
 
 def test_every_text_is_shown_as_text(written):
@@ -215,40 +206,14 @@ def test_the_page_needs_nothing_from_elsewhere(written):
     assert "Training" not in written(log=LOG[:1]).texts
 
 
-def test_the_losses_are_those_of_the_log(tmp_path):
-    path = tmp_path / "training_log.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in LOG))
-    train, validation, best = report.plot_log(path).axes[0].lines
-    assert (list(train.get_xdata()), list(train.get_ydata())) == ([10, 20, 30], [3.0, 2.0, 1.5])
-    assert [value for value in validation.get_ydata() if value == value] == [3.5, 2.5]
-    assert (list(best.get_xdata()), list(best.get_ydata())) == ([30], [2.5])
-
-
 def test_the_changed_requests_are_shown_for_each_system(written):
     changed = [{"kind": "club", "follows": True, "keeps": number > 0} for number in range(4)]
-    page = written(perturbation={"fine-tuned": measure_changes(changed), "retrieval": {}})
+    page = written(changes={"fine-tuned": measure_changes(changed), "retrieval": {}})
     place = page.texts.index(KINDS["club"][0] + " ")
     assert page.texts[place + 1 : place + 13] == [
         "(4)", f"must: {KINDS['club'][1]}", f"keeps: {KINDS['club'][2]}", "100%", "51% to 100%", "75%", "30% to 95%", "75%", "30% to 95%",
         "-", "-", "-",
     ]  # fmt: skip
-
-
-def test_the_plot_shows_each_share_with_its_interval():
-    strata = {
-        name: found["systems"]
-        for name, found in judging.measure([*ROWS, row(9, judged("Turn."), "unseen")], seed=7)[
-            "strata"
-        ].items()
-    }
-    figure = report.plot_intervals(strata, ("verified", "area"))
-    assert [axis.get_title() for axis in figure.axes] == ["test", "unseen"]
-    containers = figure.axes[0].containers
-    assert [container.get_label() for container in containers] == ["base", "fine-tuned"]
-    values, _, (bars,) = containers[1].lines
-    assert list(values.get_xdata()) == [0.5, 0.75]
-    low, high = bars.get_segments()[0][:, 0]
-    assert (low, high) == pytest.approx((0.1500390, 0.8499610), abs=1e-6)
 
 
 # predictions.jsonl
