@@ -17,8 +17,14 @@ from golf_nb_utils.golf.coverage import coverage, holes, reading_grade, thin_pla
 from golf_nb_utils.golf.knowledge import KnowledgeError, load_knowledge
 from golf_nb_utils.golf.rules import RuleError
 from golf_nb_utils.host import REPOSITORY_ROOT, detect_devices, knowledge_folder, output_root
-from golf_nb_utils.parameters import check_parameters, read_parameters, read_value
-from golf_nb_utils.settings import ConfigError, nearest, resolve_model_size
+from golf_nb_utils.settings import (
+    ConfigError,
+    check_parameters,
+    nearest,
+    read_parameters,
+    read_value,
+    resolve_model_size,
+)
 
 NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
 FOLDERS = {"output_root", "extra_knowledge", "checkpoint_folder"}

@@ -26,7 +26,7 @@ from golf_nb_utils.files import Paths, write_manifest
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.gpt2.checkpoints import save_model
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
-from golf_nb_utils.parameters import CONFIGS
+from golf_nb_utils.settings import CONFIGS
 from golf_nb_utils.settings import GPTConfig, resolve_model_size
 
 REPOSITORY = Path(__file__).resolve().parent.parent

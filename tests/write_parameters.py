@@ -9,7 +9,7 @@ from pathlib import Path
 
 import papermill
 
-from golf_nb_utils.parameters import CONFIGS
+from golf_nb_utils.settings import CONFIGS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = REPOSITORY / "docs" / "parameters.md"
