@@ -184,18 +184,18 @@ def read_manifest(folder: Path, verify: bool = True) -> dict:
             f"{path}:{error.lineno}: not valid JSON ({error.msg}); "
             "run the notebook that made it again."
         ) from error
-    again = f"run {manifest['made_by']} again."
+    made_by = manifest["made_by"]
     for name, expected in manifest["files"].items() if verify else ():
         file = folder / name
         if not file.is_file():
             raise ArtifactMismatchError(
-                f"{file} is listed in {MANIFEST} but does not exist; {again}"
+                f"{file} is listed in {MANIFEST} but does not exist; run {made_by} again."
             )
         wanted, found = expected["sha256"], sha256_file(file)
         if found != wanted:
             raise ArtifactMismatchError(
                 f"{file} differs from {MANIFEST} (sha256 {wanted[:12]}... expected, "
-                f"{found[:12]}... found); {again}"
+                f"{found[:12]}... found); run {made_by} again."
             )
     return manifest
 

@@ -26,7 +26,7 @@ from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.gpt2.checkpoints import save_model
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
 from golf_nb_utils.settings import CONFIGS, GPTConfig, resolve_model_size
-from tools import write_parameters
+from tools import kaggle, write_parameters
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -243,12 +243,12 @@ def commands(path: Path) -> list[list[str]]:
 def test_every_command_has_options_files_targets_and_parameters_that_exist(path, capsys):
     for words in commands(path):
         words[0] = words[0].removeprefix(".venv/bin/")
-        if words[:3] == ["python", "-m", "golf_nb_utils"]:
+        if words[:3] == ["python", "-m", "golf_nb_utils"] or words[1] == "tools/kaggle.py":
             with pytest.raises(SystemExit) as caught:
-                main([*words[3:4], "--help"])
+                main([*words[3:4], "--help"]) if words[1] == "-m" else kaggle.main(["--help"])
             assert not caught.value.code, words
             text = capsys.readouterr().out
-            for option in (word for word in words[4:] if word.startswith("-")):
+            for option in (word for word in words[2:] if word.startswith("-") and word != "-m"):
                 assert re.search(rf"(?<![\w-]){re.escape(option)}\b", text), words
             for place in (place for place, word in enumerate(words) if word == "-f"):
                 assert (REPOSITORY / words[place + 1]).is_file(), words
