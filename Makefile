@@ -24,8 +24,8 @@ chromium:
 	command -v chromium chromium-browser google-chrome || { apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium; }
 
 notebooks: $(VENV)/test.stamp
-	$(BIN)/python tests/execute_notebooks.py
-	$(BIN)/python tests/write_parameters.py
+	$(BIN)/python tools/execute_notebooks.py
+	$(BIN)/python tools/write_parameters.py
 
 bench: $(VENV)/test.stamp
 	$(PIP) install --no-deps llms-from-scratch
@@ -44,7 +44,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --noconftest --quiet tests/test_notebooks_static.py
+	$(BIN)/python tools/lint_notebooks.py
 
 # torch comes first and alone: constraints.txt holds its CPU-capable release, and nothing later may move it.
 $(VENV)/run.stamp: requirements.txt constraints.txt pyproject.toml

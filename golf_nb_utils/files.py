@@ -1,4 +1,8 @@
-"""What the notebooks hand to each other: where it lies, written whole or not at all, with a manifest written last."""
+"""What the notebooks hand to each other: where it lies, and that it is whole.
+
+A file is written beside its place and renamed to it, and a folder's manifest is written last. So a
+run may be cut off anywhere, and the next one sees the old files or the new ones, never half of one.
+"""
 
 import errno
 import hashlib
@@ -12,23 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MANIFEST = "manifest.json"
-DATA_FILE, INDEX_FILE, META_FILE = (
-    "model.ckpt.data-00000-of-00001",
-    "model.ckpt.index",
-    "model.ckpt.meta",
-)
+DATA_FILE = "model.ckpt.data-00000-of-00001"
+INDEX_FILE, META_FILE = "model.ckpt.index", "model.ckpt.meta"
 CHECKPOINT_FILES = (
-    "checkpoint",
-    "encoder.json",
-    "hparams.json",
-    DATA_FILE,
-    INDEX_FILE,
-    META_FILE,
-    "vocab.bpe",
-)
+    "checkpoint", "encoder.json", "hparams.json", DATA_FILE, INDEX_FILE, META_FILE, "vocab.bpe",
+)  # fmt: skip
 """The seven files of a GPT-2, as OpenAI named them."""
 DAMAGED = ".damaged"
-"""Ending of a checkpoint's file that was moved aside because its tensors failed their check, to be fetched anew."""
+"""Ending of a checkpoint's file whose tensors failed their check: moved aside to be refetched."""
 
 
 class MissingArtifactError(FileNotFoundError):
@@ -47,46 +42,55 @@ class Paths:
 
     @property
     def experimental(self) -> Path:
+        """All that is produced."""
         return self.root / "experimental"
 
     @property
     def data(self) -> Path:
+        """Notebook 01's records, and the report about them."""
         return self.experimental / "golf_feedback_finetuning"
 
     @property
     def models(self) -> Path:
+        """Notebook 03's weights, plots and log."""
         return self.experimental / "golf_feedback_models"
 
     def checkpoint(self, model_size: str) -> Path:
+        """Notebook 02's folder of a GPT-2: OpenAI's seven files and the converted weights."""
         return self.experimental / "gpt2_models" / model_size
 
     def weights(self, model_size: str) -> Path:
+        """The fine-tuned weights; the sidecar has the same name and the ending .json."""
         return self.models / f"gpt2-{model_size}-golf-feedback.pth"
 
     def exported(self, model_size: str) -> Path:
+        """The fine-tuned model as a folder that transformers loads."""
         return self.models / f"gpt2-{model_size}-golf-feedback-transformers"
 
     def run_states(self, model_size: str) -> Path:
+        """What an interrupted training goes on from."""
         return self.models / "checkpoints" / f"gpt2-{model_size}"
 
     def loss_plot(self, model_size: str) -> Path:
+        """Train and validation loss over the run."""
         return self.models / f"loss_plot_{model_size}.pdf"
 
     def training_log(self) -> Path:
+        """A line for each measurement of a run."""
         return self.models / "training_log.jsonl"
 
     def evaluation(self, model_size: str) -> Path:
+        """Notebook 04's metrics, predictions and report."""
         return self.experimental / "golf_feedback_evaluation" / model_size
 
     def user_feedback(self) -> Path:
+        """What golfers said about answers; notebook 01 reads it back."""
         return self.experimental / "user_feedback" / "feedback.jsonl"
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write `text` as UTF-8 so that a reader sees the old file or the whole new one, never a part."""
-    return write_with(
-        path, lambda temporary: temporary.write_text(text, encoding="utf-8", newline="\n")
-    )
+    """Write `text` as UTF-8, atomically."""
+    return write_with(path, lambda part: part.write_text(text, encoding="utf-8", newline="\n"))
 
 
 def write_json(path: Path, value) -> Path:
@@ -95,7 +99,9 @@ def write_json(path: Path, value) -> Path:
 
 
 def write_with(path: Path, write) -> Path:
-    """Call `write(temporary_path)` and rename the result to `path` once it is on the disk.
+    """Write a file so that a reader sees the old one or the whole new one, never a part.
+
+    `write` is called with the path of a temporary file beside `path`.
 
     Raises:
         PermissionError: the folder cannot be written.
@@ -103,13 +109,14 @@ def write_with(path: Path, write) -> Path:
     """
     with explained_if_read_only(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
-        )
+        # In the same folder, because a rename is atomic only within one file system.
+        beginning = f".{path.name}."
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=beginning, suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         write(temporary)
+        # Without fsync a system that loses power may keep the rename and lose the content.
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         # mkstemp makes the file private; the result gets what the umask allows.
@@ -137,7 +144,8 @@ def explained_if_read_only(folder: Path) -> Iterator[None]:
         reason = os.strerror(error.errno).lower()
         raise PermissionError(
             error.errno,
-            f"{folder} cannot be written ({reason}); choose an output_root that can, or copy the folder there",
+            f"{folder} cannot be written ({reason}); "
+            "choose an output_root that can, or copy the folder there",
         ) from error
 
 
@@ -148,19 +156,19 @@ def sha256_file(path: Path) -> str:
 
 
 def write_manifest(folder: Path, made_by: str, files: list[Path], **facts) -> Path:
-    """Write manifest.json last: its presence says that every file it lists is complete."""
-    listed = {
-        file.relative_to(folder).as_posix(): {
-            "bytes": file.stat().st_size,
-            "sha256": sha256_file(file),
-        }
-        for file in files
-    }
+    """Write manifest.json, which lists `files` with their sizes and hashes; call it last.
+
+    What looks for the folder looks for its manifest, so a folder counts only once all is there.
+    """
+    listed = {}
+    for file in files:
+        name = file.relative_to(folder).as_posix()
+        listed[name] = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
     return write_json(folder / MANIFEST, {"made_by": made_by, **facts, "files": listed})
 
 
 def read_manifest(folder: Path, verify: bool = True) -> dict:
-    """Read manifest.json and compare the files beside it with it.
+    """Read manifest.json and, with `verify`, compare the files beside it with their hashes.
 
     Raises:
         MissingArtifactError: there is no manifest.
@@ -173,28 +181,31 @@ def read_manifest(folder: Path, verify: bool = True) -> dict:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise ArtifactMismatchError(
-            f"{path}:{error.lineno}: not valid JSON ({error.msg}); run the notebook that made it again."
+            f"{path}:{error.lineno}: not valid JSON ({error.msg}); "
+            "run the notebook that made it again."
         ) from error
+    made_by = manifest["made_by"]
     for name, expected in manifest["files"].items() if verify else ():
         file = folder / name
         if not file.is_file():
             raise ArtifactMismatchError(
-                f"{file} is listed in {MANIFEST} but does not exist; run {manifest['made_by']} again."
+                f"{file} is listed in {MANIFEST} but does not exist; run {made_by} again."
             )
-        found = sha256_file(file)
-        if found != expected["sha256"]:
+        wanted, found = expected["sha256"], sha256_file(file)
+        if found != wanted:
             raise ArtifactMismatchError(
-                f"{file} differs from {MANIFEST} (sha256 {expected['sha256'][:12]}... expected, {found[:12]}... found); "
-                f"run {manifest['made_by']} again."
+                f"{file} differs from {MANIFEST} (sha256 {wanted[:12]}... expected, "
+                f"{found[:12]}... found); run {made_by} again."
             )
     return manifest
 
 
 def attached(path: Path, root: Path, inputs: list[Path]) -> Iterator[Path]:
-    """Yield the files or folders at the place of `path`, which is below `root`, in the outputs that are attached in the folders `inputs`.
+    """Yield what the attached outputs in the folders `inputs` have at the place of `path`.
 
-    Kaggle mounts outputs several levels deep, in two layouts, so they are searched for the path's end.
+    `path` is below `root`, the output root of this run.
     """
+    # Kaggle mounts outputs several levels deep, in two layouts, so only the path's end is known.
     ending = path.relative_to(root).as_posix()
     return (found for place in inputs for found in sorted(place.rglob(ending)))
 
@@ -202,7 +213,7 @@ def attached(path: Path, root: Path, inputs: list[Path]) -> Iterator[Path]:
 def find_folder(
     folder: Path, root: Path, made_by: str, inputs: list[Path] = (), holding: str = MANIFEST
 ) -> Path:
-    """Return the folder with a manifest that an earlier notebook made: under the root, or attached as an input.
+    """Return the folder with a manifest that an earlier notebook made: own, or attached as input.
 
     A folder without the file `holding` is passed over: two runs of a notebook may be attached.
 
@@ -213,17 +224,22 @@ def find_folder(
         if (found / MANIFEST).is_file() and (found / holding).is_file():
             return found
     raise MissingArtifactError(
-        f"{folder} holds no {holding}: run notebook {made_by} first, or attach its output (on Kaggle by Add Input)."
+        f"{folder} holds no {holding}: run notebook {made_by} first, "
+        "or attach its output (on Kaggle by Add Input)."
     )
 
 
 def bring_back(folder: Path, root: Path, inputs: list[Path]) -> Path | None:
-    """Copy to `folder`, if that does not exist, the folder of the same place in an attached output; return where it was, or None."""
+    """Copy the folder of the same place in an attached output to `folder`, unless that exists.
+
+    Returns where it was found, or None.
+    """
     if folder.exists():
         return None
     found = next((found for found in attached(folder, root, inputs) if found.is_dir()), None)
     if found:
-        # Under its name only when it is whole; and what is attached can only be read, so its permissions stay behind.
+        # It gets its name when it is whole. What is attached is read-only, so its permissions
+        # stay behind (copyfile, not copy).
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)

@@ -1,4 +1,8 @@
-"""Where am I: the host, its devices and number format with the reason, its folders, seeds and versions."""
+"""Where am I: the host, its devices and number format with the reason, folders, seeds, versions.
+
+torch is imported by the functions that ask it something: the command line, the knowledge base and
+the tools need this module, too, and answer at once without it.
+"""
 
 import ctypes
 import os
@@ -12,24 +16,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None
 
+if TYPE_CHECKING:
+    import torch
+
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
 KAGGLE_INPUT = Path("/kaggle/input")
 COLAB_DRIVE = Path("/content/drive")
+PACKAGES = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")
+"""What the notebooks print the versions of."""
 
 
-def host() -> str:
-    """Return `kaggle`, `colab` or `local`.
-
-    Kaggle's image is built from Colab's, and Colab can mount /kaggle/input, so only the variables tell them apart.
-    """
+def name() -> str:
+    """Return the host's name: `kaggle`, `colab` or `local`."""
+    # The folders tell nothing: Kaggle's image is built from Colab's, and Colab can mount
+    # /kaggle/input. Nor does any variable KAGGLE_*: whoever pushes notebooks from a laptop has
+    # KAGGLE_USERNAME and KAGGLE_KEY there. Only a session on Kaggle has a run type.
     if os.environ.get("KAGGLE_KERNEL_RUN_TYPE"):
         return "kaggle"
     if os.environ.get("COLAB_RELEASE_TAG"):
@@ -58,12 +66,11 @@ def output_root(given: str = "") -> Path:
     folder = given or os.environ.get("GOLF_OUTPUT_ROOT")
     if folder:
         path = Path(folder).expanduser().resolve()
-        if host() == "colab" and path.is_relative_to(COLAB_DRIVE):
+        if name() == "colab" and path.is_relative_to(COLAB_DRIVE):
             _mount_drive()
         return path
-    return {"kaggle": Path("/kaggle/working"), "colab": Path("/content"), "local": REPOSITORY_ROOT}[
-        host()
-    ]
+    own = {"kaggle": Path("/kaggle/working"), "colab": Path("/content"), "local": REPOSITORY_ROOT}
+    return own[name()]
 
 
 def _mount_drive() -> None:
@@ -72,7 +79,8 @@ def _mount_drive() -> None:
     if is_headless():
         # drive.mount would wait for an answer for ever.
         raise OSError(
-            f"{COLAB_DRIVE} is not mounted, and in a headless run nobody can consent; use Runtime > Run all in an open session."
+            f"{COLAB_DRIVE} is not mounted, and in a headless run nobody can consent; "
+            "use Runtime > Run all in an open session."
         )
     from google.colab import drive
 
@@ -81,7 +89,7 @@ def _mount_drive() -> None:
 
 def input_roots() -> list[Path]:
     """Return the folders in which outputs of earlier notebooks may be attached, read-only."""
-    return [KAGGLE_INPUT] if host() == "kaggle" and KAGGLE_INPUT.is_dir() else []
+    return [KAGGLE_INPUT] if name() == "kaggle" and KAGGLE_INPUT.is_dir() else []
 
 
 def knowledge_folder() -> Path:
@@ -97,82 +105,97 @@ def knowledge_folder() -> Path:
         for found in sorted(root.rglob("knowledge/golf_instruction/sources.yaml")):
             return found.parent
     raise FileNotFoundError(
-        f"no knowledge/golf_instruction in {REPOSITORY_ROOT} or among the attached inputs; clone the repository or attach its dataset."
+        f"no knowledge/golf_instruction in {REPOSITORY_ROOT} or among the attached inputs; "
+        "clone the repository or attach its dataset."
     )
 
 
 @dataclass(frozen=True)
 class Devices:
-    """The devices that training uses, the number format of its matrix products, and why that one."""
+    """The devices that training uses, the number format of its matrix products, and the reason."""
 
-    device: torch.device
+    device: "torch.device"
     device_ids: tuple[int, ...]
     names: tuple[str, ...]
-    dtype: torch.dtype
+    dtype: "torch.dtype"
     reason: str
 
     @property
     def n_gpus(self) -> int:
+        """Number of GPUs; 0 on a CPU."""
         return len(self.device_ids)
 
     @property
     def needs_loss_scaling(self) -> bool:
+        """Whether gradients are computed from a scaled loss."""
+        # FP16 has nothing below 6e-8: small gradients would become 0. Multiplied with the loss,
+        # they are in range, and are divided again before the step. bfloat16 has float32's range.
+        import torch
+
         return self.dtype is torch.float16
 
 
 def detect_devices(mixed_precision: bool = True) -> Devices:
     """Find the GPUs and choose the number format of the matrix products.
 
-    FP16 on every GPU: it is what a T4 (sm_75) computes fast, where bfloat16 is emulated and four times slower.
-    bfloat16 on a CPU that has the instructions for it; float32 otherwise.
+    FP16 on every GPU; on a CPU bfloat16 if it has the instructions for it, else float32.
     """
+    import torch
+
     ids = tuple(range(torch.cuda.device_count())) if torch.cuda.is_available() else ()
-    device = torch.device("cuda", 0) if ids else torch.device("cpu")
-    names = tuple(torch.cuda.get_device_name(i) for i in ids) or (
-        platform.processor() or platform.machine(),
-    )
+    names = tuple(torch.cuda.get_device_name(i) for i in ids)
+    # FP16 is what a T4 computes fast. torch.cuda.is_bf16_supported() is not asked: it says yes on
+    # a T4, where bfloat16 is emulated and four times slower; only a compute capability of (8, 0)
+    # or more has it in hardware. One format for all GPUs gives one result to compare.
     if not mixed_precision:
-        return Devices(device, ids, names, torch.float32, "mixed_precision is off")
+        dtype, reason = torch.float32, "mixed_precision is off"
+    elif ids:
+        dtype, reason = torch.float16, "a GPU: FP16 with loss scaling"
+    elif cpu_has_bf16():
+        dtype, reason = torch.bfloat16, "a CPU with bfloat16 instructions"
+    else:
+        dtype = torch.float32
+        reason = "a CPU without bfloat16 instructions: about three times slower"
     if ids:
-        return Devices(device, ids, names, torch.float16, "a GPU: FP16 with loss scaling")
-    if cpu_has_bf16():
-        return Devices(device, ids, names, torch.bfloat16, "a CPU with bfloat16 instructions")
+        return Devices(torch.device("cuda", 0), ids, names, dtype, reason)
     return Devices(
-        device,
-        ids,
-        names,
-        torch.float32,
-        "a CPU without bfloat16 instructions: about three times slower",
+        torch.device("cpu"), (), (platform.processor() or platform.machine(),), dtype, reason
     )
 
 
 def cpu_has_bf16() -> bool:
-    """Say whether this CPU multiplies bfloat16 in hardware (AVX512_BF16 or AMX on x86, BF16 on Arm)."""
+    """Say whether this CPU multiplies bfloat16 in hardware.
+
+    That is AVX512_BF16 or AMX on x86, BF16 on Arm.
+    """
+    import torch
+
+    instructions = ("avx512_bf16", "amx_bf16", "bf16")
+    # Older releases of torch do not know; Linux does.
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     if capabilities:
-        return bool(
-            capabilities.get("avx512_bf16")
-            or capabilities.get("amx_bf16")
-            or capabilities.get("bf16")
-        )
+        return any(capabilities.get(one) for one in instructions)
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
     except OSError:
         return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags or "bf16" in flags
+    return any(one in flags for one in instructions)
 
 
 def seed_everything(seed: int) -> None:
     """Seed Python and torch; nothing here draws from numpy."""
+    import torch
+
     random.seed(seed)
     torch.manual_seed(seed)
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep what is freed instead of returning every large tensor to the system, which pages it in anew.
+    """Let the C library keep freed memory, for training on a CPU; return whether it does.
 
-    For training on a CPU (measured: benchmarks/results); the process then holds the most that it ever needed. Returns whether
-    this took effect: only with glibc. Parameters: mallopt(3).
+    glibc returns every large tensor to the system when it is freed, and the next one is paged in
+    anew, page by page (measured: benchmarks/results). Afterwards the process holds the most that
+    it ever needed. Only glibc has this; parameters: mallopt(3).
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -183,34 +206,30 @@ def keep_freed_memory() -> bool:
 
 
 def memory_peak(device_ids: tuple[int, ...]) -> int:
-    """Return the most bytes that this process has had: on the fullest of its GPUs, or without one in main memory (0 on Windows)."""
+    """Return the most bytes that this process has had on its fullest GPU.
+
+    Without a GPU it is main memory; on Windows, which does not tell, 0.
+    """
     if device_ids:
+        import torch
+
         return max(torch.cuda.max_memory_allocated(index) for index in device_ids)
     return _resident_peaks()["process_bytes"]
 
 
 def _resident_peaks() -> dict[str, int]:
-    """The most bytes of main memory so far: of this process and of its largest child; 0 on Windows, which does not tell."""
+    """The most bytes of main memory so far: of this process, of its largest child; 0 on Windows."""
     peaks = dict.fromkeys(("process_bytes", "child_bytes"), 0)
     if resource:
-        # Kibibytes on Linux, bytes on macOS.
+        # getrusage counts kibibytes on Linux, bytes on macOS.
         unit = 1 if sys.platform == "darwin" else 1024
         for key, who in zip(peaks, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN), strict=True):
             peaks[key] = resource.getrusage(who).ru_maxrss * unit
     return peaks
 
 
-def versions(
-    packages: tuple[str, ...] = (
-        "torch",
-        "tiktoken",
-        "tensorflow",
-        "numpy",
-        "matplotlib",
-        "ipywidgets",
-    ),
-) -> dict[str, str]:
-    """Return the installed versions, Python's own among them; `-` for a package that is not installed."""
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Return the installed versions, Python's own among them; `-` for what is not installed."""
     found = {"python": platform.python_version()}
     for package in packages:
         try:
@@ -226,8 +245,7 @@ def require_disk(folder: Path, n_bytes: int, purpose: str) -> None:
     Raises:
         OSError: less than `n_bytes` are free where `folder` is or will be.
     """
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
+    free = _free_bytes(folder)
     if free < n_bytes:
         raise OSError(
             f"{purpose} needs {n_bytes / 1e6:,.0f} MB in {folder}, {free / 1e6:,.0f} MB are free; "
@@ -235,32 +253,36 @@ def require_disk(folder: Path, n_bytes: int, purpose: str) -> None:
         )
 
 
+def _free_bytes(folder: Path) -> int:
+    # A folder that does not exist yet will be on the disk of its nearest parent.
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return shutil.disk_usage(existing).free
+
+
 @contextmanager
-def timed(steps: dict[str, dict[str, float]], name: str) -> Iterator[None]:
-    """Record in `steps[name]` the seconds of a `with` block, and the peaks of memory so far, in bytes: of this process and of
-    its largest child. Windows tells no peaks; there they are 0."""
+def timed(steps: dict[str, dict[str, float]], step: str) -> Iterator[None]:
+    """Record in `steps[step]` how long a `with` block took, and the peaks of memory so far.
+
+    `seconds`; `process_bytes` and `child_bytes`, of this process and of its largest child, which
+    are 0 on Windows.
+    """
     started = time.perf_counter()
     yield
-    steps[name] = {"seconds": time.perf_counter() - started, **_resident_peaks()}
+    steps[step] = {"seconds": time.perf_counter() - started, **_resident_peaks()}
 
 
 def environment_report(devices: Devices, root: Path) -> str:
     """Return the lines that each notebook prints about its surroundings."""
-    existing = next(parent for parent in (root, *root.parents) if parent.exists())
-    free = shutil.disk_usage(existing).free
-    installed = ", ".join(f"{name} {number}" for name, number in versions().items())
-    where = (
-        f"{len(devices.names)} x {devices.names[0]}"
-        if devices.device_ids
-        else f"{os.cpu_count()} CPU cores"
+    installed = ", ".join(f"{package} {number}" for package, number in versions().items())
+    where = f"{os.cpu_count()} CPU cores"
+    if devices.device_ids:
+        where = f"{devices.n_gpus} x {devices.names[0]}"
+    lines = (
+        f"host          {name()} ({platform.system()}, headless: {is_headless()})",
+        f"devices       {where}",
+        f"number format {str(devices.dtype).removeprefix('torch.')} ({devices.reason})",
+        f"output root   {root}",
+        f"free disk     {_free_bytes(root) / 1e9:.0f} GB",
+        f"versions      {installed}",
     )
-    return "\n".join(
-        (
-            f"host          {host()} ({platform.system()}, headless: {is_headless()})",
-            f"devices       {where}",
-            f"number format {str(devices.dtype).removeprefix('torch.')} ({devices.reason})",
-            f"output root   {root}",
-            f"free disk     {free / 1e9:.0f} GB",
-            f"versions      {installed}",
-        )
-    )
+    return "\n".join(lines)

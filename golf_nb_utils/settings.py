@@ -1,13 +1,23 @@
-"""Every number that a run depends on: the model sizes and the validated settings of each notebook.
+"""Every number that a run depends on: the model sizes, and the validated settings of each notebook.
 
-The parameters of a notebook are the fields of its config, by the same names. A parameter that is None takes the
-preset of the model size: the class defaults are those of the GPT-2 sizes, TINY_PRESET holds what differs for `tiny`.
+A notebook's parameters are the fields of its config, under the same names. They come from its
+parameters cell, the command line or a YAML file, and are checked before anything runs. A parameter
+that is None takes the preset of the model size: the defaults below are those of the GPT-2 sizes,
+and TINY_PRESET holds what differs for `tiny`.
+
+Frozen dataclasses, not pydantic: training imports this module on bare GPU machines without it.
 """
 
 import dataclasses
 import difflib
 import math
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from operator import ge, gt, le, lt
+from pathlib import Path
+
+import yaml
 
 
 class ConfigError(ValueError):
@@ -31,18 +41,17 @@ class GPTConfig:
                 raise ConfigError(
                     f"GPTConfig.{field.name} must be a positive integer, found {value!r}."
                 )
-        if self.n_embd % self.n_head:
-            raise ConfigError(
-                f"n_embd ({self.n_embd}) must be a multiple of n_head ({self.n_head})."
-            )
+        width, heads = self.n_embd, self.n_head
+        if width % heads:
+            raise ConfigError(f"n_embd ({width}) must be a multiple of n_head ({heads}).")
 
     @property
     def n_parameters(self) -> int:
-        """Parameters with the tied head counted once."""
-        per_layer = 12 * self.n_embd**2 + 13 * self.n_embd
-        return (
-            (self.n_vocab + self.n_ctx) * self.n_embd + self.n_layer * per_layer + 2 * self.n_embd
-        )
+        """Number of parameters; the output head shares the token embedding, so that counts once."""
+        # A block: 4 width^2 for attention, 8 width^2 for the MLP, the rest biases and layer norms.
+        width = self.n_embd
+        block = 12 * width**2 + 13 * width
+        return (self.n_vocab + self.n_ctx) * width + self.n_layer * block + 2 * width
 
 
 GPT_CONFIGS = {
@@ -53,7 +62,7 @@ GPT_CONFIGS = {
     "1558M": GPTConfig(n_embd=1600, n_head=25, n_layer=48),
 }
 MODEL_SIZES = (*GPT_CONFIGS, "own")
-"""`own` is a GPT-2 that the user brings, of any shape; its hparams.json says which."""
+"""`own` is a GPT-2 of any shape that the user brings; its hparams.json says which."""
 
 
 def resolve_model_size(model_size: str, has_gpu: bool) -> str:
@@ -71,38 +80,98 @@ def resolve_model_size(model_size: str, has_gpu: bool) -> str:
     return model_size
 
 
+# How a setting is declared, read and checked.
+
+BOUNDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
+
+
+def setting(
+    default,
+    *,
+    at_least=None,
+    above=None,
+    at_most=None,
+    below=None,
+    choices=None,
+    free_on_resume=False,
+):
+    """Declare a field of a config: its default, and which values it may have.
+
+    `free_on_resume` marks a setting that may change between two sessions of one training run.
+    """
+    rules = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
+    rules |= {"choices": choices, "free_on_resume": free_on_resume or None}
+    metadata = {name: rule for name, rule in rules.items() if rule is not None}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
 class _Settings:
-    """What the configs of the notebooks share: presets, types, and the refusal of unknown names."""
+    """What the notebooks' configs share: presets, types, ranges, the refusal of unknown names."""
+
+    model_size: str = setting("124M", choices=MODEL_SIZES)
 
     @classmethod
     def for_size(cls, model_size: str, **parameters):
-        """Build the config of a resolved size from a notebook's parameters; None takes the size's preset.
+        """Build the config of a resolved size from a notebook's parameters.
 
-        Strings are read as papermill passes them (`"false"`, `"1e-4"`).
+        A parameter that is None takes the size's preset. Strings are read as papermill passes
+        them (`"false"`, `"1e-4"`).
 
         Raises:
             ConfigError: a name is unknown, a value has the wrong type or is out of range.
         """
-        if model_size not in MODEL_SIZES:
-            raise ConfigError(
-                f"unknown model_size {model_size!r}; expected one of {', '.join(MODEL_SIZES)}."
-            )
         fields = {field.name: field for field in dataclasses.fields(cls)}
         values = dict(TINY_PRESET.get(cls.__name__, {})) if model_size == "tiny" else {}
         for name, value in parameters.items():
             if name not in fields:
-                raise ConfigError(
-                    f"{cls.__name__} has no parameter {name!r}{nearest(name, fields)}."
-                )
+                close = nearest(name, fields)
+                raise ConfigError(f"{cls.__name__} has no parameter {name!r}{close}.")
             if value is not None:
                 values[name] = _typed(cls.__name__, fields[name], value)
         return cls(model_size=model_size, **values)
 
-    def _require(self, name: str, condition: bool, expected: str) -> None:
-        if not condition:
-            raise ConfigError(
-                f"{type(self).__name__}.{name} must be {expected}, found {getattr(self, name)!r}."
-            )
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata.get("choices")
+            limits = {name: field.metadata[name] for name in BOUNDS if name in field.metadata}
+            # NaN fails every comparison, so it is refused wherever there is a bound.
+            if not all(BOUNDS[name](value, limit) for name, limit in limits.items()):
+                self._refuse(field.name, _range(limits))
+            if choices and value not in choices:
+                *others, last = map(repr, choices)
+                self._refuse(field.name, f"{', '.join(others)} or {last}")
+
+    def _refuse(self, name: str, expected: str) -> None:
+        raise ConfigError(
+            f"{type(self).__name__}.{name} must be {expected}, found {getattr(self, name)!r}."
+        )
+
+
+def _range(limits: dict) -> str:
+    if tuple(limits) in (("at_least", "at_most"), ("above", "below")):
+        low, high = limits.values()
+        return f"between {low} and {high}"
+    return " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in limits.items())
+
+
+def _typed(owner: str, field: dataclasses.Field, value):
+    """Return `value` as the field's type.
+
+    papermill types what it is given loosely: `-p flag false` arrives as the text "false", YAML's
+    `1e-4` as a text, too. What would lose something (2.5 epochs, a flag for a number) is refused.
+    """
+    wanted = field.type
+    if wanted is bool and str(value).lower() in ("true", "false"):
+        return str(value).lower() == "true"
+    if wanted is str and isinstance(value, str):
+        return value
+    if wanted in (int, float) and not isinstance(value, bool):
+        with suppress(TypeError, ValueError, OverflowError):
+            number = wanted(value)
+            if math.isfinite(number) and (number == value or not isinstance(value, float)):
+                return number
+    raise ConfigError(f"{owner}.{field.name} must be of type {wanted.__name__}, found {value!r}.")
 
 
 def nearest(name: str, known) -> str:
@@ -111,48 +180,24 @@ def nearest(name: str, known) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _typed(owner: str, field: dataclasses.Field, value):
-    wanted = field.type if isinstance(field.type, type) else type(field.default)
-    error = ConfigError(f"{owner}.{field.name} must be of type {wanted.__name__}, found {value!r}.")
-    if wanted is bool:
-        if isinstance(value, str) and value.lower() in ("true", "false"):
-            return value.lower() == "true"
-        if not isinstance(value, bool):
-            raise error
-        return value
-    if wanted is str:
-        if not isinstance(value, str):
-            # papermill reads `-p model_size 124` as a number.
-            raise error
-        return value
-    if isinstance(value, bool):
-        raise error
-    try:
-        number = wanted(value)
-        finite = math.isfinite(number)
-    except (TypeError, ValueError, OverflowError):
-        raise error from None
-    if not finite or (isinstance(value, float) and number != value):
-        raise error
-    return number
+# The notebooks' settings.
 
 
 @dataclass(frozen=True)
 class DataConfig(_Settings):
     """Notebook 01: what records are made."""
 
-    model_size: str = "124M"
-    n_examples: int = 400
+    n_examples: int = setting(400, at_least=1)
     """Records over train, val and test; the records of unseen topics come on top."""
-    val_fraction: float = 0.10
-    test_fraction: float = 0.05
-    unseen_topics_per_area: int = 1
+    val_fraction: float = setting(0.10, above=0, at_most=0.25)
+    test_fraction: float = setting(0.05, above=0, at_most=0.25)
+    unseen_topics_per_area: int = setting(1, at_least=0)
     """Topics of each area that are kept for the file of unseen topics; 0 teaches them all."""
-    topics_per_area: int = 0
+    topics_per_area: int = setting(0, at_least=0)
     """Topics of each area that are taught; 0 is all of them."""
-    phrasings: int = 0
-    """Phrasings of an item that are used; 0 is all of them. The sentences that carry the scores always have all of theirs."""
-    all_scores_fraction: float = 0.75
+    phrasings: int = setting(0, at_least=0)
+    """Phrasings of an item that are used; 0 is all. Sentences with scores keep all of theirs."""
+    all_scores_fraction: float = setting(0.75, at_least=0, at_most=1)
     """Share of the records whose input shows all eight scores and whose answer uses them."""
     extra_knowledge: str = ""
     """Folder of one's own topic files, in the layout of knowledge/golf_instruction."""
@@ -160,193 +205,209 @@ class DataConfig(_Settings):
     """Write each file as JSON lines, too."""
     seed: int = 123
     output_root: str = ""
-    """Folder that holds experimental/; empty means the host's own (see environment.output_root)."""
-
-    def __post_init__(self):
-        self._require("n_examples", self.n_examples >= 1, "at least 1")
-        self._require("val_fraction", 0 < self.val_fraction <= 0.25, "above 0 and at most 0.25")
-        self._require("test_fraction", 0 < self.test_fraction <= 0.25, "above 0 and at most 0.25")
-        for name in ("unseen_topics_per_area", "topics_per_area", "phrasings"):
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        self._require("all_scores_fraction", 0 <= self.all_scores_fraction <= 1, "between 0 and 1")
+    """Folder that holds experimental/; empty means the host's own (see host.output_root)."""
 
 
 @dataclass(frozen=True)
 class CheckpointConfig(_Settings):
     """Notebook 02: which GPT-2 is made or downloaded."""
 
-    model_size: str = "124M"
     backup_url: str = "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2"
     """Used when the official host fails."""
     more_urls: str = ""
-    """Further hosts, separated by spaces, asked after the backup; each has {size}/{file} below it."""
+    """Further hosts, separated by spaces, asked after the backup; each has {size}/{file} below."""
     checkpoint_folder: str = ""
-    """Folder that has the files already: OpenAI's seven, or a GPT-2 as transformers saves it; `own` needs it."""
+    """Folder with OpenAI's seven files or a GPT-2 as transformers saves it; `own` needs one."""
     seed: int = 123
     """Draws tiny's random weights; the GPT-2 sizes have none to draw."""
     output_root: str = ""
 
     def __post_init__(self):
-        self._require(
-            "checkpoint_folder",
-            self.model_size != "own" or self.checkpoint_folder != "",
-            "a folder, for model_size 'own'",
-        )
+        super().__post_init__()
+        if self.model_size == "own" and not self.checkpoint_folder:
+            self._refuse("checkpoint_folder", "a folder, for model_size 'own'")
 
 
 @dataclass(frozen=True)
 class TrainConfig(_Settings):
     """Notebook 03: how the model is fine-tuned."""
 
-    model_size: str = "124M"
-    epochs: int = 2
-    batch_size: int = 8
+    epochs: int = setting(2, at_least=1)
+    batch_size: int = setting(8, at_least=1)
     """Records per GPU and micro-batch."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: int = setting(1, at_least=1)
     """Micro-batches whose gradients are added before the weights change."""
-    learning_rate: float = 5e-5
-    schedule: str = "constant"
+    learning_rate: float = setting(5e-5, above=0, below=1)
+    schedule: str = setting("constant", choices=("constant", "linear", "cosine"))
     """How the rate goes on after the warm-up: `constant`, `linear` or `cosine`."""
-    final_learning_rate_fraction: float = 0.0
+    final_learning_rate_fraction: float = setting(0.0, at_least=0, at_most=1)
     """The share of learning_rate that `linear` and `cosine` reach in the last step."""
-    warmup_steps: int = 0
-    weight_decay: float = 0.1
-    beta2: float = 0.999
+    warmup_steps: int = setting(0, at_least=0)
+    weight_decay: float = setting(0.1, at_least=0)
+    beta2: float = setting(0.999, above=0, below=1)
     """AdamW's second beta; the first is 0.9."""
-    max_grad_norm: float = 0.0
+    max_grad_norm: float = setting(0.0, at_least=0)
     """Gradients are clipped to this norm; 0 means no clipping."""
     mixed_precision: bool = True
-    loss_on: str = "all"
+    loss_on: str = setting("all", choices=("all", "response"))
     """`all` positions, or the `response` alone."""
-    context_length: int = 1024
-    method: str = "full"
+    context_length: int = setting(1024, at_least=1)
+    method: str = setting("full", choices=("full", "lora"))
     """`full` trains every weight, `lora` low-rank additions to the matrices of the blocks."""
-    lora_rank: int = 16
-    activation_checkpointing: bool = False
-    """Blocks are computed again in the backward pass instead of being kept: a third more work, far less memory."""
-    strategy: str = "auto"
+    lora_rank: int = setting(16, at_least=1)
+    activation_checkpointing: bool = setting(False, free_on_resume=True)
+    """Compute blocks again in the backward pass: a third more work, far less memory."""
+    strategy: str = setting("auto", choices=("auto", "dp", "ddp", "fsdp"), free_on_resume=True)
     """`auto` (one device: plain, several GPUs: dp), `dp`, `ddp` or `fsdp`."""
-    eval_freq: int = 10
+    eval_freq: int = setting(10, at_least=1)
     """Steps between two measurements of train and validation loss."""
-    eval_batches: int = 5
+    eval_batches: int = setting(5, at_least=1)
     """Batches averaged in each such measurement."""
     save_best: bool = True
-    """The weights with the lowest validation loss are what is saved in the end, not the last ones."""
-    early_stopping_patience: int = 0
+    """Keep the weights with the lowest validation loss in the end, not the last ones."""
+    early_stopping_patience: int = setting(0, at_least=0)
     """Training ends after so many evaluations without a better validation loss; 0 means never."""
-    save_every: int = 0
+    save_every: int = setting(0, at_least=0, free_on_resume=True)
     """Steps between two states to resume from; 0 leaves it to save_every_minutes."""
-    save_every_minutes: float = 10.0
+    save_every_minutes: float = setting(10.0, at_least=0, free_on_resume=True)
     """Minutes between two states to resume from; 0 leaves it to save_every."""
-    max_minutes: float = 0.0
-    """After so many minutes of this run the state is saved and training ends, to be continued by the next run; 0 means never."""
-    resume: bool = True
+    max_minutes: float = setting(0.0, at_least=0, free_on_resume=True)
+    """After so many minutes the run saves its state and ends; the next goes on. 0 means never."""
+    resume: bool = setting(True, free_on_resume=True)
     """Go on from the newest state of the same run; False begins anew and deletes what is there."""
-    tensorboard: bool = False
+    tensorboard: bool = setting(False, free_on_resume=True)
     """Write the points of the log for TensorBoard, too."""
     seed: int = 123
-    output_root: str = ""
+    output_root: str = setting("", free_on_resume=True)
 
     def __post_init__(self):
-        for name in (
-            "epochs",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "eval_freq",
-            "eval_batches",
-            "context_length",
-            "lora_rank",
-        ):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
-        self._require(
-            "final_learning_rate_fraction",
-            0 <= self.final_learning_rate_fraction <= 1,
-            "between 0 and 1",
-        )
-        self._require("beta2", 0 < self.beta2 < 1, "between 0 and 1")
-        for name in (
-            "warmup_steps", "weight_decay", "max_grad_norm", "early_stopping_patience", "save_every", "save_every_minutes", "max_minutes",
-        ):  # fmt: skip
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        self._require(
-            "schedule",
-            self.schedule in ("constant", "linear", "cosine"),
-            "'constant', 'linear' or 'cosine'",
-        )
-        self._require("loss_on", self.loss_on in ("all", "response"), "'all' or 'response'")
-        self._require("method", self.method in ("full", "lora"), "'full' or 'lora'")
-        self._require(
-            "strategy",
-            self.strategy in ("auto", "dp", "ddp", "fsdp"),
-            "'auto', 'dp', 'ddp' or 'fsdp'",
-        )
-        # Sharding needs one number format for all weights of a block; LoRA keeps its frozen ones in half of it.
-        self._require(
-            "strategy",
-            (self.method, self.strategy) != ("lora", "fsdp"),
-            "'auto', 'dp' or 'ddp' with method 'lora'",
-        )
+        super().__post_init__()
+        # Sharding needs one number format for all weights of a block; LoRA keeps its frozen ones
+        # in half of it.
+        if (self.method, self.strategy) == ("lora", "fsdp"):
+            self._refuse("strategy", "'auto', 'dp' or 'ddp' with method 'lora'")
 
 
 @dataclass(frozen=True)
 class SampleConfig(_Settings):
     """Notebook 04: how the model answers."""
 
-    model_size: str = "124M"
-    max_new_tokens: int = 512
-    """The longest of 12,000 right answers has 448 tokens in GPT-2's vocabulary (benchmarks/results/2026-11-23_series.md)."""
-    temperature: float = 0.7
+    max_new_tokens: int = setting(512, at_least=1)
+    """The longest of 12,000 right answers has 448 (benchmarks/results/2026-11-23_series.md)."""
+    temperature: float = setting(0.7, at_least=0)
     """0 is greedy; the evaluation is always greedy, so that it can be repeated."""
-    top_k: int = 50
-    top_p: float = 1.0
+    top_k: int = setting(50, at_least=0)
+    top_p: float = setting(1.0, above=0, at_most=1)
     """Share of the probability that is drawn from, its likeliest tokens; 1 is all."""
-    batch_size: int = 16
+    batch_size: int = setting(16, at_least=1)
     """Prompts answered at once."""
-    n_records: int = 200
+    n_records: int = setting(200, at_least=0)
     """Records of the test set, and as many of the unseen topics, that are evaluated; 0 is all."""
-    n_changed: int = 20
+    n_changed: int = setting(20, at_least=1)
     """Test records whose request is changed in each way, to see what becomes of the answer."""
-    n_shown: int = 3
+    n_shown: int = setting(3, at_least=1)
     """Worst answers shown."""
-    max_attempts: int = 2
-    """How often answers are written before the template is taken: once greedily, then in candidates."""
-    n_candidates: int = 8
+    max_attempts: int = setting(2, at_least=1)
+    """How often the model tries before the template answers: once greedily, then in candidates."""
+    n_candidates: int = setting(8, at_least=1)
     """Answers sampled together after a refused one."""
     ollama_model: str = "llama3.2"
     """A further system, where OLLAMA_HOST is set."""
     extra_knowledge: str = ""
-    """The folder of one's own topic files that notebook 01 was given; without it what the model learnt from them is refused."""
+    """The folder that notebook 01 was given; without it the checks refuse what came from there."""
     seed: int = 123
     output_root: str = ""
 
-    def __post_init__(self):
-        for name in (
-            "max_new_tokens",
-            "batch_size",
-            "n_shown",
-            "n_changed",
-            "max_attempts",
-            "n_candidates",
-        ):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("temperature", "top_k", "n_records"):
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        self._require("top_p", 0 < self.top_p <= 1, "above 0 and at most 1")
 
-
-# `tiny` starts from random weights, so it needs more records, steps and a schedule of its own. It learns from the answers
-# alone: with a loss on the prompts too, whose scores nothing predicts, it had copied no score after the same time
-# (measured, benchmarks/results/).
+# `tiny` starts from random weights, so it needs more records, more steps and a schedule of its own.
+# It learns from the answers alone: the scores in a prompt are random, so a loss on the prompts
+# drowns the signal, and after the same time it had copied no score (measured, benchmarks/results/).
 TINY_PRESET = {
     "DataConfig": {
         "n_examples": 9000, "val_fraction": 0.03, "test_fraction": 0.02,
         "topics_per_area": 1, "phrasings": 1, "all_scores_fraction": 0.15,
     },
     "TrainConfig": {
-        "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "warmup_steps": 100, "schedule": "linear",
-        "final_learning_rate_fraction": 0.03,
-        "beta2": 0.97, "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 100,
+        "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "warmup_steps": 100,
+        "schedule": "linear", "final_learning_rate_fraction": 0.03, "beta2": 0.97,
+        "max_grad_norm": 1.0, "loss_on": "response", "eval_freq": 100,
     },
     "SampleConfig": {"batch_size": 50, "n_records": 90},
 }  # fmt: skip
+
+
+# The parameters of a run, before it begins.
+
+CONFIGS = {1: DataConfig, 2: CheckpointConfig, 3: TrainConfig, 4: SampleConfig}
+"""The config of each notebook; its fields are the notebook's parameters, in their order."""
+
+
+def declared(number: int) -> list[str]:
+    """Return the names of a notebook's parameters, in their order."""
+    return [field.name for field in dataclasses.fields(CONFIGS[number])]
+
+
+def read_parameters(path: Path) -> dict:
+    """Read a YAML file of parameters, as papermill takes it by `-f`.
+
+    Raises:
+        OSError: the file cannot be read.
+        ConfigError: it is no YAML of names and values, or a name is unknown or there twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        reason = error.reason
+        raise ConfigError(
+            f"{path} is not encoded as UTF-8 ({reason}); save it as UTF-8."
+        ) from error
+    parameters = read_value(text, str(path))
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise ConfigError(
+            f"{path} must have a line 'name: value' for each parameter, found {parameters!r}."
+        )
+    known = {name for number in CONFIGS for name in declared(number)}
+    seen = set()
+    # The mapping has only the last of two values for a name, and no line numbers; YAML's nodes do.
+    for key, _ in yaml.compose(text, Loader=yaml.SafeLoader).value:
+        place = f"{path}:{key.start_mark.line + 1}"
+        name = key.value
+        if name not in known:
+            close = nearest(name, known)
+            raise ConfigError(f"{place}: no notebook declares the parameter {name!r}{close}.")
+        if name in seen:
+            raise ConfigError(f"{place}: the parameter {name!r} is given twice; leave one of them.")
+        seen.add(name)
+    return parameters
+
+
+def read_value(text: str, place: str):
+    """Return what YAML 1.1 makes of `text`; an error names `place`, where the text stands.
+
+    In YAML 1.1 a number needs a point before its exponent: `1e-4` is a text, which the configs
+    turn into the number.
+
+    Raises:
+        ConfigError: the text is not YAML, or holds an impossible date or number.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"{place} is not valid YAML: {' '.join(str(error).split())}.") from error
+
+
+def check_parameters(parameters: dict, numbers: Iterable[int], has_gpu: bool) -> None:
+    """Refuse now what the notebooks `numbers` would refuse once they run.
+
+    Each gets those of `parameters` that it declares.
+
+    Raises:
+        ConfigError: a value is of the wrong type or out of range.
+    """
+    size = resolve_model_size(parameters.get("model_size", "auto"), has_gpu)
+    for number in numbers:
+        names = set(declared(number)) - {"model_size"}
+        given = {name: value for name, value in parameters.items() if name in names}
+        CONFIGS[number].for_size(size, **given)

@@ -3,6 +3,8 @@
 import dataclasses
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import papermill
@@ -189,6 +191,25 @@ def test_an_unknown_command_is_refused(capsys):
         main(["check"])
     assert caught.value.code == 2
     assert "check-knowledge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["check-knowledge"]], ids=" ".join
+)
+def test_what_needs_no_model_answers_without_loading_torch(arguments):
+    code = f"""
+import sys
+from golf_nb_utils.__main__ import main
+try:
+    main({arguments})
+except SystemExit:
+    pass
+print({{"torch", "papermill", "matplotlib"}} & set(sys.modules))
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.endswith("\nset()\n")
 
 
 EXPORTED = {

@@ -13,7 +13,6 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
-import write_parameters
 import yaml
 
 from golf_nb_utils.__main__ import main
@@ -26,8 +25,8 @@ from golf_nb_utils.files import Paths, write_manifest
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.gpt2.checkpoints import save_model
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
-from golf_nb_utils.parameters import CONFIGS
-from golf_nb_utils.settings import GPTConfig, resolve_model_size
+from golf_nb_utils.settings import CONFIGS, GPTConfig, resolve_model_size
+from tools import kaggle, write_parameters
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -244,12 +243,12 @@ def commands(path: Path) -> list[list[str]]:
 def test_every_command_has_options_files_targets_and_parameters_that_exist(path, capsys):
     for words in commands(path):
         words[0] = words[0].removeprefix(".venv/bin/")
-        if words[:3] == ["python", "-m", "golf_nb_utils"]:
+        if words[:3] == ["python", "-m", "golf_nb_utils"] or words[1] == "tools/kaggle.py":
             with pytest.raises(SystemExit) as caught:
-                main([*words[3:4], "--help"])
+                main([*words[3:4], "--help"]) if words[1] == "-m" else kaggle.main(["--help"])
             assert not caught.value.code, words
             text = capsys.readouterr().out
-            for option in (word for word in words[4:] if word.startswith("-")):
+            for option in (word for word in words[2:] if word.startswith("-") and word != "-m"):
                 assert re.search(rf"(?<![\w-]){re.escape(option)}\b", text), words
             for place in (place for place, word in enumerate(words) if word == "-f"):
                 assert (REPOSITORY / words[place + 1]).is_file(), words
@@ -498,7 +497,7 @@ def test_every_python_snippet_compiles_and_imports_what_exists(path):
 
 def test_the_page_of_all_parameters_is_what_would_be_written_now():
     assert write_parameters.PAGE.read_text(encoding="utf-8") == write_parameters.page(), (
-        "run `python tests/write_parameters.py`"
+        "run `python tools/write_parameters.py`"
     )
 
 
@@ -543,7 +542,7 @@ def test_the_table_has_the_defaults_of_both_columns(number, name, expected):
 
 
 def test_writing_the_page_loads_neither_torch_nor_tensorflow():
-    code = "import sys; sys.path.insert(0, 'tests'); import write_parameters as w; w.page(); print({'torch', 'tensorflow'} & set(sys.modules))"
+    code = "import sys; from tools import write_parameters as w; w.page(); print({'torch', 'tensorflow'} & set(sys.modules))"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True

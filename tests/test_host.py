@@ -18,7 +18,6 @@ from golf_nb_utils.host import (
     cpu_has_bf16,
     detect_devices,
     environment_report,
-    host,
     input_roots,
     is_headless,
     knowledge_folder,
@@ -96,7 +95,7 @@ def fake_cpu(monkeypatch, **instructions):
 )
 def test_the_host_is_told_by_its_variables(surroundings, variables, expected):
     surroundings(**variables)
-    assert host() == expected
+    assert host_module.name() == expected
 
 
 def test_a_mounted_kaggle_input_folder_alone_does_not_make_kaggle(
@@ -104,9 +103,9 @@ def test_a_mounted_kaggle_input_folder_alone_does_not_make_kaggle(
 ):
     monkeypatch.setattr(host_module, "KAGGLE_INPUT", tmp_path)
     surroundings()
-    assert (host(), input_roots()) == ("local", [])
+    assert (host_module.name(), input_roots()) == ("local", [])
     surroundings(COLAB_RELEASE_TAG="x")
-    assert (host(), input_roots()) == ("colab", [])
+    assert (host_module.name(), input_roots()) == ("colab", [])
     surroundings(KAGGLE_KERNEL_RUN_TYPE="Interactive")
     assert input_roots() == [tmp_path]
 

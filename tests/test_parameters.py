@@ -12,7 +12,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from golf_nb_utils.__main__ import main
-from golf_nb_utils.parameters import check_parameters, declared, read_parameters, read_value
 from golf_nb_utils.settings import (
     GPT_CONFIGS,
     CheckpointConfig,
@@ -20,6 +19,10 @@ from golf_nb_utils.settings import (
     DataConfig,
     SampleConfig,
     TrainConfig,
+    check_parameters,
+    declared,
+    read_parameters,
+    read_value,
 )
 from golf_nb_utils.training import memory
 

@@ -20,12 +20,11 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-import golf_nb_utils.kaggle
-from golf_nb_utils.__main__ import main
-from golf_nb_utils.kaggle import check_user, set_parameters, write_folders
 from golf_nb_utils.settings import ConfigError
+from tools import kaggle as kaggle_tool
+from tools.kaggle import check_user, main, set_parameters, write_folders
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 USER = "jane-doe"
 SLUGS = {
@@ -206,7 +205,7 @@ def test_parameters_of_a_file_reach_the_notebooks_that_declare_them(tmp_path, ca
         "model_size: 355M\nlearning_rate: 1.0e-4\nresume: false\nseed: 7\nmore_urls: it's here\n",
         encoding="utf-8",
     )
-    assert main(["kaggle", "--user", USER, "--out", str(tmp_path / "out"), "-f", str(file)]) == 0
+    assert main(["--user", USER, "--out", str(tmp_path / "out"), "-f", str(file)]) == 0
     given = {
         "model_size": "355M",
         "learning_rate": 1e-4,
@@ -250,7 +249,7 @@ def test_a_parameter_file_that_no_run_would_take_ends_with_exit_code_2_and_nothi
     file = tmp_path / "parameters.yaml"
     if kind:
         file.write_text(kind, encoding="utf-8")
-    assert main(["kaggle", "--user", USER, "--out", str(tmp_path / "out"), "-f", str(file)]) == 2
+    assert main(["--user", USER, "--out", str(tmp_path / "out"), "-f", str(file)]) == 2
     assert re.fullmatch(r"error: [^\n]+\n", capsys.readouterr().err)
     assert not (tmp_path / "out").exists()
 
@@ -352,7 +351,7 @@ def test_neither_bytecode_nor_hidden_files_reach_the_dataset(tmp_path, monkeypat
     ):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("x")
-    monkeypatch.setattr(golf_nb_utils.kaggle, "REPOSITORY_ROOT", root)
+    monkeypatch.setattr(kaggle_tool, "REPOSITORY_ROOT", root)
     write_folders(USER, tmp_path / "out")
     assert contents(tmp_path / "out" / "dataset" / "golf_feedback") == {
         name: file for name, file in before.items() if not name.startswith("notebooks/")
@@ -370,7 +369,7 @@ def test_the_dataset_names_its_licence_and_brings_its_text(folders):
 def test_the_printed_commands_are_ones_of_kaggles_command_line_and_push_each_notebook_once(
     cli, service, tmp_path, capsys, monkeypatch
 ):
-    assert main(["kaggle", "--user", USER, "--out", str(tmp_path / "with a space")]) == 0
+    assert main(["--user", USER, "--out", str(tmp_path / "with a space")]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("kaggle ")]
     order = []
     monkeypatch.setattr(cli.api, "dataset_status_cli", lambda dataset, **_: order.append(dataset))
@@ -400,12 +399,12 @@ def test_the_printed_commands_are_ones_of_kaggles_command_line_and_push_each_not
 
 def test_paths_below_the_working_folder_are_printed_relative_to_it(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert main(["kaggle", "--user", USER, "--out", "."]) == 0
+    assert main(["--user", USER, "--out", "."]) == 0
     out = capsys.readouterr().out
     assert "kaggle datasets create -p dataset --dir-mode zip  # " in out
     assert "kaggle kernels push -p 03_finetune_dataparallel_fp16\n" in out
     monkeypatch.setenv("GOLF_OUTPUT_ROOT", str(tmp_path / "root"))
-    assert main(["kaggle", "--user", USER]) == 0
+    assert main(["--user", USER]) == 0
     assert (
         "kaggle kernels push -p root/experimental/kaggle/01_generate_data\n"
         in capsys.readouterr().out
@@ -433,7 +432,7 @@ def test_a_kaggle_user_name_is_accepted(user):
     ],
 )
 def test_another_user_name_ends_with_exit_code_2_and_one_sentence(tmp_path, capsys, user):
-    assert main(["kaggle", f"--user={user}", "--out", str(tmp_path / "out")]) == 2
+    assert main([f"--user={user}", "--out", str(tmp_path / "out")]) == 2
     captured = capsys.readouterr()
     assert re.fullmatch(r"error: [^\n]+ is no Kaggle user name; expected [^\n]+\.\n", captured.err)
     assert repr(user) in captured.err
@@ -488,9 +487,7 @@ def spoil(folder: Path, how: str) -> Path:
         path.symlink_to(folder.parent)
     elif how == "foreign":
         path.write_text(
-            path.read_text(encoding="utf-8").replace(
-                "python -m golf_nb_utils kaggle", "notebook 01"
-            ),
+            path.read_text(encoding="utf-8").replace("python tools/kaggle.py", "notebook 01"),
             encoding="utf-8",
         )
     else:
@@ -504,7 +501,7 @@ def spoil(folder: Path, how: str) -> Path:
 def test_a_folder_in_which_something_would_be_lost_is_refused_and_stays_as_it_is(mine, capsys, how):
     path = spoil(mine, how)
     before = contents(mine)
-    assert main(["kaggle", "--user", USER, "--out", str(mine)]) == 2
+    assert main(["--user", USER, "--out", str(mine)]) == 2
     captured = capsys.readouterr()
     assert re.fullmatch(r"error: [^\n]+ --out\.\n", captured.err)
     assert str(path if how in ("changed", "added", "hidden", "linked") else mine) in captured.err
@@ -519,7 +516,7 @@ def test_a_file_and_a_folder_of_somebody_else_are_refused_and_stay(tmp_path, cap
     kept = out if is_file else out / "chapter.txt"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text("mine")
-    assert main(["kaggle", "--user", USER, "--out", str(out)]) == 2
+    assert main(["--user", USER, "--out", str(out)]) == 2
     assert re.fullmatch(
         rf"error: {re.escape(str(out))} is [^\n]+ --out\.\n", capsys.readouterr().err
     )
@@ -632,7 +629,7 @@ def test_wheels_that_cannot_be_downloaded_end_with_exit_code_2_and_the_folder_as
     before = contents(mine)
     for path in wheels.glob("pyphen*"):
         path.unlink()
-    assert main(["kaggle", "--user", USER, "--out", str(mine), "--wheelhouse"]) == 2
+    assert main(["--user", USER, "--out", str(mine), "--wheelhouse"]) == 2
     captured = capsys.readouterr()
     assert re.fullmatch(
         r"error: the wheels cannot be downloaded \([^\n]*pyphen[^\n]*\); turn the network on, [^\n]+\.\n",

@@ -1,8 +1,11 @@
-"""Push-ready folders for Kaggle's command line: a notebook each with its metadata, and a dataset that holds the package.
+"""Write folders for Kaggle's command line: the four notebooks, and the package as a dataset.
 
-Written by `python -m golf_nb_utils kaggle --user NAME`, which then prints the commands that push them.
+    python tools/kaggle.py --user NAME
+
+then prints the commands that push them.
 """
 
+import argparse
 import ast
 import json
 import re
@@ -16,28 +19,36 @@ from pathlib import Path
 
 from golf_nb_utils.files import (
     MANIFEST,
+    Paths,
     explained_if_read_only,
     sha256_file,
     write_json,
     write_manifest,
 )
-from golf_nb_utils.host import REPOSITORY_ROOT
-from golf_nb_utils.settings import ConfigError, resolve_model_size
+from golf_nb_utils.host import REPOSITORY_ROOT, output_root
+from golf_nb_utils.settings import (
+    ConfigError,
+    check_parameters,
+    read_parameters,
+    resolve_model_size,
+)
 
-MADE_BY = "python -m golf_nb_utils kaggle"
+MADE_BY = "python tools/kaggle.py"
 DATASET = "golf-feedback-llm"
 CONTENT = "golf_feedback"
-"""The one folder of the dataset. `--dir-mode zip` uploads it as an archive, which Kaggle unpacks: with this folder around it or without,
-the package and the knowledge base lie side by side."""
+"""The one folder of the dataset. `--dir-mode zip` uploads it as an archive, which Kaggle unpacks.
+
+With this folder around them or without, the package and the knowledge base lie side by side.
+"""
 WHEELS = ("textstat", "pyphen", "sacrebleu", "portalocker", "colorama")
-"""What requirements.txt asks for and the lists of Kaggle's image lack (mid-2026), and what these import that is not there either; all are
-pure Python."""
+"""What requirements.txt asks for and Kaggle's image lacks (its lists of mid-2026), and what these
+import that is not there either; all are pure Python."""
 IGNORED = shutil.ignore_patterns("__pycache__", ".*")
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """What a notebook needs on Kaggle: the notebooks whose output it reads, the GPUs, the network."""
+    """What a notebook needs on Kaggle: notebooks whose output it reads, GPUs, the network."""
 
     reads: tuple[str, ...] = ()
     gpu: bool = False
@@ -45,7 +56,8 @@ class Kernel:
 
 
 GENERATE, DOWNLOAD, FINETUNE, EVALUATE = (
-    "01_generate_data", "02_download_and_convert_gpt2", "03_finetune_dataparallel_fp16", "04_sample_and_evaluate",
+    "01_generate_data", "02_download_and_convert_gpt2",
+    "03_finetune_dataparallel_fp16", "04_sample_and_evaluate",
 )  # fmt: skip
 KERNELS = {
     GENERATE: Kernel(),
@@ -56,7 +68,7 @@ KERNELS = {
 """By the notebook's name, in the order of pushing."""
 
 INSTALL_WHEELS = """\
-# The dataset brings what the image lacks; --no-deps, and only by name, so nothing that is there is replaced.
+# The dataset brings what the image lacks; --no-deps and names, so nothing there is replaced.
 import subprocess
 import sys
 from pathlib import Path
@@ -72,12 +84,14 @@ def write_folders(
 ) -> list[str]:
     """Write the dataset and the four notebooks into `out` and return the commands that push them.
 
-    An `out` that this function wrote before, and nobody has changed since, is replaced. Each notebook's parameters cell gets those of
-    `parameters` that it declares. A `model_size` of "auto", or none, becomes what GPUs get in all four: left as it is, it would be another
-    in the two that run without.
+    An `out` that this function wrote before, and nobody has changed since, is replaced. Each
+    notebook's parameters cell gets those of `parameters` that it declares. A `model_size` of
+    "auto", or none, becomes what GPUs get in all four: left as it is, it would be another in the
+    two that run without.
 
     Raises:
-        ConfigError: a user name that Kaggle would refuse, an unknown size, or an `out` that holds anything else.
+        ConfigError: a user name that Kaggle would refuse, an unknown size, or an `out` that holds
+            anything else.
         OSError: the wheels cannot be downloaded, or `out` cannot be written.
     """
     check_user(user)
@@ -119,8 +133,8 @@ def check_user(user: str) -> None:
     """
     if not re.fullmatch("[a-z0-9]+(?:[_-][a-z0-9]+)*", user):
         raise ConfigError(
-            f"{user!r} is no Kaggle user name; expected lower-case letters and digits, with single hyphens or underscores between them, "
-            "as your profile's address ends: kaggle.com/NAME."
+            f"{user!r} is no Kaggle user name; expected lower-case letters and digits, with single "
+            "hyphens or underscores between them, as your profile's address ends: kaggle.com/NAME."
         )
 
 
@@ -128,7 +142,8 @@ def check_replaceable(out: Path) -> None:
     """Refuse an output folder in which something would be lost.
 
     Raises:
-        ConfigError: it is a file, or holds a file that this command did not write or that was changed since.
+        ConfigError: it is a file, or holds a file that this command did not write or that was
+            changed since.
     """
     if not out.exists():
         return
@@ -145,7 +160,8 @@ def check_replaceable(out: Path) -> None:
         manifest = None
     if not isinstance(manifest, dict) or manifest.get("made_by") != MADE_BY:
         raise ConfigError(
-            f"{out} is not empty and was not written by this command; name another folder with --out."
+            f"{out} is not empty and was not written by this command; "
+            "name another folder with --out."
         )
     for path in files:
         name = path.relative_to(out).as_posix()
@@ -155,7 +171,8 @@ def check_replaceable(out: Path) -> None:
         ):
             what = "was changed since" if written else "does not come from"
             raise ConfigError(
-                f"{path} {what} the last run of this command and would be lost; move it, or name another folder with --out."
+                f"{path} {what} the last run of this command and would be lost; "
+                "move it, or name another folder with --out."
             )
 
 
@@ -167,8 +184,9 @@ def slug(name: str) -> str:
 def kernel_metadata(user: str, name: str) -> dict:
     """Return the content of kernel-metadata.json for a notebook of KERNELS.
 
-    Every switch is set, because the kaggle package and its documentation differ in their defaults; the title is the slug in words,
-    because Kaggle derives the one from the other. Format: docs/kernels_metadata.md of Kaggle/kaggle-cli.
+    Every switch is set, because the kaggle package and its documentation differ in their defaults;
+    the title is the slug in words, because Kaggle derives the one from the other.
+    Format: docs/kernels_metadata.md of Kaggle/kaggle-cli.
     """
     kernel = KERNELS[name]
     metadata = {
@@ -191,20 +209,22 @@ def kernel_metadata(user: str, name: str) -> dict:
 
 
 def commands(user: str, out: Path) -> list[str]:
-    """Return the commands of the kaggle package that push `out`, an absolute path, and fetch the report, in order; a comment says when to
-    go on."""
+    """Return the commands of the kaggle package that push `out` and fetch the report, in order.
+
+    `out` is an absolute path; comments say when to go on.
+    """
     ids = {name: f"{user}/{slug(name)}" for name in KERNELS}
 
     def at(path: Path) -> str:
-        return shlex.quote(
-            str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-        )
+        here = Path.cwd()
+        return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))
 
     def push(name: str) -> str:
         return f"kaggle kernels push -p {at(out / name)}"
 
     return [
-        f"kaggle datasets create -p {at(out / 'dataset')} --dir-mode zip  # again later: version -m TEXT instead of create",
+        f"kaggle datasets create -p {at(out / 'dataset')} --dir-mode zip"
+        "  # again later: version -m TEXT instead of create",
         f"kaggle datasets status {user}/{DATASET}  # until it is ready",
         push(GENERATE),
         f"{push(DOWNLOAD)}  # the internet needs a phone-verified account",
@@ -219,7 +239,7 @@ def commands(user: str, out: Path) -> list[str]:
 
 
 def set_parameters(source: str, parameters: dict) -> str:
-    """Return a parameters cell with other literals behind those of its names that are in `parameters`; comments stay."""
+    """Return a parameters cell with other literals for the names in `parameters`; comments stay."""
     lines = source.encode().splitlines(keepends=True)
     for node in ast.parse(source).body:
         if node.targets[0].id in parameters:
@@ -240,19 +260,10 @@ def _write_kernel(folder: Path, user: str, name: str, parameters: dict, wheelhou
     )
     cell["source"] = set_parameters("".join(cell["source"]), parameters).splitlines(keepends=True)
     if wheelhouse and name == EVALUATE:
-        first = next(
-            place for place, cell in enumerate(notebook["cells"]) if cell["cell_type"] == "code"
-        )
-        install = {
-            "cell_type": "code",
-            "id": "wheelhouse",
-            "metadata": {},
-            "execution_count": None,
-            "outputs": [],
-        }
-        notebook["cells"].insert(
-            first, install | {"source": INSTALL_WHEELS.splitlines(keepends=True)}
-        )
+        install = {"cell_type": "code", "id": "wheelhouse", "metadata": {}, "outputs": []}
+        install |= {"execution_count": None, "source": INSTALL_WHEELS.splitlines(keepends=True)}
+        kinds = [cell["cell_type"] for cell in notebook["cells"]]
+        notebook["cells"].insert(kinds.index("code"), install)
     write_json(folder / f"{name}.ipynb", notebook)
     write_json(folder / "kernel-metadata.json", kernel_metadata(user, name))
 
@@ -265,48 +276,55 @@ def _write_dataset(folder: Path, user: str, wheelhouse: bool) -> None:
         shutil.copy(REPOSITORY_ROOT / name, content)
     if wheelhouse:
         _download_wheels(content / "wheelhouse")
-    # Kaggle's list of licences has no MIT.
-    licence = {"name": "other"}
-    description = (
-        f"The package golf_nb_utils and its knowledge base. MIT licence, see {CONTENT}/LICENSE."
-    )
+    what = "The package golf_nb_utils and its knowledge base."
     metadata = {
         "title": "Golf feedback LLM",
         "id": f"{user}/{DATASET}",
-        "licenses": [licence],
-        "description": description,
+        # Kaggle's list of licences has no MIT.
+        "licenses": [{"name": "other"}],
+        "description": f"{what} MIT licence, see {CONTENT}/LICENSE.",
     }
     write_json(folder / "dataset-metadata.json", metadata)
 
 
 def _download_wheels(folder: Path) -> None:
-    # Without --only-binary a source archive might come, which Kaggle would unpack and pip then not find.
-    options = [
-        "--no-deps",
-        "--only-binary",
-        ":all:",
-        "--constraint",
-        str(REPOSITORY_ROOT / "constraints.txt"),
-        "--dest",
-        str(folder),
-    ]
-    run = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "pip",
-            "--disable-pip-version-check",
-            "download",
-            "--quiet",
-            *options,
-            *WHEELS,
-        ],
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    # A source archive might come otherwise, which Kaggle would unpack and pip would not find.
+    command += ["--only-binary", ":all:", "--no-deps"]
+    command += ["--constraint", str(REPOSITORY_ROOT / "constraints.txt"), "--dest", str(folder)]
+    run = subprocess.run([*command, *WHEELS], capture_output=True, text=True)
     if run.returncode:
         # The first line names the connection or the package, the last one pip's manual.
         reason = (run.stderr.strip() or "pip said nothing").splitlines()[0]
         raise OSError(
-            f"the wheels cannot be downloaded ({reason}); turn the network on, or leave --wheelhouse away."
+            f"the wheels cannot be downloaded ({reason}); "
+            "turn the network on, or leave --wheelhouse away."
         )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return 0, or 2 after printing why nothing was written."""
+    parser = argparse.ArgumentParser(prog=MADE_BY, description=__doc__.splitlines()[0])
+    parser.add_argument("--user", required=True, help="your Kaggle user name")
+    parser.add_argument("--out", type=Path, help="default: kaggle in experimental/")
+    parser.add_argument("-f", dest="file", type=Path, metavar="FILE",
+                        help="YAML file of parameters; without one 124M")  # fmt: skip
+    parser.add_argument("--wheelhouse", action="store_true",
+                        help="download what Kaggle's image lacks into the dataset")  # fmt: skip
+    options = parser.parse_args(arguments)
+    try:
+        parameters = read_parameters(options.file) if options.file else {}
+        check_parameters(parameters, range(1, 5), has_gpu=True)
+        out = options.out or Paths(output_root()).experimental / "kaggle"
+        lines = write_folders(options.user, out, parameters, options.wheelhouse)
+    except (ConfigError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"{out} holds a dataset and four notebooks.")
+    print("Next, with `pip install kaggle` and the API token of your Kaggle settings:\n")
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

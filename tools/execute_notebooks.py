@@ -1,6 +1,9 @@
-"""Execute the committed notebooks in place, in order and with their defaults, and keep in them only what a reader needs.
+"""Execute the committed notebooks in place, with their defaults, and keep what a reader needs.
 
-`make notebooks` calls this. Ids, tags, counts and outputs stay; papermill's metadata goes, and the repository's own path.
+    python tools/execute_notebooks.py
+
+`make notebooks` calls this. Ids, tags, counts and outputs stay; papermill's metadata goes, and so
+does the path of the repository.
 """
 
 import os
@@ -34,6 +37,11 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def main() -> int:
+    """Execute, normalise and write back each notebook; return 0.
+
+    Raises:
+        papermill.PapermillExecutionError: a cell failed; this notebook and those after it stay.
+    """
     os.environ["GOLF_HEADLESS"] = "1"
     folder = REPOSITORY / "experimental" / "runs" / "committed"
     folder.mkdir(parents=True, exist_ok=True)

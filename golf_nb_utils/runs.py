@@ -1,0 +1,102 @@
+"""Execute the notebooks with papermill, headless, one after the other."""
+
+import os
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from golf_nb_utils.files import Paths
+from golf_nb_utils.host import REPOSITORY_ROOT, output_root
+from golf_nb_utils.settings import ConfigError, check_parameters, declared, nearest
+
+NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
+FOLDERS = ("output_root", "extra_knowledge", "checkpoint_folder")
+"""The parameters that are folders."""
+
+
+def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
+    """Execute notebooks by number (all without any), each with those parameters that it declares.
+
+    `parameters` go before those of a file, `from_file`, which may be about notebooks that are not
+    chosen. Folders are relative to the caller's working directory, not to the notebooks'.
+    Returns 0, or 1 after the first notebook that fails; its name, cell and error are printed.
+
+    Raises:
+        ConfigError: a number has no notebook, none of those chosen declares one of `parameters`,
+            or a value is refused.
+    """
+    import torch
+
+    chosen = _choose(numbers)
+    known = {name for number in chosen for name in declared(number)}
+    for name in parameters:
+        if name not in known:
+            close = nearest(name, known)
+            raise ConfigError(f"no notebook of this run declares the parameter {name!r}{close}.")
+    parameters = from_file | parameters
+    # Not detect_devices: to ask for the GPUs' names takes memory of theirs, which the notebooks
+    # would lack as long as this process runs.
+    check_parameters(parameters, chosen, torch.cuda.is_available())
+    for name in FOLDERS:
+        if parameters.get(name):
+            parameters[name] = str(Path(parameters[name]).expanduser().resolve())
+
+    root = output_root(parameters.pop("output_root", ""))
+    # By the environment, so that the executed notebooks do not depend on where they lie.
+    os.environ |= {"GOLF_HEADLESS": "1", "GOLF_OUTPUT_ROOT": str(root)}
+    folder = Paths(root).experimental / "runs" / datetime.now().strftime("%Y-%m-%d_%H%M%S")
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, (number, path) in enumerate(chosen.items(), 1):
+        print(f"\n=== {place}/{len(chosen)} {path.name} ===", flush=True)
+        given = {name: parameters[name] for name in declared(number) if name in parameters}
+        if not _execute(path, folder / path.name, given):
+            return 1
+    _print_results(Paths(root), folder)
+    return 0
+
+
+def _choose(numbers: list[int]) -> dict[int, Path]:
+    """Return {number: notebook} in order."""
+    available = {int(path.name[:2]): path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
+    for number in numbers:
+        if number not in available:
+            expected = ", ".join(map(str, available))
+            raise ConfigError(f"there is no notebook {number}; expected one of {expected}.")
+    return {number: available[number] for number in sorted(set(numbers) or available)}
+
+
+def _execute(path: Path, target: Path, parameters: dict) -> bool:
+    """Execute one notebook, written to `target`; say whether it came to its end."""
+    import papermill
+
+    started = time.perf_counter()
+    try:
+        papermill.execute_notebook(
+            path,
+            target,
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(NOTEBOOKS),
+            progress_bar=False,
+            stdout_file=sys.stdout,
+            stderr_file=sys.stderr,
+        )
+    except papermill.PapermillExecutionError as error:
+        where = f"{path.name}, cell {error.exec_count}"
+        print(f"\nFAILED: {where}: {error.ename}: {error.evalue}", file=sys.stderr)
+        print(f"The notebook as far as it came: {target}", file=sys.stderr)
+        return False
+    print(f"=== {path.name} done in {time.perf_counter() - started:.0f} s ===", flush=True)
+    return True
+
+
+def _print_results(paths: Paths, folder: Path) -> None:
+    print(f"\nnotebooks  {folder}")
+    for label, pattern in {
+        "model": "golf_feedback_models/*.pth",
+        "report": "golf_feedback_evaluation/*/report.html",
+        "plots": "golf_feedback_models/*.pdf",
+    }.items():
+        for path in sorted(paths.experimental.glob(pattern)):
+            print(f"{label:<10} {path}")
