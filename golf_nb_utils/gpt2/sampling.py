@@ -1,4 +1,4 @@
-"""Write text: prompts of any length in one batch, a key-value cache, each row until its end-of-text.
+"""Write text: prompts of any length in one batch, each continued until its end-of-text.
 
 From the inside out: `cumulative_probabilities` turns logits into what may be drawn, `stream_batch`
 yields a token a row and step, `generate` and `generate_batch` collect them, `in_batches` feeds many
@@ -29,8 +29,8 @@ def generate(
 ) -> torch.Tensor:
     """Continue one prompt, int64 of shape (1, n): return the new tokens alone, shape (1, n_new).
 
-    End-of-text is not among them. `sampling` is what `stream_batch` takes: temperature, top_k, top_p,
-    eot_id, seed.
+    End-of-text is not among them. `sampling` is what `stream_batch` takes: temperature, top_k,
+    top_p, eot_id, seed.
 
     Raises:
         ValueError: there are several rows, or as `stream_batch` does.
@@ -82,16 +82,16 @@ def stream_batch(
 ) -> Iterator[dict[int, int]]:
     """Yield {row: new token} as they are drawn; a row that has ended no longer appears.
 
-    A row ends at end-of-text (by default the last id of the vocabulary, as in every GPT-2), which is
-    not yielded, after `max_new_tokens`, or when `context_size` (at most n_ctx) is full.
+    A row ends at end-of-text (by default the last id of the vocabulary, as in every GPT-2), which
+    is not yielded, after `max_new_tokens`, or when `context_size` (at most n_ctx) is full.
 
-    Temperature 0 is greedy. Otherwise a token is drawn from the softmax of logits / temperature, cut
-    to the `top_k` likeliest tokens (0: all), and of these to the fewest that together reach the
+    Temperature 0 is greedy. Otherwise a token is drawn from the softmax of logits / temperature,
+    cut to the `top_k` likeliest tokens (0: all), and of these to the fewest that together reach the
     probability `top_p` (Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration").
 
     Row i draws by `seed` + i, or by `seed[i]`, whatever else is in the batch: `generate(...,
-    seed=seed + i)` writes the same. So the next batch of samples of one prompt should begin at `seed`
-    + its number of rows. None draws anew each time.
+    seed=seed + i)` writes the same. So the next batch of samples of one prompt should begin at
+    `seed` + its number of rows. None draws anew each time.
 
     Raises:
         ValueError: a prompt is empty or fills the context, or a setting is outside its range.
@@ -118,11 +118,11 @@ def _steps(
     """The loop of stream_batch: read the prompts once, then one token a row and step."""
     weight, n_rows = model.wte.weight, len(prompts)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=weight.device)
-    # Without a cache every step would read the whole text again. With it a step computes one token a
-    # row, and takes the keys and values of all earlier ones as they were.
+    # Without a cache every step would read the whole text again. With it a step computes one token
+    # a row, and takes the keys and values of all earlier ones as they were.
     cache = KVCache(model.config, n_rows, int(lengths.max()) + n_steps, weight.device, weight.dtype)
-    # Padded on the end: a prompt's own tokens never see a pad, and the cache hides the pads from the
-    # tokens that follow.
+    # Padded on the end: a prompt's own tokens never see a pad, and the cache hides the pads from
+    # the tokens that follow.
     padded = torch.nn.utils.rnn.pad_sequence(
         [prompt.to(weight.device) for prompt in prompts], batch_first=True
     )
@@ -171,8 +171,8 @@ def _check(
     for row, prompt in enumerate(prompts):
         if not 0 < len(prompt) < context_size:
             raise ValueError(
-                f"prompt {row} has {len(prompt)} tokens; expected 1 to {context_size - 1}, one below "
-                "the context; change its text."
+                f"prompt {row} has {len(prompt)} tokens; expected 1 to {context_size - 1}, "
+                "one below the context; change its text."
             )
 
 
@@ -222,8 +222,8 @@ def cumulative_probabilities(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what may be drawn by logits, (batch, n_vocab): running sums and token ids.
 
-    Both are (batch, n_kept), likeliest first. The last sum of a row is below 1 where `top_p` cuts it;
-    the tokens cut add nothing to it.
+    Both are (batch, n_kept), likeliest first. The last sum of a row is below 1 where `top_p` cuts
+    it; the tokens cut add nothing to it.
     """
     n_kept = min(top_k or logits.shape[-1], logits.shape[-1])
     logits, token_ids = logits.topk(n_kept, dim=-1)
@@ -239,8 +239,8 @@ def _with_packed_weights(model: GPTModel) -> GPTModel:
     """A model with the same parameters, and copies of its matrices in the order that the CPU reads.
 
     What torch.compile does when it freezes weights, without its minutes. Elsewhere the model itself
-    is returned: on a GPU, under autocast, with weights that FSDP has distributed, in formats for which
-    this CPU has no instructions.
+    is returned: on a GPU, under autocast, with weights that FSDP has distributed, in formats for
+    which this CPU has no instructions.
     """
     weight, ops = model.wte.weight, torch.ops.mkldnn
     has_instructions = torch.backends.mkldnn.is_available() and (
