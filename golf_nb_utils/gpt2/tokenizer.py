@@ -88,7 +88,7 @@ def token_ids_to_text(token_ids: torch.Tensor, tokenizer: tiktoken.Encoding) -> 
 
 
 def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
-    """Learn a byte-level BPE of `n_vocab` tokens; write encoder.json and vocab.bpe as OpenAI has them.
+    """Learn a byte-level BPE of `n_vocab` tokens and write it as OpenAI has it, in two files.
 
     Numbers never merge with the blank before them, and every two-digit number becomes one token: so
     `0.45` in a prompt and `45.0%` in an answer share the token `45`, and stating a score is copying
