@@ -31,7 +31,6 @@ bench: $(VENV)/test.stamp
 	$(PIP) install --no-deps llms-from-scratch
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/data_generation.py --largest 100000
-	$(BIN)/python benchmarks/download.py
 	$(BIN)/python benchmarks/coach.py
 	$(BIN)/python benchmarks/conversion.py
 	$(BIN)/python benchmarks/sampling.py

@@ -217,21 +217,12 @@ class _Handler(BaseHTTPRequestHandler):
 # Faults.
 
 
-def _is_question(request: Request) -> bool:
-    """The first byte is asked for to learn of the file."""
-    return request.range == "bytes=0-0"
-
-
 def cut(at: int) -> Fault:
     """The connection ends before the file's byte `at`."""
 
     def fault(host: Host, request: Request, answer: Answer) -> Answer | None:
         is_there = answer.first <= at < answer.first + len(answer.body)
-        return (
-            replace(answer, sent=at - answer.first)
-            if is_there and not _is_question(request)
-            else None
-        )
+        return replace(answer, sent=at - answer.first) if is_there else None
 
     return fault
 
@@ -272,11 +263,9 @@ def redirect(url: str) -> Fault:
     return lambda host, request, answer: Answer(302, {"Location": url}, b"")
 
 
-def of_segment(range_header: str, fault: Fault) -> Fault:
-    """The fault concerns only the requests with this Range header."""
-    return lambda host, request, answer: (
-        fault(host, request, answer) if request.range == range_header else None
-    )
+def of_the_rest(fault: Fault) -> Fault:
+    """The fault concerns only the requests that go on with a part."""
+    return lambda host, request, answer: fault(host, request, answer) if request.range else None
 
 
 def no_ranges(host: Host, request: Request, answer: Answer) -> Answer:
@@ -321,8 +310,6 @@ def announced(more: int, whole: bool = False) -> Fault:
     """A Content-Length that is `more` (or, negative, fewer) bytes than there are, and no more than that; `whole`: without ranges."""
 
     def fault(host: Host, request: Request, answer: Answer) -> Answer | None:
-        if _is_question(request) and not whole:
-            return None
         answer = no_ranges(host, request, answer) if whole else answer
         length = max(0, len(answer.body) + more)
         return replace(

@@ -30,7 +30,7 @@ from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.gpt2.checkpoints import load_model
 from golf_nb_utils.gpt2.model import GPTModel
-from golf_nb_utils.gpt2.sampling import generate_batch, stream_batch
+from golf_nb_utils.gpt2.sampling import generate_batch, in_batches, stream_batch
 from golf_nb_utils.gpt2.tokenizer import load_tokenizer, token_ids_to_text
 from golf_nb_utils.host import detect_devices, input_roots, knowledge_folder, output_root
 from golf_nb_utils.prompt import format_input, parse_feedback
@@ -360,19 +360,19 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
             if attempt == 1
             else {name: getattr(config, name) for name in ("temperature", "top_k", "top_p")}
         )
-        # A row's own seed draws it, so its text does not depend on what else is in the batch.
-        rows = [
-            (self._prompt(entry, with_all_scores=number % 2 == 0), seed + (attempt - 1) * count + number)
-            for entry, seed in zip(entries, seeds, strict=True) for number in range(count)
-        ]  # fmt: skip
-        texts: list[str | WritingError] = [""] * len(rows)
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
-        for start in range(0, len(order), config.batch_size):
-            chosen = order[start : start + config.batch_size]
-            for place, text in zip(
-                chosen, self._batch([rows[place] for place in chosen], sampling), strict=True
-            ):
-                texts[place] = text
+        numbers = range((attempt - 1) * count, attempt * count)
+        prompts = [
+            self._prompt(entry, with_all_scores=number % 2 == 0)
+            for entry in entries
+            for number in range(count)
+        ]
+        texts = in_batches(
+            lambda prompts, seeds: self._batch(prompts, seeds, sampling),
+            prompts,
+            config.batch_size,
+            # A row's own seed draws it, so its text does not depend on what else is in the batch.
+            [seed + number for seed in seeds for number in numbers],
+        )
         answers = (texts[start : start + count] for start in range(0, len(texts), count))
         return [
             next((text for text in group if isinstance(text, WritingError)), group)
@@ -380,10 +380,9 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         ]
 
     def _batch(
-        self, rows: list[tuple[torch.Tensor, int]], sampling: dict
+        self, prompts: list[torch.Tensor], seeds: list[int], sampling: dict
     ) -> list[str | WritingError]:
         """Texts that continue the prompts; where that fails, one by one, so that one prompt does not cost the others their answer."""
-        prompts, seeds = zip(*rows, strict=True)
         try:
             with self._lock:
                 new = generate_batch(
@@ -396,9 +395,12 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
                 )
         except (ValueError, RuntimeError) as error:
             # A prompt that fills the context, no memory left, weights that are not numbers.
-            if len(rows) == 1:
+            if len(prompts) == 1:
                 return [WritingError(f"the model wrote no answer: {error}")]
-            return [self._batch([row], sampling)[0] for row in rows]
+            return [
+                self._batch([prompt], [seed], sampling)[0]
+                for prompt, seed in zip(prompts, seeds, strict=True)
+            ]
         return [token_ids_to_text(row, self._tokenizer) for row in new]
 
     def _best(self, entry: dict, answers: list[str]) -> str:

@@ -1,4 +1,10 @@
-"""GPT-2 checkpoints: TensorFlow's format to PyTorch through one name table, the embedded `tiny`, and `.pth` files."""
+"""GPT-2's files and models made of them.
+
+TensorFlow's checkpoint becomes model.safetensors once (`convert_checkpoint`), and from then on that
+file is mapped (`load_base_model`). `tiny` goes the other way first: its weights are drawn here and
+written as OpenAI would have (`make_tiny_checkpoint`). A fine-tuned model is a `.pth` with a JSON
+sidecar (`save_model`, `load_model`).
+"""
 
 import dataclasses
 import json
@@ -32,7 +38,15 @@ from golf_nb_utils.prompt import template_hash
 from golf_nb_utils.settings import GPT_CONFIGS, GPTConfig
 
 CONVERTED = "model.safetensors"
-"""The converted weights, beside the checkpoint; their sidecar model.safetensors.json says what they were made from."""
+"""The converted weights, beside the checkpoint; their sidecar has .json after this name."""
+
+
+def _require(*paths: Path, notebook: str = "02") -> None:
+    for path in paths:
+        if not path.is_file():
+            raise MissingArtifactError(
+                f"{path} does not exist: run notebook {notebook} first, or attach its output."
+            )
 
 
 def read_hparams(folder: Path) -> GPTConfig:
@@ -43,10 +57,7 @@ def read_hparams(folder: Path) -> GPTConfig:
         CheckpointError: it does not hold the five fields.
     """
     path = Path(folder) / "hparams.json"
-    if not path.is_file():
-        raise MissingArtifactError(
-            f"{path} does not exist: run notebook 02 first, or attach its output."
-        )
+    _require(path)
     wanted = {field.name for field in dataclasses.fields(GPTConfig)}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -57,62 +68,73 @@ def read_hparams(folder: Path) -> GPTConfig:
         return GPTConfig(**found)
     except (TypeError, ValueError) as error:
         raise CheckpointError(
-            f"{path} is not the hparams.json of a GPT-2 ({error}); delete it and run notebook 02 again."
+            f"{path} is not the hparams.json of a GPT-2 ({error}); "
+            "delete it and run notebook 02 again."
         ) from error
 
 
+# From TensorFlow to PyTorch.
+
+
 def conversion_table(config: GPTConfig) -> dict[str, list]:
-    """Return name_table with the shapes: {TensorFlow name: [our name, TensorFlow's shape, whether a matrix is to be transposed]}."""
+    """Return name_table with the shapes: {TensorFlow name: [our name, its shape, is a matrix]}.
+
+    The shapes are TensorFlow's: [1, in, out] for a matrix.
+    """
     with torch.device("meta"):
-        shapes = {
-            name: list(tensor.shape) for name, tensor in GPTModel(config).state_dict().items()
-        }
+        state = GPTModel(config).state_dict()
     return {
-        name: [target, [1, *reversed(shapes[target])] if is_matrix else shapes[target], is_matrix]
+        name: [
+            target,
+            [1, *reversed(state[target].shape)] if is_matrix else list(state[target].shape),
+            is_matrix,
+        ]
         for name, (target, is_matrix) in name_table(config.n_layer).items()
     }
 
 
 def convert_checkpoint(folder: str | Path) -> dict:
-    """Convert the TensorFlow checkpoint in `folder` to model.safetensors beside it, unless that is there; return its sidecar.
+    """Convert the TensorFlow checkpoint in `folder`, unless it is converted; return the sidecar.
 
-    The sidecar (model.safetensors.json) holds `tensors` (the names and shapes that were read), `sha256`, `index_sha256` and, if
-    the conversion ran just now, `seconds` without TensorFlow's import. The index holds the CRC32C of every tensor, which is
-    compared as it is read; so the hash of the index says what the weights are. A folder with model.safetensors and no index
-    (of huggingface.import_pretrained, or one kept small) is taken as it is.
+    The sidecar (model.safetensors.json) holds `tensors` (the names and shapes that were read),
+    `sha256`, `index_sha256` and, if the conversion ran just now, `seconds` without TensorFlow's
+    import. The index holds the CRC32C of every tensor, which is compared as it is read: so the hash
+    of the index says what the weights are. A folder with model.safetensors and no index (of
+    huggingface.import_pretrained, or one kept small) is taken as it is.
 
     Raises:
-        MissingArtifactError: hparams.json, the index or the data file is missing.
-        CheckpointError: the files are damaged (the one at fault is moved aside, to be fetched anew) or do not fit hparams.json.
+        MissingArtifactError: hparams.json, the index or the data file is missing. CheckpointError:
+        the files do not fit hparams.json, or are damaged; the one at fault is moved
+            aside, to be fetched anew.
         OSError: the disk is too small, or the folder cannot be written.
     """
     folder = Path(folder)
     config = read_hparams(folder)
-    known = _read_sidecar(folder)
+    known, out, data = _read_sidecar(folder), folder / CONVERTED, folder / DATA_FILE
     index_sha256 = sha256_file(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else None
-    if known and (folder / CONVERTED).is_file() and index_sha256 in (None, known["index_sha256"]):
+    if known and out.is_file() and index_sha256 in (None, known["index_sha256"]):
         return known
-    _require_checkpoint(folder)
-    require_disk(
-        folder, (folder / DATA_FILE).stat().st_size, f"the converted copy of {folder / DATA_FILE}"
-    )
+    _require(folder / INDEX_FILE, data)
+    require_disk(folder, data.stat().st_size, f"the converted copy of {data}")
     facts = {
         "folder": folder.resolve(),
         "table": conversion_table(config),
         "metadata": {"format": "pt", "index_sha256": index_sha256},
     }
     found: dict = {}
+
+    def convert(temporary: Path) -> None:
+        found.update(tensorflow_io.run("convert", out=temporary.resolve(), **facts))
+
     try:
-        write_with(
-            folder / CONVERTED,
-            lambda temporary: found.update(
-                tensorflow_io.run("convert", out=temporary.resolve(), **facts)
-            ),
-        )
+        write_with(out, convert)
     except CheckpointError as error:
-        raise CheckpointError(
-            f"{folder}: {error}{_set_aside(folder, error.damaged)}", error.damaged
-        ) from error
+        message = f"{folder}: {error}"
+        if error.damaged:
+            kept = f"{error.damaged}{DAMAGED}"
+            os.replace(folder / error.damaged, folder / kept)
+            message += f" It is kept as {kept}; run notebook 02 again to get another one."
+        raise CheckpointError(message, error.damaged) from error
     return _write_sidecar(folder, found["tensors"], index_sha256) | {"seconds": found["seconds"]}
 
 
@@ -122,23 +144,19 @@ def write_converted(
     table: dict[str, list],
     tensors: dict[str, list[int]],
 ) -> None:
-    """Write model.safetensors and its sidecar from any source; see conversion.write_safetensors.
+    """Write model.safetensors and its sidecar from any source; see convert.write_safetensors.
 
     `tensors` are the names and shapes at the source, for the sidecar.
     """
     write_with(
-        folder / CONVERTED,
-        lambda temporary: write_safetensors(temporary, read, table, {"format": "pt"}),
+        folder / CONVERTED, lambda path: write_safetensors(path, read, table, {"format": "pt"})
     )
     _write_sidecar(folder, tensors)
 
 
 def _write_sidecar(folder: Path, tensors: dict[str, list[int]], index_sha256: str = "") -> dict:
-    sidecar = {
-        "sha256": sha256_file(folder / CONVERTED),
-        "index_sha256": index_sha256,
-        "tensors": tensors,
-    }
+    sha256 = sha256_file(folder / CONVERTED)
+    sidecar = {"sha256": sha256, "index_sha256": index_sha256, "tensors": tensors}
     write_json(folder / f"{CONVERTED}.json", sidecar)
     return sidecar
 
@@ -151,26 +169,12 @@ def _read_sidecar(folder: Path) -> dict | None:
         return None
 
 
-def _require_checkpoint(folder: Path) -> None:
-    for name in (INDEX_FILE, DATA_FILE):
-        if not (folder / name).is_file():
-            raise MissingArtifactError(
-                f"{folder / name} does not exist: run notebook 02 first, or attach its output."
-            )
-
-
-def _set_aside(folder: Path, name: str) -> str:
-    if not name:
-        return ""
-    os.replace(folder / name, folder / f"{name}{DAMAGED}")
-    return f" It is kept as {name}{DAMAGED}; run notebook 02 again to get another one."
-
-
 def load_base_model(folder: str | Path) -> GPTModel:
-    """Return the checkpoint in `folder` as a GPTModel in eval mode on the CPU; converted first if it is not yet.
+    """Return the checkpoint in `folder` as a GPTModel in eval mode on the CPU.
 
-    The weights are mapped from model.safetensors, so that a page takes memory when it is first used and is copied when it is
-    first trained. A folder that has this file needs neither TensorFlow nor the checkpoint's own tensors.
+    It is converted first if it is not yet. The weights are mapped from model.safetensors: a page
+    takes memory when it is first used, and is copied when it is first trained. A folder with this
+    file needs neither TensorFlow nor the checkpoint's own tensors.
 
     Raises:
         MissingArtifactError, CheckpointError, OSError: see convert_checkpoint.
@@ -183,13 +187,17 @@ def load_base_model(folder: str | Path) -> GPTModel:
     found = sha256_file(out)
     if found != expected:
         raise ArtifactMismatchError(
-            f"{out} has sha256 {found[:12]}..., {out.name}.json says {expected[:12]}...; delete both and run notebook 02 again."
+            f"{out} has sha256 {found[:12]}..., {out.name}.json says {expected[:12]}...; "
+            "delete both and run notebook 02 again."
         )
     return _assembled(config, load_file(out))
 
 
 def _assembled(config: GPTConfig, state: dict[str, torch.Tensor]) -> GPTModel:
-    """A model in eval mode around the tensors of a state dict, without a copy and without weights drawn in vain."""
+    """A model in eval mode around the tensors of a state dict.
+
+    Built on the meta device, which has shapes and no memory: nothing is drawn in vain, or copied.
+    """
     with torch.device("meta"):
         model = GPTModel(config)
     model.load_state_dict(state, assign=True)
@@ -197,20 +205,22 @@ def _assembled(config: GPTConfig, state: dict[str, torch.Tensor]) -> GPTModel:
 
 
 def checkpoint_logits(folder: str | Path, token_ids: list[int]) -> np.ndarray:
-    """Return the logits, (n_tokens, n_vocab) in float64, that NumPy computes from TensorFlow's tensors; see numpy_logits.
+    """Return the logits, (n_tokens, n_vocab) in fp64, that NumPy computes; see numpy_logits.
 
     Raises:
         MissingArtifactError: hparams.json, the index or the data file is missing.
         CheckpointError: TensorFlow refuses the files.
     """
-    config = dataclasses.asdict(read_hparams(Path(folder)))
-    _require_checkpoint(Path(folder))
+    folder = Path(folder)
+    facts = {"config": dataclasses.asdict(read_hparams(folder)), "token_ids": token_ids}
+    _require(folder / INDEX_FILE, folder / DATA_FILE)
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "logits.npy"
-        tensorflow_io.run(
-            "logits", folder=Path(folder).resolve(), out=out, config=config, token_ids=token_ids
-        )
+        tensorflow_io.run("logits", folder=folder.resolve(), out=out, **facts)
         return np.load(out)
+
+
+# The embedded `tiny`, in OpenAI's format.
 
 
 def state_dict_to_tf(state: dict[str, torch.Tensor], config: GPTConfig) -> dict[str, np.ndarray]:
@@ -235,7 +245,7 @@ def write_tf_checkpoint(
 
 
 def make_tiny_checkpoint(folder: str | Path, texts: list[str], seed: int) -> None:
-    """Make the seven files of `tiny`: a vocabulary learnt from `texts` and random weights drawn from `seed`."""
+    """Make the seven files of `tiny`: a vocabulary of `texts`, random weights drawn from `seed`."""
     config = GPT_CONFIGS["tiny"]
     (Path(folder) / CONVERTED).unlink(missing_ok=True)
     learn_bpe(texts, config.n_vocab, folder)
@@ -245,8 +255,11 @@ def make_tiny_checkpoint(folder: str | Path, texts: list[str], seed: int) -> Non
     write_tf_checkpoint(folder, state_dict_to_tf(model.state_dict(), config), config)
 
 
+# Fine-tuned models.
+
+
 def save_model(path: Path, model: GPTModel, checkpoint_folder: Path, **facts) -> Path:
-    """Save the weights as a plain fp32 state dict, and a JSON sidecar with what a loader has to know.
+    """Save the weights as a plain fp32 state dict, and a JSON sidecar with what a loader must know.
 
     `facts` (size, seed, data hash, versions, metrics, ...) go into the sidecar as they are.
     """
@@ -255,38 +268,42 @@ def save_model(path: Path, model: GPTModel, checkpoint_folder: Path, **facts) ->
         for name, tensor in model.state_dict().items()
     }
 
-    def write(temporary: Path) -> None:
-        # Through an open file: given a path, torch writes its random temporary name into the archive.
+    def save(temporary: Path) -> None:
+        # Through an open file: given a path, torch writes its random temporary name into the
+        # archive.
         with open(temporary, "wb") as file:
             torch.save(state, file)
 
-    write_with(path, write)
-    sidecar = {
-        "config": dataclasses.asdict(model.config),
+    write_with(path, save)
+    config = dataclasses.asdict(model.config)
+    sidecar = {"config": config, **_surroundings(path, checkpoint_folder), **facts}
+    write_json(path.with_suffix(".json"), sidecar)
+    return path
+
+
+def _surroundings(path: Path, checkpoint_folder: str | Path) -> dict[str, str]:
+    """The hashes of all that a fine-tuned model is worth nothing without."""
+    return {
         "template_sha256": template_hash(),
         "tokenizer_sha256": tokenizer_hash(checkpoint_folder),
         "weights_sha256": sha256_file(path),
-        **facts,
     }
-    write_json(path.with_suffix(".json"), sidecar)
-    return path
 
 
 def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTModel, dict]:
     """Load a fine-tuned model and its sidecar, in eval mode on the CPU.
 
+    A model that reads other tokens or another prompt than it was trained on still writes, only
+    badly. So the hashes decide.
+
     Raises:
-        MissingArtifactError: the weights or the sidecar are missing.
-        ArtifactMismatchError: weights, template or tokenizer are not those of the sidecar, the message says which; or the
-            file holds more than weights.
+        MissingArtifactError: the weights or the sidecar are missing. ArtifactMismatchError:
+        weights, template or tokenizer are not those of the sidecar, the message
+            says which; or the file holds more than weights.
     """
     path = Path(path)
     sidecar_path = path.with_suffix(".json")
-    for file in (path, sidecar_path):
-        if not file.is_file():
-            raise MissingArtifactError(
-                f"{file} does not exist: run notebook 03 first, or attach its output."
-            )
+    _require(path, sidecar_path, notebook="03")
     try:
         sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
         config = GPTConfig(**sidecar["config"])
@@ -294,21 +311,19 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
         raise ArtifactMismatchError(
             f"{sidecar_path} is not a sidecar of notebook 03 ({error!r}); run it again."
         ) from error
-    found = {
-        "weights_sha256": sha256_file(path),
-        "template_sha256": template_hash(),
-        "tokenizer_sha256": tokenizer_hash(checkpoint_folder),
-    }
-    for name, value in found.items():
+    for name, value in _surroundings(path, checkpoint_folder).items():
         if sidecar.get(name) != value:
             raise ArtifactMismatchError(
                 f"{path.name} does not belong to its surroundings: {name} is {value[:12]}..., "
-                f"its sidecar {sidecar_path.name} says {str(sidecar.get(name))[:12]}...; run notebook 03 again."
+                f"its sidecar {sidecar_path.name} says {str(sidecar.get(name))[:12]}...; "
+                "run notebook 03 again."
             )
     try:
+        # A .pth is a pickle, which can run code as it is read; weights_only reads tensors alone.
         state = torch.load(path, weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise ArtifactMismatchError(
-            f"{path} holds more than weights, which may be code; none of it was run: delete the file."
+            f"{path} holds more than weights, which may be code; none of it was run: "
+            "delete the file."
         ) from error
     return _assembled(config, state), sidecar

@@ -1,7 +1,8 @@
-"""From tensors under another library's names to model.safetensors: the table of names, its check, one tensor at a time.
+"""From tensors under another library's names to model.safetensors, one tensor at a time.
 
-Nothing here imports torch or TensorFlow, so that it runs beside either. A conversion is a table
-{source name: [our name, shape at the source, whether a matrix is to be transposed]} and a function that reads one tensor.
+A conversion is a table {source name: [our name, shape at the source, whether it is a matrix to be
+transposed]} and a function that reads a tensor by its source name. Nothing here imports torch or
+TensorFlow, so that it runs beside either.
 """
 
 import json
@@ -10,31 +11,26 @@ from pathlib import Path
 
 import numpy as np
 
-# TensorFlow name -> (our name, is a matrix). TensorFlow keeps matrices as [1, in, out], nn.Linear as [out, in].
+# TensorFlow name -> (our name, is a matrix). OpenAI computes x @ w + b with w as [1, in, out];
+# nn.Linear computes x @ weight.T + bias with weight as [out, in]. So every matrix is transposed,
+# and one of them is dangerous: attn/c_proj is square, and fits untransposed, too. Nothing then
+# raises an error; the model writes nonsense. Shapes cannot show it, logits can: see numpy_logits.
 _OUTER = {
-    "wte": ("wte.weight", False),
-    "wpe": ("wpe.weight", False),
-    "ln_f/g": ("ln_f.weight", False),
-    "ln_f/b": ("ln_f.bias", False),
-}
+    "wte": ("wte.weight", False), "wpe": ("wpe.weight", False),
+    "ln_f/g": ("ln_f.weight", False), "ln_f/b": ("ln_f.bias", False),
+}  # fmt: skip
 _PER_LAYER = {
-    "ln_1/g": ("ln_1.weight", False),
-    "ln_1/b": ("ln_1.bias", False),
-    "attn/c_attn/w": ("attn.c_attn.weight", True),
-    "attn/c_attn/b": ("attn.c_attn.bias", False),
-    "attn/c_proj/w": ("attn.c_proj.weight", True),
-    "attn/c_proj/b": ("attn.c_proj.bias", False),
-    "ln_2/g": ("ln_2.weight", False),
-    "ln_2/b": ("ln_2.bias", False),
-    "mlp/c_fc/w": ("mlp.c_fc.weight", True),
-    "mlp/c_fc/b": ("mlp.c_fc.bias", False),
-    "mlp/c_proj/w": ("mlp.c_proj.weight", True),
-    "mlp/c_proj/b": ("mlp.c_proj.bias", False),
-}
+    "ln_1/g": ("ln_1.weight", False), "ln_1/b": ("ln_1.bias", False),
+    "attn/c_attn/w": ("attn.c_attn.weight", True), "attn/c_attn/b": ("attn.c_attn.bias", False),
+    "attn/c_proj/w": ("attn.c_proj.weight", True), "attn/c_proj/b": ("attn.c_proj.bias", False),
+    "ln_2/g": ("ln_2.weight", False), "ln_2/b": ("ln_2.bias", False),
+    "mlp/c_fc/w": ("mlp.c_fc.weight", True), "mlp/c_fc/b": ("mlp.c_fc.bias", False),
+    "mlp/c_proj/w": ("mlp.c_proj.weight", True), "mlp/c_proj/b": ("mlp.c_proj.bias", False),
+}  # fmt: skip
 
 
 class CheckpointError(ValueError):
-    """A checkpoint is damaged, or not the GPT-2 that it is said to be; `damaged` is the file to be fetched anew."""
+    """A checkpoint is damaged, or no such GPT-2; `damaged` is the file to fetch anew."""
 
     def __init__(self, message: str, damaged: str = ""):
         super().__init__(message)
@@ -42,7 +38,12 @@ class CheckpointError(ValueError):
 
 
 def name_table(n_layer: int) -> dict[str, tuple[str, bool]]:
-    """Return {TensorFlow name: (our name, whether a matrix is to be transposed)} for all 4 + 12 n_layer tensors."""
+    """Return {TensorFlow name: (our name, whether it is a matrix)}, 4 + 12 n_layer tensors.
+
+    Layers are found by name. A loader that goes through the sorted names and counts puts h10, which
+    sorts before h2, in the place of layer 2; all layers have the same shapes, so that no error
+    shows it. 124M has 12 layers.
+    """
     table = {f"model/{name}": entry for name, entry in _OUTER.items()}
     for layer in range(n_layer):
         table |= {
@@ -72,7 +73,7 @@ def check_table(
 
 
 def converted(read: Callable[[str], np.ndarray], table: dict[str, list]) -> Iterator[np.ndarray]:
-    """Yield each tensor of the table in its order, as PyTorch keeps it: float32, matrices [out, in]."""
+    """Yield each tensor of the table as PyTorch keeps it: float32, matrices [out, in]."""
     for name, (_, _, is_matrix) in table.items():
         array = read(name)
         yield np.ascontiguousarray(
@@ -86,9 +87,11 @@ def write_safetensors(
     table: dict[str, list],
     metadata: dict[str, str],
 ) -> None:
-    """Write all tensors of a table to a safetensors file, one after the other, so that none is held beside another.
+    """Write all tensors of a table to a safetensors file, one after the other.
 
-    Format: https://github.com/huggingface/safetensors#format; that library's own writer wants all tensors in memory, twice.
+    So memory holds one of them at a time; the library's own writer wants all, twice. Format
+    (https://github.com/huggingface/safetensors#format): the header's length in 8 bytes, the header
+    in JSON with type, shape and place of each tensor, then their bytes.
     """
     header: dict = {"__metadata__": metadata}
     end = 0
@@ -100,7 +103,8 @@ def write_safetensors(
             "data_offsets": [start, end],
         }
     text = json.dumps(header).encode()
-    # The data begins at a multiple of 64 bytes, as vector instructions like it: the tensors are used where they are mapped.
+    # The data begins at a multiple of 64 bytes, as vector instructions like it: the tensors are
+    # used where the file is mapped.
     text += b" " * (-(8 + len(text)) % 64)
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
@@ -111,21 +115,21 @@ def write_safetensors(
 def numpy_logits(
     read: Callable[[str], np.ndarray], config: dict[str, int], token_ids: list[int]
 ) -> np.ndarray:
-    """Compute the logits, (n_tokens, n_vocab), of one sequence with NumPy from TensorFlow's own tensors.
+    """Compute the logits, (n_tokens, n_vocab), of one sequence with NumPy.
 
-    It shares no code with GPTModel and keeps OpenAI's layout (x @ w + b), so that a transposed, swapped or unread
-    tensor of the conversion shows as a difference. `config` holds the fields of hparams.json; `read` returns a tensor by its
-    name, and no layer is kept. After openai/gpt-2, src/model.py: pre-norm, tanh GELU (Hendrycks & Gimpel 2016), epsilon 1e-5.
+    It shares no code with GPTModel and keeps OpenAI's layout (x @ w + b), so that a transposed,
+    swapped or unread tensor of the conversion shows as a difference. `config` holds the fields of
+    hparams.json; `read` returns a tensor by its name, and no layer is kept. After openai/gpt-2,
+    src/model.py: pre-norm, tanh GELU (Hendrycks & Gimpel 2016), epsilon 1e-5.
     """
 
     def tensor(name):
         return read(f"model/{name}").astype(np.float64).squeeze()
 
     def norm(x, name):
-        centred = x - x.mean(-1, keepdims=True)
-        return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-5) * tensor(
-            f"{name}/g"
-        ) + tensor(f"{name}/b")
+        x = x - x.mean(-1, keepdims=True)
+        x = x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-5)
+        return x * tensor(f"{name}/g") + tensor(f"{name}/b")
 
     def dense(x, name):
         return x @ tensor(f"{name}/w") + tensor(f"{name}/b")

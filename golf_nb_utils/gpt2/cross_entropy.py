@@ -1,29 +1,38 @@
-"""The cross-entropy of a language model's head without its logits: some rows at a time, the gradients made on the way."""
+"""The cross-entropy of a language model's head, without its logits in memory.
+
+The logits of 8 texts of 1,024 tokens over 50,257 words take 1.6 GB in fp32, and their gradient as
+much again. So the head is passed some rows at a time, and what a row contributes to the loss and to
+the gradients is all that stays of it.
+"""
 
 import torch
 from torch.nn import functional as F
 
-# Rows whose logits exist at a time. Measured with GPT-2's head on two CPU cores (bf16, 2,560 rows): with 256 each chunk adds to the
-# weight's whole gradient too often, 4 % slower; 1,024 are no faster than 512 and take 0.1 GB more.
+# Rows whose logits exist at a time. Measured with GPT-2's head on two CPU cores (bf16, 2,560 rows):
+# 256 add to the weight's whole gradient too often, 4 % slower; 1,024 are no faster and take 0.1 GB.
 CHUNK_ROWS = 512
-# What of them, and of the weight's gradient, passes fp32 at a time: it stays in the caches, and no memory is paged in for it.
+# What of them, and of the weight's gradient, passes fp32 at a time: it stays in the CPU's caches.
 SOFTMAX_ROWS, VOCAB_COLUMNS = 64, 8192
-# The 16-bit products run at full speed over whole tiles only, and 50,257 is odd: rows of zeros fill the weight up.
+# 16-bit products run at full speed over whole tiles only, and 50,257 is odd: rows of zeros fill up.
 ALIGNMENT = 64
 
 
 def summed_cross_entropy(
     hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
 ) -> torch.Tensor:
-    """Return the sum over the rows of the cross-entropy of softmax(hidden @ weight.T) and `targets`, a scalar in fp32.
+    """Return the sum over the rows of the cross-entropy of softmax(hidden @ weight.T), fp32, ().
 
-    `hidden` is (rows, n_embd), `weight` (n_vocab, n_embd), `targets` (rows,) of token ids; no rows give 0. The products are in
-    autocast's format where it is on, as F.linear's are; softmax and sums are in fp32.
-    The gradient of a row's logits is softmax - one_hot(target). In fp32 and bf16 it is made, and multiplied on to `hidden` and
-    `weight`, in the same pass as the loss, so that no logits are kept or computed twice.
+    `hidden` is (rows, n_embd), `weight` (n_vocab, n_embd), `targets` (rows,) of token ids; no rows
+    give 0. The products are in autocast's format where it is on; softmax and sums are in fp32.
+
+    The gradient of a row's logits is softmax - one_hot(target): the loss itself is not needed for
+    it. In fp32 and bf16 it is made, and multiplied on to `hidden` and `weight`, in the same pass as
+    the loss, so that no logits are kept or computed twice.
 
     Raises:
-        RuntimeError: in the backward pass, when it is to be differentiated itself, or in fp32 and bf16 when it is run twice.
+        RuntimeError: in the backward pass, when it is to be differentiated itself, or in fp32 and
+        bf16
+            when it is run twice.
     """
     device = hidden.device.type
     dtype = (
@@ -37,27 +46,34 @@ def summed_cross_entropy(
 
 
 class SummedCrossEntropy(torch.autograd.Function):
+    """in_chunks as autograd sees it: `forward` makes the gradients, `backward` scales them."""
+
     @staticmethod
     def forward(
         ctx, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, dtype: torch.dtype
     ) -> torch.Tensor:
+        """Return the loss; the gradients wait in `ctx`."""
         ctx.dtype = dtype
-        # FP16 cannot hold the gradients of most logits until the loss scaler has multiplied them, which is after the forward pass:
-        # there the chunks are computed again, for the same reason that the scaler exists.
+        # FP16 has no numbers between 0 and 6e-8, and a softmax over 50,257 words is full of them.
+        # The loss scaler multiplies gradients into FP16's range, but only after the forward pass:
+        # so there the chunks are computed again in the backward pass, already scaled.
         ctx.again = dtype is torch.float16
         needed = (False, False) if ctx.again else ctx.needs_input_grad[:2]
         loss, *gradients = in_chunks(hidden, weight, targets, dtype, needed)
-        # As saved tensors, and not as attributes, they are released before the embedding's gradient comes to the weight's: autograd
-        # then adds the one to the other in place.
+        # As saved tensors, and not as attributes, they are released before the embedding's gradient
+        # comes to the weight's: autograd then adds the one to the other in place.
         ctx.save_for_backward(*((hidden, weight, targets) if ctx.again else gradients))
         return loss
 
     @staticmethod
     def backward(ctx, scale: torch.Tensor):
-        # once_differentiable would give gradients without a graph here, which a penalty on them then silently leaves out.
+        """Return the gradients of `hidden` and `weight`, times the gradient of the loss."""
+        # once_differentiable would give gradients without a graph here, which a penalty on them
+        # then silently leaves out.
         if torch.is_grad_enabled():
             raise RuntimeError(
-                "summed_cross_entropy can be differentiated once; call backward without create_graph."
+                "summed_cross_entropy can be differentiated once; "
+                "call backward without create_graph."
             )
         if ctx.again:
             _, *gradients = in_chunks(
@@ -79,7 +95,10 @@ def in_chunks(
     needed: tuple[bool, bool],
     scale: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
-    """Return the summed loss and, where `needed`, the gradients of `hidden` and `weight`, times `scale`."""
+    """Return the summed loss and, where `needed`, the gradients of `hidden` and `weight`.
+
+    The gradients are multiplied by `scale`, if given.
+    """
     loss = torch.zeros((), device=hidden.device)
     grad_hidden = torch.empty_like(hidden) if needed[0] else None
     grad_weight = torch.zeros_like(weight, dtype=torch.float32) if needed[1] else None
@@ -103,7 +122,7 @@ def in_chunks(
                         1, labels, log_probs.new_full(labels.shape, -1.0)
                     )
                     part.copy_(gradient if scale is None else gradient.mul_(scale))
-            # From here on the logits are their own gradients; those of the weight's zeros stay 0.
+            # From here on the logits' memory holds their gradients; those of the zeros stay 0.
             if needed[0]:
                 grad_hidden[rows] = padded @ weight
             if needed[1]:

@@ -1,7 +1,8 @@
-"""The seven files of a GPT-2 size: from a folder that has them, or from OpenAI's host, a mirror or hosts of one's own.
+"""The seven files of a GPT-2 size: from a folder, from OpenAI's host, a mirror or hosts of one's own.
 
-Published hashes exist for 124M and for the two tokenizer files of every size; elsewhere the size is compared, and the digest
-that the host's headers offer. TensorFlow then compares every tensor with its CRC32C in model.ckpt.index (tensorflow_io.py).
+Published hashes exist for 124M and for the two tokenizer files of every size; elsewhere the size is
+compared, and the digest that the host's headers offer. TensorFlow then compares every tensor with
+its CRC32C in model.ckpt.index (tensorflow_io.py).
 """
 
 import errno
@@ -35,7 +36,8 @@ from golf_nb_utils.settings import CheckpointConfig, ConfigError, nearest
 OFFICIAL_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 BACKUP_URL = CheckpointConfig.backup_url
 
-# Bytes in the order of CHECKPOINT_FILES; two or more independent sources agree on each, so another size is refused.
+# Bytes in the order of CHECKPOINT_FILES; two or more independent sources agree on each, so another
+# size is refused.
 KNOWN_SIZES = {
     "124M": dict(
         zip(CHECKPOINT_FILES, (77, 1042301, 90, 497759232, 5215, 471155, 456318), strict=True)
@@ -44,8 +46,8 @@ KNOWN_SIZES = {
         zip(CHECKPOINT_FILES, (77, 1042301, 91, 1419292672, 10399, 926519, 456318), strict=True)
     ),
 }
-# Computed from the architecture, not confirmed: a download of another size is kept, with a warning. Nobody has published
-# the size of model.ckpt.meta, which TensorFlow does not need in order to read the weights.
+# Computed from the architecture, not confirmed: a download of another size is kept, with a warning.
+# Nobody has published the size of model.ckpt.meta, which no weight is read from.
 DERIVED_SIZES = {
     "774M": {
         "checkpoint": 77, "encoder.json": 1042301, "hparams.json": 91, DATA_FILE: 3096120320,
@@ -79,21 +81,24 @@ def download_checkpoint(
     urls: Sequence[str] = (OFFICIAL_URL, BACKUP_URL),
     given: Sequence[Path] = (),
     progress: bool = True,
-    connections: int = transfer.CONNECTIONS,
 ) -> dict[str, dict]:
-    """Bring the seven files of a GPT-2 size into `folder`; return for each one its bytes, sha256, verified and source.
+    """Bring the seven files of a GPT-2 size into `folder`; return what is known of each one.
 
-    What is in `folder` and passes its checks stays; what one of the folders `given` has is linked or copied; the rest is
-    fetched, from the first of the `urls` that delivers it. `verified` says how far the check went: `sha256` (the published
-    hash), `md5 of the host` or `sha1 of the host` (its headers), `size` (the known or derived size), `length` (as many bytes
-    as announced) or `unchecked` (found in a folder, and nothing is known of it); a manifest in the folder whose hash agrees
-    lends its word. `source` is the url or folder it came from, or None where only the file is known. Without anything to fetch the network
-    is not touched. One run at a time works in a folder; a second one waits, and finds the files.
+    What is in `folder` and passes its checks stays; what one of the folders `given` has is linked or
+    copied; the rest is fetched, from the first of the `urls` that delivers it. With nothing to fetch
+    the network is not touched. One run at a time works in a folder; a second one waits, and finds
+    the files.
+
+    Each file's `bytes`, `sha256`, `verified` and `source` are returned. `verified` is the strongest
+    check: `sha256` (the published hash), `md5 of the host` or `sha1 of the host` (its headers),
+    `size` (the known or derived size), `length` (as many bytes as announced) or `unchecked` (found in
+    a folder, and nothing is known of it); a manifest in the folder whose hash agrees lends its word.
+    `source` is the url or folder it came from, or None where only the file is known.
 
     Raises:
         ConfigError: the size has no checkpoint to download (`tiny` is made, not downloaded).
-        DownloadError: the disk is too small, or no url delivered a file that passed its checks; the next run goes on from
-            what has arrived.
+        DownloadError: the disk is too small, or no url delivered a file that passed its checks; the
+            next run goes on from what has arrived.
         PermissionError: the folder cannot be written.
     """
     sizes = KNOWN_SIZES | DERIVED_SIZES
@@ -112,44 +117,39 @@ def download_checkpoint(
         running = _only_run(folder, progress)
     with running:
         try:
-            return _complete(model_size, folder, urls, given, progress, connections)
+            return _complete(model_size, folder, urls, given, progress)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise DownloadError(
-                f"the disk of {folder} is full before GPT-2 {model_size} is complete: make room and run again; "
-                "it goes on from what has arrived."
+                f"the disk of {folder} is full before GPT-2 {model_size} is complete: make room "
+                "and run again; it goes on from what has arrived."
             ) from error
 
 
 def _complete(
-    model_size: str,
-    folder: Path,
-    urls: Sequence[str],
-    given: Sequence[Path],
-    progress: bool,
-    connections: int,
+    model_size: str, folder: Path, urls: Sequence[str], given: Sequence[Path], progress: bool
 ) -> dict[str, dict]:
-    sizes = (KNOWN_SIZES | DERIVED_SIZES)[model_size]
     results = {
         name: _kept(model_size, folder / name) or _brought(model_size, folder / name, given)
         for name in CHECKPOINT_FILES
     }
     wanted = [name for name in CHECKPOINT_FILES if results[name] is None]
-    needed = sum(sizes.get(name, 0) for name in wanted)
-    _require_space(
-        model_size, folder, needed - sum(transfer.part_bytes(folder / name) for name in wanted)
-    )
+    needed = sum((KNOWN_SIZES | DERIVED_SIZES)[model_size].get(name, 0) for name in wanted)
+    free = shutil.disk_usage(folder).free
+    if needed - sum(transfer.part_bytes(folder / name) for name in wanted) > free:
+        raise DownloadError(
+            f"GPT-2 {model_size} needs {needed:,} bytes in {folder}, where {free:,} are free: "
+            "delete something or choose a smaller size."
+        )
     order = list(urls)
     with tqdm(total=needed, unit="B", unit_scale=True, disable=not (progress and wanted)) as bar:
         for name in wanted:
             bar.set_description(f"{model_size} {name}")
-            results[name], served = _fetch_from_any(
-                order, model_size, folder / name, bar, connections
-            )
+            result = results[name] = _fetch_from_any(order, model_size, folder / name, bar)
             (folder / f"{name}{DAMAGED}").unlink(missing_ok=True)
             # The host that served a file is asked first for the next one.
-            order.sort(key=lambda url: url != served)
+            order.sort(key=lambda url: url != result["source"])
     return results
 
 
@@ -158,40 +158,41 @@ def find_folders(model_size: str, roots: Sequence[Path]) -> list[Path]:
 
     An attached Kaggle dataset lies several folders deep, under a name that its author chose.
     """
-    sizes = (KNOWN_SIZES | DERIVED_SIZES)[model_size]
+    size = (KNOWN_SIZES | DERIVED_SIZES)[model_size][DATA_FILE]
     found = (path for root in roots for path in sorted(root.rglob(DATA_FILE)))
-    return [path.parent for path in found if path.stat().st_size == sizes[DATA_FILE]]
+    return [path.parent for path in found if path.stat().st_size == size]
 
 
 def take_checkpoint(given: Path, folder: Path) -> dict[str, dict]:
-    """Link or copy a TensorFlow checkpoint of any shape from `given` into `folder`; return what download_checkpoint returns.
+    """Link or copy a TensorFlow checkpoint of any shape from `given` into `folder`.
 
-    Nothing is known of its files, so `verified` is `unchecked`; the conversion compares its tensors with their index.
+    Returns what download_checkpoint returns. Nothing is known of the files, so `verified` is
+    `unchecked`; the conversion compares their tensors with their index.
 
     Raises:
-        MissingArtifactError: files are missing (`checkpoint` and model.ckpt.meta may be: no weight is read from them).
+        MissingArtifactError: files are missing (`checkpoint` and model.ckpt.meta may be: no weight is
+            read from them).
     """
-    missing = [
-        name
-        for name in CHECKPOINT_FILES
-        if name not in ("checkpoint", META_FILE) and not (given / name).is_file()
-    ]
+    there = [name for name in CHECKPOINT_FILES if (given / name).is_file()]
+    missing = set(CHECKPOINT_FILES) - {*there, "checkpoint", META_FILE}
     if missing:
+        lacking = ", ".join(name for name in CHECKPOINT_FILES if name in missing)
         raise MissingArtifactError(
-            f"{given} lacks {', '.join(missing)}; expected a GPT-2 as OpenAI or transformers saves it."
+            f"{given} lacks {lacking}; expected a GPT-2 as OpenAI or transformers saves it."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    results = {}
-    for name in (name for name in CHECKPOINT_FILES if (given / name).is_file()):
+    for name in there:
         _link_or_copy(given / name, folder / name)
-        sha256 = sha256_file(folder / name)
-        results[name] = {
-            "bytes": (folder / name).stat().st_size,
-            "sha256": sha256,
-            "verified": "unchecked",
-            "source": str(given),
-        }
-    return results
+    return {
+        name: _result(
+            (folder / name).stat().st_size, sha256_file(folder / name), "unchecked", str(given)
+        )
+        for name in there
+    }
+
+
+def _result(n_bytes: int, sha256: str, verified: str, source: str | None) -> dict:
+    return {"bytes": n_bytes, "sha256": sha256, "verified": verified, "source": source}
 
 
 def _link_or_copy(source: Path, target: Path) -> None:
@@ -205,24 +206,14 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 
 def _only_run(folder: Path, progress: bool) -> AbstractContextManager:
+    """The folder's lock, once no other run holds it; a killed run's is given back by the system."""
     lock = FileLock(folder / ".lock")
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        with tqdm(
-            bar_format="{desc} {elapsed}",
-            desc=f"another run works in {folder}; waiting",
-            disable=not progress,
-        ):
+        waiting = f"another run works in {folder}; waiting"
+        with tqdm(bar_format="{desc} {elapsed}", desc=waiting, disable=not progress):
             return lock.acquire()
-
-
-def _require_space(model_size: str, folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DownloadError(
-            f"GPT-2 {model_size} needs {needed:,} bytes in {folder}, where {free:,} are free: delete something or choose a smaller size."
-        )
 
 
 def _expected(model_size: str, name: str) -> tuple[int | None, int | None, str | None]:
@@ -233,64 +224,49 @@ def _expected(model_size: str, name: str) -> tuple[int | None, int | None, str |
 
 def _kept(model_size: str, path: Path) -> dict | None:
     """The result for a file that is there and passes its checks; None for one to fetch."""
-    known, derived, expected_sha256 = _expected(model_size, path.name)
+    known, derived, published = _expected(model_size, path.name)
     found = path.stat().st_size if path.is_file() else 0
     if not found or known not in (None, found):
         return None
     sha256 = sha256_file(path)
-    if expected_sha256 not in (None, sha256):
+    told_sha256, verified, source = _manifest_entry(path) or (None, "", None)
+    if published not in (None, sha256) or told_sha256 not in (None, sha256):
         return None
-    told = _manifest_entry(path)
     # A derived size may be wrong; then the manifest of the run that fetched the file has the word.
-    if told["sha256"] != sha256 if told else derived not in (None, found):
+    if told_sha256 is None and derived not in (None, found):
         return None
-    verified = (
-        "sha256"
-        if expected_sha256
-        else told["verified"]
-        if told
-        else "size"
-        if known or derived
-        else "unchecked"
-    )
-    return {
-        "bytes": found,
-        "sha256": sha256,
-        "verified": verified,
-        "source": told["source"] if told else None,
-    }
+    if published:
+        verified = "sha256"
+    return _result(found, sha256, verified or ("size" if known or derived else "unchecked"), source)
 
 
-def _manifest_entry(path: Path) -> dict | None:
-    """What the manifest beside a file says of its hash, how it was verified, and where it came from."""
+def _manifest_entry(path: Path) -> tuple[str, str, str | None] | None:
+    """What the manifest beside a file says of it: its sha256, how it was verified, its source."""
     try:
         manifest = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))
-        sha256, source = (
-            manifest["files"][path.name]["sha256"],
-            manifest.get("sources", {}).get(path.name),
-        )
-        return {"sha256": sha256, "verified": manifest["verified"][path.name], "source": source}
+        sha256, verified = manifest["files"][path.name]["sha256"], manifest["verified"][path.name]
+        return sha256, verified, manifest.get("sources", {}).get(path.name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def _brought(model_size: str, target: Path, given: Sequence[Path]) -> dict | None:
-    """Link or copy a file from the first given folder that has a good one, unless one of them has proved damaged."""
+    """Link or copy a file from the first given folder that has a good one.
+
+    None if there is no such folder, or if one of their files has proved damaged before.
+    """
     if target.with_name(f"{target.name}{DAMAGED}").exists():
         return None
     for folder in given:
-        result = _kept(model_size, folder / target.name)
-        if result:
+        if result := _kept(model_size, folder / target.name):
             _link_or_copy(folder / target.name, target)
             return result | {"source": str(folder)}
     return None
 
 
-def _fetch_from_any(
-    urls: Sequence[str], model_size: str, target: Path, bar: tqdm, connections: int
-) -> tuple[dict, str]:
-    """Fetch one file from the first url that delivers it; return its result and that url."""
-    known, derived, expected_sha256 = _expected(model_size, target.name)
+def _fetch_from_any(urls: Sequence[str], model_size: str, target: Path, bar: tqdm) -> dict:
+    """Fetch one file from the first url that delivers it; return its result."""
+    known, derived, published = _expected(model_size, target.name)
     reasons = []
 
     def advance(n_bytes: int) -> None:
@@ -301,31 +277,28 @@ def _fetch_from_any(
     for base in urls:
         url = "/".join((base.rstrip("/"), model_size, target.name))
         try:
-            fetched = transfer.fetch(url, target, known, expected_sha256, advance, connections)
-        except (DownloadError, requests.RequestException) as error:
-            reasons.append(
-                f"{url} ({transfer.innermost(error) if isinstance(error, requests.RequestException) else error})"
-            )
-            continue
-        if derived not in (None, fetched.bytes):
-            warnings.warn(
-                f"{target.name} of GPT-2 {model_size} has {fetched.bytes:,} bytes, {derived:,} were derived.",
-                stacklevel=3,
-            )
-        verified = (
-            f"{fetched.checked_by} of the host"
-            if fetched.checked_by in ("md5", "sha1")
-            else fetched.checked_by
+            fetched = transfer.fetch(url, target, known, published, advance)
+        except DownloadError as error:
+            reasons.append(f"{url} ({error})")
+        except requests.RequestException as error:
+            reasons.append(f"{url} ({transfer.innermost(error)})")
+        else:
+            break
+    else:
+        raise DownloadError(
+            f"cannot download {target.name} of GPT-2 {model_size}: "
+            f"{', '.join(reasons) or 'no url given'}; check the internet access (on Kaggle: Settings, "
+            f"Internet on), or put the seven files into {target.parent} by hand."
         )
-        if verified == "length" and fetched.bytes == derived:
-            verified = "size"
-        return {
-            "bytes": fetched.bytes,
-            "sha256": fetched.sha256,
-            "verified": verified,
-            "source": base,
-        }, base
-    raise DownloadError(
-        f"cannot download {target.name} of GPT-2 {model_size}: {', '.join(reasons) or 'no url given'}; check the internet access "
-        f"(on Kaggle: Settings, Internet on), or put the seven files into {target.parent} by hand."
-    )
+    verified = fetched.checked_by
+    if verified in ("md5", "sha1"):
+        verified += " of the host"
+    elif verified == "length" and fetched.bytes == derived:
+        verified = "size"
+    if derived not in (None, fetched.bytes):
+        warnings.warn(
+            f"{target.name} of GPT-2 {model_size} has {fetched.bytes:,} bytes, "
+            f"{derived:,} were derived.",
+            stacklevel=3,
+        )
+    return _result(fetched.bytes, fetched.sha256, verified, base)

@@ -1,6 +1,7 @@
-"""To and from the folders that transformers reads: a fine-tuned model out, any GPT-2 of that library in.
+"""To and from transformers' folders: a fine-tuned model out, any GPT-2 of that library in.
 
-transformers keeps matrices as OpenAI does, [in, out]; its names are ours, with `transformer.` before them.
+transformers keeps matrices as OpenAI does, [in, out]; its names are ours, with `transformer.`
+before them.
 """
 
 import dataclasses
@@ -28,28 +29,28 @@ from golf_nb_utils.gpt2.tokenizer import END_OF_TEXT, load_tokenizer
 from golf_nb_utils.host import require_disk
 from golf_nb_utils.settings import ConfigError, GPTConfig, SampleConfig
 
-# What GPTModel computes; a folder whose config.json says otherwise is another model. Absent fields have these values there.
+# What GPTModel computes; a folder whose config.json says otherwise is another model. Absent fields
+# have these values there.
 _ARCHITECTURE = {
-    "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5, "tie_word_embeddings": True,
-    "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
+    "model_type": "gpt2", "activation_function": "gelu_new", "layer_norm_epsilon": 1e-5,
+    "tie_word_embeddings": True, "scale_attn_weights": True,
+    "scale_attn_by_inverse_layer_idx": False, "add_cross_attention": False,
 }  # fmt: skip
 _SHAPE = {
-    "n_vocab": "vocab_size",
-    "n_ctx": "n_positions",
-    "n_embd": "n_embd",
-    "n_head": "n_head",
-    "n_layer": "n_layer",
-}
+    "n_vocab": "vocab_size", "n_ctx": "n_positions",
+    "n_embd": "n_embd", "n_head": "n_head", "n_layer": "n_layer",
+}  # fmt: skip
 # Causal masks, which old versions saved among the weights.
 _MASKS = (".attn.bias", ".attn.masked_bias")
 _HUB_NAMES = {"124M": "gpt2", "355M": "gpt2-medium", "774M": "gpt2-large", "1558M": "gpt2-xl"}
 
 
 def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list[Path]:
-    """Write a fine-tuned model as a folder for `GPT2LMHeadModel.from_pretrained` and `AutoTokenizer.from_pretrained`.
+    """Write a fine-tuned model as a folder that transformers' `from_pretrained` reads.
 
-    `weights` is the .pth of notebook 03, `checkpoint_folder` the one with its tokenizer. Returns the files: model.safetensors,
-    config.json, generation_config.json, the tokenizer's, and the model card README.md.
+    `weights` is the .pth of notebook 03, `checkpoint_folder` the one with its tokenizer. Returns
+    the files: model.safetensors, config.json, generation_config.json, the tokenizer's, and the
+    model card README.md.
 
     Raises:
         MissingArtifactError, ArtifactMismatchError: see checkpoints.load_model.
@@ -64,17 +65,12 @@ def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list
     }
     end = load_tokenizer(checkpoint_folder).eot_token
     ids = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
-    settings = {
-        "architectures": ["GPT2LMHeadModel"],
-        **_ARCHITECTURE,
-        **ids,
-        "torch_dtype": "float32",
-    }
+    settings = {"architectures": ["GPT2LMHeadModel"], **_ARCHITECTURE, **ids}
+    settings |= {"torch_dtype": "float32"}
     settings |= {theirs: getattr(config, ours) for ours, theirs in _SHAPE.items()}
-    ours = SampleConfig.for_size(sidecar["model_size"])
-    sampling = {"do_sample": True} | {
-        name: getattr(ours, name) for name in ("temperature", "top_k", "max_new_tokens")
-    }
+    preset = SampleConfig.for_size(sidecar["model_size"])
+    names = ("temperature", "top_k", "max_new_tokens")
+    sampling = {"do_sample": True} | {name: getattr(preset, name) for name in names}
     return [
         write_with(
             out / "model.safetensors",
@@ -88,6 +84,7 @@ def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list
 
 
 def _write_tokenizer(folder: Path, out: Path, n_ctx: int) -> list[Path]:
+    """The tokenizer in both forms: vocab.json with merges.txt, and tokenizer.json."""
     vocabulary, merges = out / "vocab.json", out / "merges.txt"
     write_with(vocabulary, lambda temporary: shutil.copyfile(folder / "encoder.json", temporary))
     write_with(merges, lambda temporary: shutil.copyfile(folder / "vocab.bpe", temporary))
@@ -95,55 +92,15 @@ def _write_tokenizer(folder: Path, out: Path, n_ctx: int) -> list[Path]:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(END_OF_TEXT, special=True, normalized=False)])
-    special = dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT)
-    settings = {
-        "tokenizer_class": "GPT2Tokenizer",
-        "add_prefix_space": False,
-        "model_max_length": n_ctx,
-        **special,
-    }
-    return [
-        vocabulary, merges,
-        write_text(out / "tokenizer.json", tokenizer.to_str(pretty=True)),
-        write_json(out / "tokenizer_config.json", settings),
-    ]  # fmt: skip
+    settings = {"tokenizer_class": "GPT2Tokenizer", "add_prefix_space": False}
+    settings |= {"model_max_length": n_ctx}
+    settings |= dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT)
+    whole = write_text(out / "tokenizer.json", tokenizer.to_str(pretty=True))
+    return [vocabulary, merges, whole, write_json(out / "tokenizer_config.json", settings)]
 
 
-def model_card(sidecar: dict) -> str:
-    """Return the card (README.md) of a fine-tuned model from its sidecar: base, data, licence, measures and limits.
-
-    Raises:
-        ArtifactMismatchError: the sidecar lacks what only a training that came to its end writes.
-    """
-    try:
-        size, training, data = (
-            sidecar["model_size"],
-            sidecar["training"],
-            sidecar["data"]["golf_feedback_train.json"],
-        )
-        metrics, seed = sidecar["metrics"], sidecar["seed"]
-    except KeyError as error:
-        raise ArtifactMismatchError(
-            f"the sidecar has no {error}; run notebook 03 to its end."
-        ) from error
-    base, licence = (
-        f"OpenAI's GPT-2 {size}",
-        "MIT; the base weights are OpenAI's, under the Modified MIT licence of openai/gpt-2",
-    )
-    if size == "tiny":
-        base, licence = (
-            "random weights of GPT-2's architecture (the project's stand-in `tiny`; its answers are no coaching)",
-            "MIT",
-        )
-    elif size == "own":
-        base, licence = (
-            "a GPT-2 that its user brought",
-            "that of the base model; the training data is under MIT",
-        )
-    link = f"base_model: openai-community/{_HUB_NAMES[size]}\n" if size in _HUB_NAMES else ""
-    measures = "\n".join(f"| {name} | {value} |" for name, value in metrics.items())
-    return f"""---
-license: {"other" if size == "own" else "mit"}
+_CARD = """---
+license: {license}
 language: en
 library_name: transformers
 pipeline_tag: text-generation
@@ -151,40 +108,83 @@ pipeline_tag: text-generation
 
 # Golf swing feedback, GPT-2 {size}
 
-Turns the scores of a golf swing (six areas, 0 to 1) into coaching in three headed parts: what should happen, what is happening, what to do.
+Turns the scores of a golf swing (six areas, 0 to 1) into coaching in three headed parts: what \
+should happen, what is happening, what to do.
 
 - **Base**: {base}.
-- **Data**: generated records (golf_feedback_train.json, SHA-256 {data["sha256"][:16]}); every sentence renders an item of a knowledge
+- **Data**: generated records (golf_feedback_train.json, SHA-256 {data}); every sentence \
+renders an item of a knowledge
   base of golf instruction whose figures carry their sources.
-- **Training**: {training["epochs"]} epochs, batches of {training["batch_size"]}, learning rate {training["learning_rate"]}, loss on
-  `{training["loss_on"]}` positions, seed {seed}.
+- **Training**: {epochs} epochs, batches of {batch_size}, learning rate {learning_rate}, loss on
+  `{loss_on}` positions, seed {seed}.
 - **Licence**: {licence}.
 
 | at the end of training | |
 | --- | --- |
 {measures}
 
-- **Use**: the prompt is the Alpaca template, up to and with the line `### Response:`; it was trained on nothing else.
-- **Limits**: English only. It knows scores, no video and no body, and can be wrong in fluent sentences: check an answer before a golfer
+- **Use**: the prompt is the Alpaca template, up to and with the line `### Response:`; it was \
+trained on nothing else.
+- **Limits**: English only. It knows scores, no video and no body, and can be wrong in fluent \
+sentences: check an answer before a golfer
   sees it. It is no medical advice.
 """
+# What the card says of the base model and the licence, where it is not one of OpenAI's.
+_BASES = {
+    "tiny": (
+        "random weights of GPT-2's architecture (the project's stand-in `tiny`; "
+        "its answers are no coaching)",
+        "MIT",
+    ),
+    "own": (
+        "a GPT-2 that its user brought",
+        "that of the base model; the training data is under MIT",
+    ),
+}
+
+
+def model_card(sidecar: dict) -> str:
+    """Return the card (README.md) of a fine-tuned model: base, data, licence, measures and limits.
+
+    Raises:
+        ArtifactMismatchError: the sidecar lacks what only a training that came to its end writes.
+    """
+    try:
+        size, training, metrics = sidecar["model_size"], sidecar["training"], sidecar["metrics"]
+        data, seed = sidecar["data"]["golf_feedback_train.json"]["sha256"][:16], sidecar["seed"]
+    except KeyError as error:
+        raise ArtifactMismatchError(
+            f"the sidecar has no {error}; run notebook 03 to its end."
+        ) from error
+    openais = "MIT; the base weights are OpenAI's, under the Modified MIT licence of openai/gpt-2"
+    base, licence = _BASES.get(size, (f"OpenAI's GPT-2 {size}", openais))
+    return _CARD.format(
+        license="other" if size == "own" else "mit",
+        link=f"base_model: openai-community/{_HUB_NAMES[size]}\n" if size in _HUB_NAMES else "",
+        measures="\n".join(f"| {name} | {value} |" for name, value in metrics.items()),
+        size=size, base=base, licence=licence, data=data, seed=seed,
+        **{name: training[name] for name in ("epochs", "batch_size", "learning_rate", "loss_on")},
+    )  # fmt: skip
 
 
 def is_pretrained(folder: Path) -> bool:
-    """Say whether a folder looks like one of transformers (config.json) and not like a checkpoint of TensorFlow."""
+    """Say whether a folder looks like transformers' own, and not like TensorFlow's checkpoint."""
     return (folder / "config.json").is_file() and not (folder / INDEX_FILE).is_file()
 
 
 def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = None) -> GPTConfig:
-    """Make a GPT-2 as transformers saves it the base model in `folder`: hparams.json, encoder.json, vocab.bpe, model.safetensors.
+    """Make a GPT-2 as transformers saves it the base model in `folder`.
 
-    float16 and bfloat16 become float32. Returns the shape, which has to be the `expected` one, if given.
+    Writes hparams.json, encoder.json, vocab.bpe and model.safetensors; float16 and bfloat16 become
+    float32. Returns the shape, which has to be the `expected` one, if given.
 
     Raises:
         MissingArtifactError: config.json, the weights or the tokenizer's files are missing.
-        CheckpointError: it is no GPT-2, its head is untied, its tensors do not fit config.json, or a file is damaged.
-        ConfigError: it is of another shape than expected, `folder` is `source`, or it holds a TensorFlow checkpoint, which would
-            be read instead.
+        CheckpointError: it is no GPT-2, its head is untied, its tensors do not fit config.json, or
+        a
+            file is damaged.
+        ConfigError: it is of another shape than expected, `folder` is `source`, or it holds a
+            TensorFlow checkpoint, which would be read instead.
         OSError: the disk is too small, or the folder cannot be written.
     """
     if source.resolve() == folder.resolve():
@@ -193,40 +193,45 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
         )
     if (folder / INDEX_FILE).exists():
         raise ConfigError(
-            f"{folder} holds a TensorFlow checkpoint already; choose model_size 'own' or another output_root."
+            f"{folder} holds a TensorFlow checkpoint already; choose model_size 'own' or another "
+            "output_root."
         )
     config = _read_config(source / "config.json")
     if expected not in (None, config):
         raise ConfigError(
-            f"{source} holds {config}, the model_size stands for {expected}; choose model_size 'own'."
+            f"{source} holds {config}, the model_size stands for {expected}; "
+            "choose model_size 'own'."
         )
+    saved, table = _find_weights(source, config)
+    tokenizer = _read_tokenizer(source, config.n_vocab)
+    require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
+    for name, text in tokenizer.items():
+        write_text(folder / name, text)
+    write_json(folder / "hparams.json", dataclasses.asdict(config))
+    shapes = {name: shape for name, (_, _, shape) in saved.items()}
+    write_converted(folder, lambda name: _read_tensor(*saved[name]), table, shapes)
+    return config
+
+
+def _find_weights(source: Path, config: GPTConfig) -> tuple[dict[str, tuple], dict[str, list]]:
+    """What _find_tensors finds, and the table of the conversion, once the two fit together."""
     saved = _find_tensors(source)
     head = saved.pop("lm_head.weight", None)
     table = {
         target: [target, shape[-2:] if is_matrix else shape, is_matrix]
         for target, shape, is_matrix in conversion_table(config).values()
     }
-    shapes = {name: shape for name, (_, _, shape) in saved.items()}
-    check_table(shapes, table, "config.json")
+    check_table({name: shape for name, (_, _, shape) in saved.items()}, table, "config.json")
+    if head and not np.array_equal(_read_tensor(*head), _read_tensor(*saved["wte.weight"])):
+        raise CheckpointError(
+            f"{source}: lm_head.weight differs from wte.weight; a GPT-2 has one matrix for both."
+        )
+    return saved, table
 
-    def read(name: str) -> np.ndarray:
-        path, key, _ = saved[name]
-        with safe_open(path, framework="pt") as file:
-            return file.get_tensor(key).float().numpy()
 
-    if head:
-        saved["lm_head.weight"] = head
-        if not np.array_equal(read("lm_head.weight"), read("wte.weight")):
-            raise CheckpointError(
-                f"{source}: lm_head.weight differs from wte.weight; a GPT-2 has one matrix for both."
-            )
-    tokenizer = _read_tokenizer(source, config.n_vocab)
-    require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
-    for name, text in tokenizer.items():
-        write_text(folder / name, text)
-    write_json(folder / "hparams.json", dataclasses.asdict(config))
-    write_converted(folder, read, table, shapes)
-    return config
+def _read_tensor(path: Path, key: str, shape: list[int]) -> np.ndarray:
+    with safe_open(path, framework="pt") as file:
+        return file.get_tensor(key).float().numpy()
 
 
 def _read_config(path: Path) -> GPTConfig:
@@ -236,9 +241,7 @@ def _read_config(path: Path) -> GPTConfig:
         )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if (
-            found.get("activation_function") == "gelu_pytorch_tanh"
-        ):  # another name of the same function
+        if found.get("activation_function") == "gelu_pytorch_tanh":  # the same function
             found["activation_function"] = "gelu_new"
         wrong = [
             f"{name} {found[name]!r} instead of {value!r}"
@@ -265,7 +268,8 @@ def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
     files = sorted(source.glob("*.safetensors"))
     if not files:
         raise MissingArtifactError(
-            f"{source} holds no .safetensors file; save the model with save_pretrained of transformers."
+            f"{source} holds no .safetensors file; "
+            "save the model with save_pretrained of transformers."
         )
     found = {}
     for path in files:
@@ -273,11 +277,8 @@ def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118  (it is no dict)
                     if not key.endswith(_MASKS):
-                        found[key.removeprefix("transformer.")] = (
-                            path,
-                            key,
-                            file.get_slice(key).get_shape(),
-                        )
+                        shape = file.get_slice(key).get_shape()
+                        found[key.removeprefix("transformer.")] = path, key, shape
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{path} is damaged or no safetensors file ({error}); fetch it again.", path.name
@@ -286,12 +287,13 @@ def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
 
 
 def _read_tokenizer(source: Path, n_vocab: int) -> dict[str, str]:
-    """{encoder.json, vocab.bpe: text}; vocab.json and merges.txt are these two, newer versions save tokenizer.json alone."""
-    if (source / "vocab.json").is_file() and (source / "merges.txt").is_file():
-        encoder, merges = (
-            (source / "vocab.json").read_text(encoding="utf-8"),
-            (source / "merges.txt").read_text(encoding="utf-8"),
-        )
+    """{encoder.json, vocab.bpe: text}, which are vocab.json and merges.txt under other names.
+
+    Newer versions of transformers save tokenizer.json alone.
+    """
+    vocabulary, pairs = source / "vocab.json", source / "merges.txt"
+    if vocabulary.is_file() and pairs.is_file():
+        encoder, merges = (path.read_text(encoding="utf-8") for path in (vocabulary, pairs))
     elif (source / "tokenizer.json").is_file():
         encoder, merges = _read_fast_tokenizer(source / "tokenizer.json")
     else:
@@ -307,7 +309,8 @@ def _read_tokenizer(source: Path, n_vocab: int) -> dict[str, str]:
             n_tokens = load_tokenizer(temporary).n_vocab
         except ValueError as error:
             raise CheckpointError(
-                f"{source}: the tokenizer is not GPT-2's byte-pair encoding with {END_OF_TEXT} as its last and only added token."
+                f"{source}: the tokenizer is not GPT-2's byte-pair encoding with {END_OF_TEXT} as "
+                "its last and only added token."
             ) from error
     if n_tokens > n_vocab:
         raise CheckpointError(
@@ -320,11 +323,8 @@ def _read_fast_tokenizer(path: Path) -> tuple[str, str]:
     try:
         tokenizer = json.loads(path.read_text(encoding="utf-8"))
         before = tokenizer["pre_tokenizer"]
-        if (
-            before["type"] != "ByteLevel"
-            or before.get("add_prefix_space")
-            or not before.get("use_regex", True)
-        ):
+        is_gpt2s = before.get("use_regex", True) and not before.get("add_prefix_space")
+        if before["type"] != "ByteLevel" or not is_gpt2s:
             raise CheckpointError(f"{path} cuts words by other rules than GPT-2's: {before!r}.")
         pairs = [
             pair if isinstance(pair, str) else " ".join(pair)

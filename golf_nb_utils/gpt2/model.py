@@ -1,7 +1,12 @@
-"""GPT-2 as OpenAI published it: pre-norm blocks, tanh GELU, tied head; SDPA attention and a key-value cache.
+"""GPT-2 as OpenAI published it, with a key-value cache to sample from.
 
-Parameter names are OpenAI's and Hugging Face's (wte, wpe, h.N.attn.c_attn, ...); weights are stored as nn.Linear
-stores them, [out, in], so the converter transposes.
+Token and position embeddings, then `n_layer` blocks, each of which adds to the same stream of
+vectors what attention and a two-layer perceptron make of it (normalized before, "pre-norm"; GELU in
+its tanh form), and a head that is the token embedding again (tied). Radford et al. 2019, "Language
+Models are Unsupervised Multitask Learners".
+
+Parameter names are OpenAI's and Hugging Face's (wte, wpe, h.N.attn.c_attn, ...). Matrices are
+stored as nn.Linear stores them, [out, in]; OpenAI has [in, out], so the converter transposes.
 """
 
 import torch
@@ -14,11 +19,19 @@ from golf_nb_utils.settings import GPTConfig
 
 
 class KVCache:
-    """Keys and values of the tokens read so far, allocated once: one (batch, heads, slots, head size) pair a layer.
+    """Keys and values of the tokens read so far: (layer, 2, batch, heads, slots, head size).
 
-    The prompts take the first slots, padded on their end to the longest; every further token takes the next slot, the same
-    in all rows, so that it is written without an index. What a row's slots hold is then not its positions, which the model
-    adds to its embeddings, but keys and values have no order of their own.
+    Under a causal mask what a token has computed never changes when others follow. So its keys and
+    values are kept, and a further token only computes its own.
+
+    Prompts of different length make a rectangle by padding on their end. The next token of a short
+    row then has a *position* right after its prompt, which the model adds to its embedding, but its
+    *slot* comes after the padding: the same slot in all rows, written without an index. That is
+    allowed since keys and values have no order of their own; only the pads must be hidden.
+
+        slots      0    1    2    3    4
+        row 0      How  far  is   it   ?        positions 0 1 2 3 4
+        row 1      Why  pad  pad  not  ?        positions 0 . . 1 2
     """
 
     def __init__(
@@ -29,36 +42,33 @@ class KVCache:
         device: torch.device,
         dtype: torch.dtype,
     ):
-        shape = (
-            config.n_layer,
-            2,
-            batch_size,
-            config.n_head,
-            n_slots,
-            config.n_embd // config.n_head,
-        )
+        head_size = config.n_embd // config.n_head
+        shape = (config.n_layer, 2, batch_size, config.n_head, n_slots, head_size)
         self.tensor = torch.zeros(shape, device=device, dtype=dtype)
         self.n_read = self.n_prompt = 0
         self.unpadded: torch.Tensor | None = None
-        """Slots that hold a token of the row, (batch, 1, 1, n_slots); None where every slot does."""
+        """Slots that hold a token of the row, (batch, 1, 1, n_slots); None if all do."""
 
     def append(
         self, layer: int, key: torch.Tensor, value: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store keys and values, (batch, heads, n, head size), in the slots that follow; return those of all slots so far."""
+        """Store keys and values, (batch, heads, n, head size), in the next slots of a layer.
+
+        Returns those of all its slots so far.
+        """
         end = self.n_read + key.shape[2]
         self.tensor[layer, 0, :, :, self.n_read : end] = key
         self.tensor[layer, 1, :, :, self.n_read : end] = value
         return self.tensor[layer, 0, :, :, :end], self.tensor[layer, 1, :, :, :end]
 
     def hide_padding(self, lengths: torch.Tensor) -> None:
-        """Mark what of the prompts' slots is padding; `lengths`, (batch, 1), are the prompts' own."""
+        """Mark which of the prompts' slots are padding; `lengths`, (batch, 1), are without it."""
         if bool((lengths < self.n_prompt).any()):
             slots = torch.arange(self.tensor.shape[4], device=lengths.device)
             self.unpadded = ((slots < lengths) | (slots >= self.n_prompt))[:, None, None, :]
 
     def keep_rows(self, rows: list[int]) -> None:
-        """Make row i what row `rows[i]` was, and drop the others; only rows that change their place are copied."""
+        """Make row i what row `rows[i]` was, and drop the others; rows that stay are not copied."""
         moved = [place for place, row in enumerate(rows) if place != row]
         sources = [rows[place] for place in moved]
         self.tensor[:, :, moved] = self.tensor[:, :, sources]
@@ -68,13 +78,17 @@ class KVCache:
 
 
 class Attention(nn.Module):
+    """Each token looks at itself and at those before it, in `n_head` ways at once."""
+
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.n_head = config.n_head
+        # Queries, keys and values of all heads by one matrix.
         self.c_attn = nn.Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = nn.Linear(config.n_embd, config.n_embd)
 
     def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None) -> torch.Tensor:
+        """Return what the tokens see, (batch, length, n_embd); `layer` is for the cache."""
         batch, length, width = x.shape
         query, key, value = (
             part.view(batch, length, self.n_head, width // self.n_head).transpose(1, 2)
@@ -94,24 +108,27 @@ class Attention(nn.Module):
 def attention_of_one(
     query: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, unpadded: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return the attention of one query a row, (batch, heads, 1, head size), to all `keys` but the padding.
+    """Return the attention of one query a row, (batch, heads, 1, head size), over the cache.
 
-    On CPUs in bfloat16 torch's own kernel takes three times as long as these products.
+    `keys` and `values` are (batch, heads, slots, head size); what `unpadded` does not mark is left
+    out. On CPUs in bfloat16 torch's own kernel takes three times as long as these products.
     """
     mask = None if unpadded is None else unpadded[..., : keys.shape[2]]
     if query.device.type != "cpu" or query.dtype is not torch.bfloat16:
         return F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
     scores = (keys @ query.transpose(2, 3)).transpose(2, 3) * query.shape[3] ** -0.5
     if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
+        scores = scores.masked_fill(~mask, -torch.inf)  # whose softmax is 0
     return scores.softmax(dim=-1) @ values
 
 
 def causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Return what F.scaled_dot_product_attention(..., is_causal=True) does; all are (batch, heads, length, head size).
+    """Return what F.scaled_dot_product_attention(..., is_causal=True) does.
 
-    On CPUs with bfloat16 instructions torch's own kernel makes a training step of 124M 12 % slower than these batched products.
-    256 queries at a time see no key after the last of them: half of the scores are never computed, nor kept for the backward pass.
+    All are (batch, heads, length, head size). On CPUs with bfloat16 instructions torch's own kernel
+    makes a training step of 124M 12 % slower than these products: 256 queries at a time see no key
+    after the last of them, so half of the scores are never computed, nor kept for the backward
+    pass.
     """
     batch, heads, length, size = query.shape
     query, key, value = (
@@ -128,16 +145,21 @@ def causal_attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor
 
 
 class MLP(nn.Module):
+    """Two layers for each token by itself, four times as wide between."""
+
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd)
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return (..., n_embd) of (..., n_embd)."""
         return self.c_proj(F.gelu(self.c_fc(x), approximate="tanh"))
 
 
 class Block(nn.Module):
+    """Attention, then the MLP, each on a normalized copy of the stream and added to it."""
+
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.ln_1 = nn.LayerNorm(config.n_embd, eps=1e-5)
@@ -146,18 +168,19 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(self, x: torch.Tensor, layer: int, cache: KVCache | None) -> torch.Tensor:
+        """Return the stream, (batch, length, n_embd), with what this block adds."""
         x = x + self.attn(self.ln_1(x), layer, cache)
         return x + self.mlp(self.ln_2(x))
 
 
 class GPTModel(nn.Module):
-    """GPT-2 of the shape `config`; the head is the token embedding itself (tied, as OpenAI has it)."""
+    """GPT-2 of the shape `config`; its head is the token embedding itself (tied)."""
 
     def __init__(self, config: GPTConfig):
         super().__init__()
         self.config = config
-        # Zeros until init_weights or a state dict fills them: nn.Embedding would draw them in vain, and on the meta device, where
-        # a model is built to be loaded, first import a thousand modules for it.
+        # Zeros until init_weights or a state dict fills them: nn.Embedding would draw them in vain,
+        # and on the meta device, where a model is built to be loaded, import a thousand modules.
         self.wte = nn.Embedding.from_pretrained(
             torch.zeros(config.n_vocab, config.n_embd), freeze=False
         )
@@ -166,7 +189,8 @@ class GPTModel(nn.Module):
         )
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=1e-5)
-        # Activation checkpointing: a third more work, and of a block only its input is kept for the backward pass.
+        # Activation checkpointing: only a block's input is kept for the backward pass, which
+        # computes the rest again; a third more work for a fraction of the memory.
         self.recompute_blocks = False
 
     def hidden(
@@ -177,9 +201,10 @@ class GPTModel(nn.Module):
     ) -> torch.Tensor:
         """Return the final hidden states, (batch, length, n_embd), of token ids, (batch, length).
 
-        Without `positions` a whole sequence is read from position 0 on, causally; rows may be padded on their end,
-        since nothing before a pad sees it. With `positions`, (batch, 1), one further token a row is read: it attends
-        to the cache, but for the padding, which the first `positions` after the prompts tell.
+        Without `positions` whole sequences are read from position 0 on, causally. They may be
+        padded on their end, since nothing before a pad sees it. With `positions`, (batch, 1), one
+        further token a row is read, which attends to the cache but for the padding; how long the
+        prompts were is what the first `positions` after them say.
 
         Raises:
             ValueError: the sequence is longer than n_ctx.
@@ -219,9 +244,12 @@ class GPTModel(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (sum of the cross-entropies, number of labelled positions), both of shape (1,).
 
-        `targets`, (batch, length), is -100 where nothing is to be learnt; only the other rows pass the head, whose
-        logits are never held together (summed_cross_entropy). A sum and a count, and not a mean, so that the replicas of
-        DataParallel can be added: a mean of means weighs their tokens wrongly.
+        `targets`, (batch, length), is -100 where nothing is to be learnt; only the other positions
+        pass the head, whose logits are never held together (summed_cross_entropy).
+
+        A sum and a count, and not a mean: replicas of DataParallel hold different numbers of
+        labelled tokens. Means 2.0 over 10 tokens and 4.0 over 90 average to 3.0, the loss of all
+        100 is 3.8.
         """
         labelled = targets != -100
         loss = summed_cross_entropy(
@@ -231,11 +259,13 @@ class GPTModel(nn.Module):
 
 
 def init_weights(model: GPTModel, seed: int) -> None:
-    """Draw the weights as GPT-2's were: normal, 0.02, and the projections into the residual stream smaller by sqrt(2 n_layer).
+    """Draw the weights as GPT-2's were: normal, standard deviation 0.02, biases 0.
 
-    Only the positions are not drawn: they begin as the sinusoids of "Attention Is All You Need" (Vaswani et al. 2017, 3.5),
-    at the scale of the token embeddings, and are trained like every other weight. A model that sees few million tokens
-    then need not learn each of its 1,024 positions by itself.
+    The projections into the stream are smaller by sqrt(2 n_layer), since so many are added to it.
+    Only the positions are not drawn: they begin as the sinusoids of "Attention Is All You Need"
+    (Vaswani et al. 2017, 3.5), at the scale of the token embeddings, and are trained like every
+    other weight. A model that sees few million tokens then need not learn each of its 1,024
+    positions.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in model.named_parameters():

@@ -1,7 +1,7 @@
-"""Everything that needs TensorFlow, in a process of its own: `run(task, ...)` starts this file, asks it, and it is gone.
+"""All that needs TensorFlow, in a process of its own: `run(task, ...)` starts this file and asks it.
 
-A notebook's process so never imports TensorFlow, which would keep 0.6 GB of its memory and, on a GPU, all of the card's.
-The functions of TASKS run in that other process. They import no torch.
+So a notebook's process never imports TensorFlow, which would keep 0.6 GB of its memory and, on a GPU,
+all of the card's. The functions of TASKS run in that other process. They import no torch.
 """
 
 import json
@@ -75,23 +75,20 @@ def logits(folder: str, out: str, config: dict[str, int], token_ids: list[int]) 
 
 
 def write(folder: str, arrays: str) -> dict:
-    """Write the three model.ckpt files and `checkpoint` from a .npz file of {TensorFlow name: array}, as OpenAI's Saver did."""
+    """Write a checkpoint as OpenAI's Saver did: the three model.ckpt files and `checkpoint`.
+
+    `arrays` is a .npz file of {TensorFlow name: array}.
+    """
     import tensorflow as tf
 
     with np.load(arrays) as tensors, tf.Graph().as_default(), tf.compat.v1.Session() as session:
         variables = []
         for name in tensors.files:
             value = tf.compat.v1.placeholder(tf.float32, tensors[name].shape)
-            variables.append(
-                (
-                    tf.compat.v1.get_variable(name, initializer=value, use_resource=False),
-                    value,
-                    name,
-                )
-            )
-        for variable, value, name in variables:
+            variable = tf.compat.v1.get_variable(name, initializer=value, use_resource=False)
             session.run(variable.initializer, {value: tensors[name]})
-        saver = tf.compat.v1.train.Saver([variable for variable, _, _ in variables])
+            variables.append(variable)
+        saver = tf.compat.v1.train.Saver(variables)
         saver.save(session, str(Path(folder) / PREFIX), latest_filename="checkpoint")
     # Saver records the absolute path of this machine; OpenAI's file holds the bare prefix.
     text = f'model_checkpoint_path: "{PREFIX}"\nall_model_checkpoint_paths: "{PREFIX}"\n'
@@ -130,6 +127,7 @@ def _refused(file: str, error: Exception, tensor: str = "") -> CheckpointError:
 
 
 def main() -> int:
+    """Do the task that stands on stdin as JSON, and write the answer to stdout as JSON."""
     request = json.load(sys.stdin)
     import tensorflow  # noqa: F401  (before the clock starts)
 

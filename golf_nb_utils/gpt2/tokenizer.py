@@ -1,6 +1,10 @@
-"""GPT-2's byte-pair encoding through tiktoken, built from a checkpoint's own encoder.json and vocab.bpe.
+"""GPT-2's byte-pair encoding through tiktoken, from a checkpoint's own encoder.json and vocab.bpe.
 
-`learn_bpe` makes the small vocabulary of the embedded `tiny` model, in the same two files.
+A text is cut into words by GPT2_PATTERN, a word into its bytes, and then the two neighbours that
+were merged first in training (vocab.bpe lists the merges in their order) are merged, again and
+again, until no listed pair is left. encoder.json numbers what can come of it. Every byte is a
+token, so no text is out of the vocabulary. `learn_bpe` makes the small vocabulary of `tiny`, in the
+same two files.
 """
 
 import hashlib
@@ -27,7 +31,8 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         ValueError: the two files contradict each other.
     """
     encoder, merges = _tokenizer_files(folder)
-    # The hashes are those of the files themselves: without one, tiktoken would serve a stale copy from its cache.
+    # The hashes are those of the files themselves: without one, tiktoken would serve a stale copy
+    # from its cache.
     try:
         ranks = data_gym_to_mergeable_bpe_ranks(
             vocab_bpe_file=str(merges),
@@ -37,7 +42,8 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         )
     except (AssertionError, ValueError, KeyError) as error:
         raise ValueError(
-            f"{encoder} and {merges.name} beside it are not one GPT-2 vocabulary; run notebook 02 again."
+            f"{encoder} and {merges.name} beside it are not one GPT-2 vocabulary; "
+            "run notebook 02 again."
         ) from error
     return tiktoken.Encoding(
         name="gpt2",
@@ -74,7 +80,7 @@ def text_to_token_ids(text: str, tokenizer: tiktoken.Encoding) -> torch.Tensor:
 
 
 def token_ids_to_text(token_ids: torch.Tensor, tokenizer: tiktoken.Encoding) -> str:
-    """Return the text of one row of token ids, shape (n_tokens,) or (1, n_tokens), up to its first end-of-text."""
+    """Return the text of token ids, (n_tokens,) or (1, n_tokens), up to the first end-of-text."""
     ids = token_ids.reshape(-1).tolist()
     if tokenizer.eot_token in ids:
         ids = ids[: ids.index(tokenizer.eot_token)]
@@ -82,10 +88,11 @@ def token_ids_to_text(token_ids: torch.Tensor, tokenizer: tiktoken.Encoding) -> 
 
 
 def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
-    """Learn a byte-level BPE of `n_vocab` tokens and write encoder.json and vocab.bpe in OpenAI's format.
+    """Learn a byte-level BPE of `n_vocab` tokens and write it as OpenAI has it, in two files.
 
-    Numbers never merge with the blank before them, and every two-digit number becomes one token: so `0.45` in a
-    prompt and `45.0%` in an answer share the token `45`, and stating a score is copying one token.
+    Numbers never merge with the blank before them, and every two-digit number becomes one token: so
+    `0.45` in a prompt and `45.0%` in an answer share the token `45`, and stating a score is copying
+    one token.
 
     Raises:
         ValueError: the texts hold too few distinct pairs for `n_vocab` tokens.
@@ -115,22 +122,19 @@ def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
             else "256 bytes and the end-of-text are the least"
         )
         raise ValueError(f"the texts yield {len(tokens)} tokens, {n_vocab} were asked for; {hint}.")
-    folder = Path(folder)
-    write_text(
-        folder / "encoder.json", json.dumps({token: number for number, token in enumerate(tokens)})
-    )
-    write_text(
-        folder / "vocab.bpe",
-        "#version: 0.2\n" + "".join(f"{left} {right}\n" for left, right in merges),
-    )
+    numbers = {token: number for number, token in enumerate(tokens)}
+    lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges), ""]
+    write_text(Path(folder) / "encoder.json", json.dumps(numbers))
+    write_text(Path(folder) / "vocab.bpe", "\n".join(lines))
 
 
 def _gpt2_byte_characters() -> list[str]:
-    """The character that stands for each byte in GPT-2's files, in the order of its first 256 token ids."""
-    printable = [
-        *range(ord("!"), ord("~") + 1),
-        *range(ord("¡"), ord("¬") + 1),
-        *range(ord("®"), ord("ÿ") + 1),
-    ]
+    """The character for each byte in GPT-2's files, in the order of its first 256 token ids.
+
+    vocab.bpe parts its pairs by blanks and lines, so that no token may hold one: bytes that are no
+    visible character are written as letters from code point 256 on (a blank is "Ġ").
+    """
+    visible = [("!", "~"), ("¡", "¬"), ("®", "ÿ")]
+    printable = [byte for first, last in visible for byte in range(ord(first), ord(last) + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]

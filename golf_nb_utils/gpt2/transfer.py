@@ -1,7 +1,12 @@
-"""One file over HTTP: in closed ranges, several at a time, resumable, and checked before it takes its name.
+"""One file over HTTP: one stream, resumed where it was cut, checked before the file takes its name.
 
-`name.part` holds the bytes at their places; `name.part.json` says of which file they are and which segments are whole. So
-whatever ends a run, the next one goes on where it stopped.
+`name.part` only ever grows, so its length says how far the download came. `name.part.json` says of
+which file its bytes are (address, size, ETag): without that, the beginning of one file and the end
+of another could be glued together. A run that is killed leaves both, and the next one asks for the
+rest with `Range: bytes=N-M`.
+
+Left out on purpose: several ranges of a file at a time. They pay only where a host limits each
+connection, and then a journal has to say which pieces of a file with holes are there.
 """
 
 import base64
@@ -9,11 +14,9 @@ import hashlib
 import json
 import os
 import re
-import threading
-from collections import deque
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import requests
@@ -22,11 +25,7 @@ from urllib3.util.retry import Retry
 
 from golf_nb_utils.files import write_json
 
-SEGMENT_BYTES = 8 << 20
-"""What one request asks for, and the most that a killed run loses of each connection."""
 CHUNK_BYTES = 1 << 18
-CONNECTIONS = 8
-"""Segments fetched at the same time; benchmarks/results says what that buys where a host limits each connection."""
 TIMEOUT = (10, 60)
 """Seconds to connect, and between two bytes."""
 RETRIES = 4
@@ -37,6 +36,7 @@ LONGEST_WAIT = 60.0
 """A host that asks in Retry-After for more seconds than this is given up."""
 
 _TEMPORARY = (408, 429, 500, 502, 503, 504)
+# How a login page or an error of a storage service begins, which some hosts send with status 200.
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:\?xml|!doctype|html|error)", re.IGNORECASE)
 
 
@@ -54,7 +54,10 @@ class _TryAgain(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file that passed; `checked_by` is the strongest check: sha256, md5, sha1, size, or length (as many bytes as announced)."""
+    """A file that passed its checks; `checked_by` is the strongest of them.
+
+    That is sha256, md5, sha1, size, or length (as many bytes as the host announced).
+    """
 
     bytes: int
     sha256: str
@@ -62,13 +65,12 @@ class Fetched:
 
 
 @dataclass(frozen=True)
-class _Remote:
-    """What a host says of a file; without `size` it knows no ranges."""
+class _Origin:
+    """The file that the bytes of a .part are of, as .part.json describes it."""
 
     url: str
-    size: int | None
+    size: int
     etag: str
-    digests: dict[str, str]
 
 
 def fetch(
@@ -77,352 +79,227 @@ def fetch(
     size: int | None = None,
     sha256: str | None = None,
     advance: Callable[[int], object] = lambda n_bytes: None,
-    connections: int = CONNECTIONS,
 ) -> Fetched:
     """Fetch `url` to `target` by way of `target`.part, going on with what an earlier run left there.
 
-    Another size or hash than the known ones is refused, and so are a page in place of the file, a change of the file on the
-    way, and a body that differs from the digests in the host's own headers (Azure's Content-MD5, Backblaze's SHA-1). What was
-    begun at another address is only continued if the size agrees and a hash will decide. `advance` is told of all bytes that
-    arrive, and of those lost as a negative number.
+    Another `size` (bytes) or `sha256` than the known ones is refused, and so are a page in place of
+    the file and a body that differs from the digests in the host's headers (Azure's Content-MD5,
+    Backblaze's SHA-1). `advance` is told of all bytes that arrive, of those lost as a negative number.
 
     Raises:
-        DownloadError: this host does not deliver the file; what has arrived is kept, unless it is what failed the check or the
-            host knows no ranges.
-        requests.RequestException: it cannot be reached, redirects without end, or its certificate or the proxy refuses.
+        DownloadError: this host does not deliver the file; what has arrived is kept, unless it is
+            what failed the check.
+        requests.RequestException: it cannot be reached, redirects without end, or its certificate or
+            the proxy refuses.
         OSError: the file cannot be written.
     """
-    lock, counted = threading.Lock(), 0
-
-    def count(n_bytes: int) -> None:
-        nonlocal counted
-        with lock:
-            counted += n_bytes
-            advance(n_bytes)
-
+    transfer = _Transfer(url, target, size, sha256, advance)
     try:
-        return _fetch(url, target, size, sha256, count, connections)
+        return transfer.run()
     except BaseException:
-        count(-counted)
+        transfer.move_to(0)
         raise
-
-
-def _fetch(
-    url: str,
-    target: Path,
-    size: int | None,
-    sha256: str | None,
-    count: Callable[[int], None],
-    connections: int,
-) -> Fetched:
-    part, journal = (
-        target.with_name(f"{target.name}.part"),
-        target.with_name(f"{target.name}.part.json"),
-    )
-    remote = _ask(url, size, sha256)
-    is_continued = False
-    if remote.size is None:
-        journal.unlink(missing_ok=True)
-        received = _fetch_whole(url, part, size, count)
-    else:
-        received = remote.size
-        done = _begin(part, journal, remote, bool(sha256 or remote.digests))
-        is_continued = bool(done)
-        _fetch_segments(remote, part, done, journal, count, connections)
-    try:
-        found, checked_by = _check(part, sha256, remote.digests)
-    except DownloadError:
-        part.unlink()
-        journal.unlink(missing_ok=True)
-        if is_continued:
-            # The fault may lie in what an earlier run, or another host, had left.
-            count(-received)
-            return _fetch(url, target, size, sha256, count, connections)
-        raise
-    os.replace(part, target)
-    journal.unlink(missing_ok=True)
-    return Fetched(received, found, checked_by or ("size" if size is not None else "length"))
 
 
 def part_bytes(target: Path) -> int:
     """Return the bytes on the disk that an earlier run left of `target`."""
     part = target.with_name(f"{target.name}.part")
-    return part.stat().st_blocks * 512 if part.exists() and hasattr(part.stat(), "st_blocks") else 0
+    return part.stat().st_size if part.exists() else 0
 
 
-# What the host says.
+class _Transfer:
+    """One file on its way; `position` is the length of its .part, and what `advance` knows of."""
+
+    def __init__(self, url, target, size, sha256, advance):
+        self.url, self.target, self.size, self.sha256 = url, target, size, sha256
+        self.advance, self.position = advance, 0
+        self.part = target.with_name(f"{target.name}.part")
+        self.note = target.with_name(f"{target.name}.part.json")
+        self.origin: _Origin | None = None
+
+    def run(self) -> Fetched:
+        """Ask until the file is there, with back-off, as long as what fails may pass."""
+        self.is_resumed = self.resume()
+        failures, furthest = 0, self.position
+        while True:
+            try:
+                return self.finish(self.receive())
+            except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
+                raise
+            except (
+                _TryAgain,
+                requests.ConnectionError,
+                requests.Timeout,
+                requests.exceptions.ChunkedEncodingError,
+            ) as error:
+                # Progress is what no attempt had reached before: a host without ranges sends from
+                # the first byte each time, and the same half file again is none.
+                failures = 1 if self.position > furthest else failures + 1
+                furthest = max(furthest, self.position)
+                wait = getattr(error, "wait", None)
+                if failures > RETRIES or (wait or 0) > LONGEST_WAIT:
+                    asked = f", which asks to wait {wait:,.0f} s" if wait else ""
+                    tried = f"{innermost(error)}{asked}; tried {failures} times"
+                    raise DownloadError(tried) from error
+                time.sleep(BACKOFF_SECONDS * 2 ** (failures - 1) if wait is None else wait)
+
+    def resume(self) -> bool:
+        """Take up what an earlier run left, and say whether that is anything."""
+        try:
+            origin = _Origin(**json.loads(self.note.read_text(encoding="utf-8")))
+            length = self.part.stat().st_size
+        except (OSError, ValueError, TypeError):  # nothing there, or nothing that makes sense
+            return False
+        if type(origin.size) is not int or self.size not in (None, origin.size):
+            return False
+        if not 0 < length <= origin.size:
+            return False
+        self.origin = origin
+        self.move_to(length)
+        return True
+
+    def receive(self) -> dict[str, str]:
+        """Ask for what is missing, once; return the digests that the host tells of."""
+        is_rest = bool(self.origin and self.position)
+        if is_rest and self.position == self.origin.size:
+            # All of it is there: the last byte is fetched again, with the host's digests.
+            os.truncate(self.part, self.position - 1)
+            self.move_to(self.position - 1)
+        # A closed range: an open one, "bytes=500-", Azure answers with the whole file unless the
+        # request names a version of its protocol.
+        wanted = f"bytes={self.position}-{self.origin.size - 1}" if is_rest else None
+        with _get(self.url, wanted) as response:
+            if response.status_code == 200:  # also from a host that knows no ranges
+                self.begin_anew(response)
+            elif not self.is_continued_by(response):
+                self.discard()
+                raise _TryAgain("the file on the host is not the one that the part is of", wait=0)
+            with open(self.part, "ab") as file:
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    end = self.position + len(chunk)
+                    if self.origin and end > self.origin.size:
+                        size = self.origin.size
+                        self.discard()
+                        raise DownloadError(f"more than the {size:,} bytes expected")
+                    file.write(chunk)
+                    file.flush()  # a kill loses at most a chunk
+                    self.move_to(end)
+                os.fsync(file.fileno())
+        if self.origin and self.position < self.origin.size:
+            # urllib3 before 2 does not notice a body that ends early.
+            early = self.origin.size - self.position
+            raise _TryAgain(f"the connection ended {early:,} bytes early")
+        return _digests(response)
+
+    def finish(self, digests: dict[str, str]) -> Fetched:
+        """Check the whole part, and let it take its name."""
+        try:
+            found, checked_by = _check(self.part, self.sha256, digests)
+        except DownloadError as error:
+            self.discard()
+            if self.is_resumed:
+                # The fault may lie in what an earlier run, or another host, had left.
+                self.is_resumed = False
+                raise _TryAgain(str(error), wait=0) from error
+            raise
+        os.replace(self.part, self.target)
+        self.note.unlink(missing_ok=True)
+        checked_by = checked_by or ("size" if self.size is not None else "length")
+        return Fetched(self.position, found, checked_by)
+
+    def move_to(self, position: int) -> None:
+        """Note how long the part is now."""
+        self.advance(position - self.position)
+        self.position = position
+
+    def discard(self) -> None:
+        """Forget all that has arrived."""
+        self.part.unlink(missing_ok=True)
+        self.note.unlink(missing_ok=True)
+        self.origin = None
+        self.move_to(0)
+
+    def begin_anew(self, response: requests.Response) -> None:
+        """Take a whole answer for the file; refuse one of another size than the known one."""
+        length = response.headers.get("Content-Length", "")
+        # The length of an encoded body is not that of the file.
+        is_told = length.isdigit() and "Content-Encoding" not in response.headers
+        total = int(length) if is_told else self.size
+        if self.size not in (None, total):
+            raise DownloadError(f"{total:,} bytes announced, {self.size:,} expected")
+        if total is self.sha256 is None:
+            raise DownloadError("no Content-Length, so nothing tells whether the file is complete")
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        # Emptied before it is described: a note beside bytes of another file would vouch for them.
+        self.part.write_bytes(b"")
+        self.move_to(0)
+        if total is None:
+            self.origin = None
+            self.note.unlink(missing_ok=True)
+        else:
+            self.origin = _Origin(self.url, total, response.headers.get("ETag", ""))
+            write_json(self.note, asdict(self.origin))
+
+    def is_continued_by(self, response: requests.Response) -> bool:
+        """Whether a partial answer is the rest of the file that the part is the beginning of.
+
+        At the part's own address size and ETag have to agree. From another address it is taken only
+        if the size agrees and a hash of the whole file will find a mixture of two.
+        """
+        if response.status_code == 416:  # the file ends before the part does
+            return False
+        text = response.headers.get("Content-Range", "")
+        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text)
+        if not match or int(match[1]) != self.position:
+            raise DownloadError(f"a partial answer with the Content-Range {text!r}")
+        if match[2] != str(self.origin.size):
+            return False
+        if self.url != self.origin.url:
+            return bool(self.sha256 or _digests(response))
+        return response.headers.get("ETag", "") == self.origin.etag
 
 
-def _session() -> requests.Session:
-    session = requests.Session()
-    # The bytes are to be those of the file, so that ranges and lengths mean its own.
-    session.headers["Accept-Encoding"] = "identity"
-    return session
-
-
-def _get(session: requests.Session, url: str, **headers: str) -> requests.Response:
+def _get(url: str, wanted: str | None) -> requests.Response:
     """Ask, and refuse what is no answer: a status, or a page instead of the file."""
-    response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT)
-    status = f"HTTP {response.status_code} {response.reason or ''}".strip()
-    kind = response.headers.get("Content-Type", "")
-    if response.status_code in (200, 206) and not re.search("html|xml", kind, re.IGNORECASE):
+    # The bytes are to be those of the file, so that ranges and lengths mean its own.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": wanted} if wanted else {})
+    response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
+    status, kind = response.status_code, response.headers.get("Content-Type", "")
+    is_page = re.search("html|xml", kind, re.IGNORECASE) and status in (200, 206)
+    if (status == 416 and wanted) or (status in ((200, 206) if wanted else (200,)) and not is_page):
         return response
     response.close()
-    if response.status_code in _TEMPORARY:
-        raise _TryAgain(status, _retry_after(response))
-    raise DownloadError(
-        status
-        if response.status_code not in (200, 206)
-        else f"a page of type {kind} instead of the file"
-    )
+    reason = f"HTTP {status} {response.reason or ''}".strip()
+    if status in _TEMPORARY:
+        raise _TryAgain(reason, _retry_after(response))
+    raise DownloadError(f"a page of type {kind} instead of the file" if is_page else reason)
 
 
 def _retry_after(response: requests.Response) -> float | None:
+    """The seconds that a host asks to wait, which it may give as a date."""
     try:
         return Retry().parse_retry_after(response.headers["Retry-After"])
     except (KeyError, InvalidHeader):
         return None
 
 
-def _retried(
-    action: Callable[[], object],
-    progress: Callable[[], int] = lambda: 0,
-    stop: threading.Event | None = None,
-):
-    """Call `action` until it succeeds, with back-off, as long as what fails may pass."""
-    stop = stop or threading.Event()
-    failures, reached = 0, progress()
-    while True:
-        try:
-            return action()
-        except (requests.exceptions.SSLError, requests.exceptions.ProxyError):
-            raise
-        except (
-            _TryAgain,
-            requests.ConnectionError,
-            requests.Timeout,
-            requests.exceptions.ChunkedEncodingError,
-        ) as error:
-            failures = 1 if progress() > reached else failures + 1
-            reached = progress()
-            wait = getattr(error, "wait", None)
-            if failures > RETRIES or (wait or 0) > LONGEST_WAIT:
-                asked = f", which asks to wait {wait:,.0f} s" if wait else ""
-                raise DownloadError(f"{innermost(error)}{asked}; tried {failures} times") from error
-            if stop.wait(BACKOFF_SECONDS * 2 ** (failures - 1) if wait is None else wait):
-                raise
-
-
-def _ask(url: str, size: int | None, sha256: str | None) -> _Remote:
-    """Ask for the first byte: the answer tells the size of the file, its digests, and whether the host knows ranges."""
-
-    def action() -> _Remote:
-        # A closed range: Azure answers an open one ("bytes=0-") with 200 unless the request names a version.
-        with _session() as session, _get(session, url, Range="bytes=0-0") as response:
-            headers = response.headers
-            total = (
-                _content_range(response)[1] if response.status_code == 206 else _length(response)
-            )
-            if size is not None and total not in (None, size):
-                raise DownloadError(f"{total:,} bytes announced, {size:,} expected")
-            if size is total is sha256 is None:
-                raise DownloadError(
-                    "no Content-Length, so nothing tells whether the file is complete"
-                )
-            if response.status_code != 206:
-                return _Remote(url, None, "", _digests(response))
-            next(response.iter_content(1), b"")  # a body left unread would be answered with a reset
-            return _Remote(url, total, headers.get("ETag", ""), _digests(response))
-
-    return _retried(action)
-
-
-def _length(response: requests.Response) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    # The length of an encoded body is not that of the file.
-    return int(length) if length.isdigit() and "Content-Encoding" not in response.headers else None
-
-
-def _content_range(response: requests.Response) -> tuple[int, int | None]:
-    """(first byte, size of the file) of a partial answer."""
-    text = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text)
-    if not match:
-        raise DownloadError(f"a partial answer with the Content-Range {text!r}")
-    return int(match[1]), None if match[2] == "*" else int(match[2])
-
-
 def _digests(response: requests.Response) -> dict[str, str]:
     """{md5 or sha1: hexadecimal digest of the whole file}, where the host tells.
 
-    https://learn.microsoft.com/rest/api/storageservices/get-blob: with a range the whole blob's MD5 has a header of its own.
-    https://www.backblaze.com/apidocs/b2-download-file-by-name: `none` for a large file, whose uploader may have given it.
+    Azure gives the MD5 of a range under the usual name and the whole blob's under one of its own
+    (https://learn.microsoft.com/rest/api/storageservices/get-blob); Backblaze says `none` for a
+    large file, whose uploader may have given it
+    (https://www.backblaze.com/apidocs/b2-download-file-by-name).
     """
     headers, found = response.headers, {}
-    encoded = headers.get(
-        "Content-MD5" if response.status_code == 200 else "x-ms-blob-content-md5", ""
-    )
-    if re.fullmatch("[0-9A-Za-z+/]{22}==", encoded):
-        found["md5"] = base64.b64decode(encoded).hex()
+    name = "Content-MD5" if response.status_code == 200 else "x-ms-blob-content-md5"
+    if re.fullmatch("[0-9A-Za-z+/]{22}==", headers.get(name, "")):
+        found["md5"] = base64.b64decode(headers[name]).hex()
     for name in ("X-Bz-Content-Sha1", "X-Bz-Info-large_file_sha1"):
         text = headers.get(name, "").removeprefix("unverified:").lower()
         if re.fullmatch("[0-9a-f]{40}", text):
             found["sha1"] = text
     return found
-
-
-# Getting it.
-
-
-def _begin(part: Path, journal: Path, remote: _Remote, has_hash: bool) -> list[int]:
-    """The segments that an earlier run has completed, if what it left is of this file; otherwise begin anew."""
-    here = {"url": remote.url, "size": remote.size, "etag": remote.etag, "segment": SEGMENT_BYTES}
-    try:
-        left = json.loads(journal.read_text(encoding="utf-8"))
-        done = [int(index) for index in left.pop("done")]
-        is_whole = part.stat().st_size == remote.size and all(
-            0 <= index * SEGMENT_BYTES < remote.size for index in done
-        )
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        left, done, is_whole = None, [], False
-    from_elsewhere = left is not None and left.get("url") != remote.url
-    if is_whole and (
-        left == here or (has_hash and from_elsewhere and left.get("segment") == SEGMENT_BYTES)
-    ):
-        return done
-    part.parent.mkdir(parents=True, exist_ok=True)
-    # The journal goes first: beside an empty part it would call zeros complete.
-    journal.unlink(missing_ok=True)
-    with open(part, "wb") as file:
-        file.truncate(remote.size)
-    return []
-
-
-def _fetch_segments(
-    remote: _Remote,
-    part: Path,
-    done: list[int],
-    journal: Path,
-    count: Callable[[int], None],
-    connections: int,
-) -> None:
-    todo = deque(
-        index for index in range(-(-remote.size // SEGMENT_BYTES)) if index not in set(done)
-    )
-    count(
-        remote.size - sum(min(SEGMENT_BYTES, remote.size - index * SEGMENT_BYTES) for index in todo)
-    )
-    lock, stop = threading.Lock(), threading.Event()
-
-    def work() -> None:
-        with _session() as session:
-            while not stop.is_set():
-                try:
-                    index = todo.popleft()
-                except IndexError:
-                    return
-                first = index * SEGMENT_BYTES
-                _fetch_segment(
-                    session,
-                    remote,
-                    part,
-                    first,
-                    min(first + SEGMENT_BYTES, remote.size),
-                    count,
-                    stop,
-                )
-                with lock:
-                    done.append(index)
-                    facts = {
-                        "url": remote.url,
-                        "size": remote.size,
-                        "etag": remote.etag,
-                        "segment": SEGMENT_BYTES,
-                    }
-                    write_json(journal, facts | {"done": sorted(done)})
-
-    with ThreadPoolExecutor(max(1, min(connections, len(todo)))) as pool:
-        workers = [pool.submit(work) for _ in range(min(connections, len(todo)))]
-        try:
-            for worker in as_completed(workers):
-                worker.result()
-        except BaseException:
-            stop.set()
-            raise
-
-
-def _fetch_segment(
-    session: requests.Session,
-    remote: _Remote,
-    part: Path,
-    first: int,
-    end: int,
-    count: Callable[[int], None],
-    stop: threading.Event,
-) -> None:
-    position = first
-
-    def action() -> None:
-        nonlocal position
-        if position == end:  # all of it had come when the connection failed
-            return
-        with (
-            _get(session, remote.url, Range=f"bytes={position}-{end - 1}") as response,
-            open(part, "r+b") as file,
-        ):
-            if response.status_code == 200 or _content_range(response) != (position, remote.size):
-                raise DownloadError(
-                    f"the host had ranges, and answers bytes={position}-{end - 1} with something else"
-                )
-            if response.headers.get("ETag", remote.etag) != remote.etag:
-                raise DownloadError("the file changed on the host while it was fetched")
-            file.seek(position)
-            for chunk in response.iter_content(CHUNK_BYTES):
-                if position + len(chunk) > end:
-                    raise DownloadError(f"more bytes than bytes={position}-{end - 1} asks for")
-                file.write(chunk)
-                position += len(chunk)
-                count(len(chunk))
-                if stop.is_set():
-                    raise DownloadError("stopped")
-            file.flush()
-            os.fsync(file.fileno())
-        if position < end:
-            # urllib3 before 2 does not notice a body that ends early.
-            raise _TryAgain(f"the connection ended {end - position:,} bytes early")
-
-    _retried(action, lambda: position, stop)
-
-
-def _fetch_whole(url: str, part: Path, size: int | None, count: Callable[[int], None]) -> int:
-    """From a host without ranges: each attempt begins at the first byte."""
-    received = 0
-
-    def action() -> None:
-        nonlocal received
-        count(-received)
-        received = 0
-        with _session() as session, _get(session, url) as response, open(part, "wb") as file:
-            expected = size if size is not None else _length(response)
-            for chunk in response.iter_content(CHUNK_BYTES):
-                file.write(chunk)
-                received += len(chunk)
-                count(len(chunk))
-                if expected is not None and received > expected:
-                    raise DownloadError(f"more than the {expected:,} bytes expected")
-            file.flush()
-            os.fsync(file.fileno())
-        if expected is not None and received < expected:
-            raise _TryAgain(f"the connection ended {expected - received:,} bytes early")
-
-    part.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        _retried(action)
-    except BaseException:
-        # Nothing of it can be continued.
-        part.unlink(missing_ok=True)
-        raise
-    return received
 
 
 def _check(part: Path, sha256: str | None, digests: dict[str, str]) -> tuple[str, str]:
@@ -445,7 +322,10 @@ def _check(part: Path, sha256: str | None, digests: dict[str, str]) -> tuple[str
 
 
 def innermost(error: BaseException) -> str:
-    """Return the innermost cause: `[Errno 111] Connection refused` rather than the layers that requests and urllib3 put around it."""
+    """Return the innermost cause of an error, without the layers of requests and urllib3.
+
+    `[Errno 111] Connection refused` rather than all that they put around it.
+    """
     while True:
         inner = error.__cause__ or next(
             (arg for arg in getattr(error, "args", ()) if isinstance(arg, BaseException)), None

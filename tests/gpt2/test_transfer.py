@@ -29,26 +29,20 @@ from hypothesis import strategies as st
 from golf_nb_utils.gpt2 import transfer
 from golf_nb_utils.gpt2.transfer import DownloadError, Fetched, fetch
 
-SEGMENT, CHUNK = 130, 16
-# 1000 bytes are eight segments, the last of them shorter.
+CHUNK = 16
 CONTENT = random.Random(3).randbytes(1000)
 OTHER = random.Random(4).randbytes(1000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 PATH = "/124M/file.bin"
-SEGMENTS = [
-    f"bytes={first}-{min(first + SEGMENT, len(CONTENT)) - 1}"
-    for first in range(0, len(CONTENT), SEGMENT)
-]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
 def small_and_fast(monkeypatch):
-    """Small segments, no wait between retries, no proxy of the machine's own."""
+    """Small chunks, no wait between retries, no proxy of the machine's own."""
     for name in list(os.environ):
         if name.lower().endswith("_proxy") or name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             monkeypatch.delenv(name)
-    monkeypatch.setattr(transfer, "SEGMENT_BYTES", SEGMENT)
     monkeypatch.setattr(transfer, "CHUNK_BYTES", CHUNK)
     monkeypatch.setattr(transfer, "TIMEOUT", (10, 10))
     monkeypatch.setattr(transfer, "BACKOFF_SECONDS", 0)
@@ -88,8 +82,13 @@ def part_of(target):
     return target.with_name(f"{target.name}.part")
 
 
-def journal_of(target):
+def note_of(target):
     return target.with_name(f"{target.name}.part.json")
+
+
+def rest(first):
+    """The range that asks for what follows the first bytes."""
+    return f"bytes={first}-{len(CONTENT) - 1}"
 
 
 def assert_arrived(target, content=CONTENT):
@@ -97,13 +96,9 @@ def assert_arrived(target, content=CONTENT):
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-def whole_segments(target):
-    """The ranges that the journal beside the file calls complete."""
-    return (
-        {SEGMENTS[index] for index in json.loads(journal_of(target).read_text())["done"]}
-        if journal_of(target).exists()
-        else set()
-    )
+def arrived(target):
+    """How many bytes of the file are there."""
+    return part_of(target).stat().st_size if part_of(target).exists() else 0
 
 
 def fails(host, target, match="", **options):
@@ -122,50 +117,37 @@ def fails(host, target, match="", **options):
 
 
 def finishes(host, target, **options):
-    """Healed, the host delivers, and is not asked again for what was complete."""
-    complete = whole_segments(target)
+    """Healed, the host delivers, and is only asked for what was missing."""
+    there = arrived(target)
     host.heal()
     counted = Counted()
     fetch(host.url + PATH, target, advance=counted, **options)
     assert_arrived(target)
     assert counted.n == len(CONTENT)
-    assert not complete & set(host.ranges(PATH))
-    assert complete | set(host.ranges(PATH)) == {"bytes=0-0", *SEGMENTS}
+    # Of a whole part the last byte is asked for.
+    assert host.ranges(PATH) == [rest(min(there, len(CONTENT) - 1)) if there else None]
 
 
 # Nothing goes wrong.
 
 
-@pytest.mark.parametrize("connections", [1, 3, 50])
-def test_each_byte_is_asked_for_once_in_closed_ranges(host, target, connections):
+def test_the_file_is_asked_for_once(host, target):
     counted = Counted()
-    result = fetch(host.url + PATH, target, advance=counted, connections=connections)
+    result = fetch(host.url + PATH, target, advance=counted)
     assert result == Fetched(len(CONTENT), SHA256, "length")
     assert_arrived(target)
     assert counted.n == len(CONTENT)
-    assert Counter(host.ranges(PATH)) == Counter(["bytes=0-0", *SEGMENTS])
+    assert host.ranges(PATH) == [None]
 
 
-@pytest.mark.parametrize("size", [1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 2 * SEGMENT])
-def test_a_file_may_end_anywhere_in_its_last_segment(host, target, size):
+@pytest.mark.parametrize("size", [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK])
+def test_a_file_may_end_anywhere_in_its_last_chunk(host, target, size):
     host.files[PATH] = CONTENT[:size]
     assert fetch(host.url + PATH, target, size).bytes == size
     assert_arrived(target, CONTENT[:size])
 
 
-@pytest.mark.parametrize("connections", [1, 3])
-def test_so_many_connections_work_at_the_same_time(host, target, connections, monkeypatch):
-    monkeypatch.setattr(transfer, "TIMEOUT", (10, 0.5))
-    for text in SEGMENTS[:3]:
-        host.fail(PATH, hosts.of_segment(text, hosts.silent_from_the_start), 1)
-    fetch(host.url + PATH, target, connections=connections)
-    # Whoever meets silence asks again later; so at first come as many different requests as there are connections.
-    asked = host.ranges(PATH)[1:]
-    assert set(asked[:connections]) == set(SEGMENTS[:connections])
-    assert asked[connections] in SEGMENTS[:connections]
-
-
-@pytest.mark.parametrize("whole", [False, True], ids=["ranges", "whole"])
+@pytest.mark.parametrize("resumed", [False, True], ids=["whole", "resumed"])
 @pytest.mark.parametrize(
     ("kind", "told", "known", "checked_by"),
     [
@@ -180,20 +162,20 @@ def test_so_many_connections_work_at_the_same_time(host, target, connections, mo
     ],
 )
 def test_the_strongest_check_is_named_and_a_flipped_bit_is_found_by_it(
-    target, kind, told, known, checked_by, whole
+    target, kind, told, known, checked_by, resumed
 ):
     with Host({PATH: CONTENT}, kind, told) as host:
-        if whole:
-            host.fail(PATH, hosts.no_ranges)
+        if resumed:
+            host.fail(PATH, hosts.cut(300), 1)
         assert fetch(host.url + PATH, target, **known).checked_by == checked_by
         assert_arrived(target)
         target.unlink()
         if checked_by in ("length", "size"):
             return
         host.heal()
-        host.fail(
-            PATH, hosts.both(hosts.no_ranges, hosts.flipped(500)) if whole else hosts.flipped(500)
-        )
+        if resumed:
+            host.fail(PATH, hosts.cut(300), 1)
+        host.fail(PATH, hosts.flipped(500))
         counted = Counted()
         fails(
             host,
@@ -221,50 +203,45 @@ def test_a_file_that_is_there_is_replaced_only_by_a_whole_one(host, target):
 
 
 @pytest.mark.parametrize("tenth", range(10))
-@pytest.mark.parametrize("connections", [1, 3])
-def test_a_connection_cut_once_is_taken_up_where_it_ended(host, target, tenth, connections):
+def test_a_connection_cut_once_is_taken_up_where_it_ended(host, target, tenth):
     at = len(CONTENT) * tenth // 10
     host.fail(PATH, hosts.cut(at), 1)
     counted = Counted()
-    fetch(host.url + PATH, target, advance=counted, connections=connections)
+    fetch(host.url + PATH, target, advance=counted)
     assert_arrived(target)
     assert counted.n == len(CONTENT)
-    assert len(host.ranges(PATH)) == 1 + len(SEGMENTS) + 1
-    # The chunk that the cut fell into comes twice at the most; one byte is the question's.
-    assert sum(n for _, _, n in host.sent) <= len(CONTENT) + CHUNK + 1
+    there = at - at % CHUNK
+    assert host.ranges(PATH) == [None, rest(there) if there else None]
+    # The chunk that the cut fell into comes twice at the most.
+    assert sum(n for _, _, n in host.sent) <= len(CONTENT) + CHUNK
 
 
 @pytest.mark.parametrize("tenth", range(10))
-@pytest.mark.parametrize("connections", [1, 3])
-def test_a_connection_that_is_always_cut_fails_and_the_next_run_goes_on(
-    host, target, tenth, connections
-):
+def test_a_connection_that_is_always_cut_fails_and_the_next_run_goes_on(host, target, tenth):
     at = len(CONTENT) * tenth // 10
     host.fail(PATH, hosts.cut(at))
-    fails(host, target, rf"; tried {transfer.RETRIES + 1} times$", connections=connections)
-    if connections == 1:
-        assert len(whole_segments(target)) == at // SEGMENT
+    fails(host, target, rf"; tried {transfer.RETRIES + 1} times$")
+    assert at - CHUNK < arrived(target) <= at
     finishes(host, target)
 
 
 @pytest.mark.parametrize("tenth", range(10))
 def test_a_host_without_ranges_that_is_cut_once_is_asked_for_all_again(host, target, tenth):
-    host.fail(PATH, hosts.no_ranges, 1)
     host.fail(PATH, hosts.both(hosts.no_ranges, hosts.cut(len(CONTENT) * tenth // 10)), 1)
     host.fail(PATH, hosts.no_ranges)
     counted = Counted()
     fetch(host.url + PATH, target, advance=counted)
     assert_arrived(target)
     assert counted.n == len(CONTENT)
-    assert host.ranges(PATH) == ["bytes=0-0", None, None]
+    assert [n for _, _, n in host.sent][1:] == [len(CONTENT)]
 
 
-def test_a_host_without_ranges_that_is_always_cut_leaves_nothing_and_counts_nothing(host, target):
+def test_a_host_without_ranges_that_is_always_cut_is_given_up(host, target):
+    """The same bytes again are no progress."""
     host.fail(PATH, hosts.both(hosts.no_ranges, hosts.cut(700)))
     counted = Counted()
     fails(host, target, "tried 5 times", advance=counted)
     assert counted.n == 0
-    assert list(target.parent.iterdir()) == []
     finishes(host, target)
 
 
@@ -274,29 +251,25 @@ def test_any_cuts_with_fewer_failures_in_a_row_than_retries_leave_the_file_uncha
     tmp_path_factory, data
 ):
     content = b"x" + data.draw(st.binary(min_size=1, max_size=600), label="content")
-    segment = data.draw(st.integers(2 + len(content) // 30, 700), label="segment")
-    connections = data.draw(st.integers(1, 4), label="connections")
     cuts = data.draw(st.lists(st.integers(0, len(content) - 1), max_size=12), label="cuts")
-    # Those in one segment may all come without a byte of progress between them.
+    # Those in one chunk come without a byte of progress between them.
     cuts = [
         at
         for i, at in enumerate(cuts)
-        if sum(at // segment == earlier // segment for earlier in cuts[:i]) < transfer.RETRIES
+        if sum(abs(at - earlier) < CHUNK for earlier in cuts[:i]) < transfer.RETRIES
     ]
     target = tmp_path_factory.mktemp("property") / "file.bin"
     digest, counted = hashlib.sha256(content).hexdigest(), Counted(len(content))
     with pytest.MonkeyPatch.context() as patch, Host({PATH: content}) as host:
-        patch.setattr(transfer, "SEGMENT_BYTES", segment)
+        patch.setattr(transfer, "CHUNK_BYTES", CHUNK)
         for at in cuts:
             host.fail(PATH, hosts.cut(at), 1)
-        result = fetch(host.url + PATH, target, advance=counted, connections=connections)
+        result = fetch(host.url + PATH, target, advance=counted)
     assert result == Fetched(len(content), digest, "length")
     assert_arrived(target, content)
     assert counted.n == len(content)
-    # A byte comes again only if a cut followed it within the same chunk. The first answer is the question's.
-    deliveries = Counter(
-        place for _, first, n in host.sent[1:] for place in range(first, first + n)
-    )
+    # A byte comes again only if a cut followed it within the same chunk.
+    deliveries = Counter(place for _, first, n in host.sent for place in range(first, first + n))
     for place in range(len(content)):
         assert 1 <= deliveries[place] <= 1 + sum(place < at < place + CHUNK for at in cuts)
 
@@ -318,7 +291,7 @@ def test_a_temporary_status_is_tried_again_and_named_if_it_lasts(host, target, c
     host.fail(PATH, hosts.status(code), transfer.RETRIES)
     fetch(host.url + PATH, target)
     assert_arrived(target)
-    assert len(host.requests) == transfer.RETRIES + 1 + len(SEGMENTS)
+    assert len(host.requests) == transfer.RETRIES + 1
     target.unlink()
     host.heal()
     host.fail(PATH, hosts.status(code))
@@ -340,17 +313,17 @@ def test_retries_start_anew_after_progress_and_back_off_twice_as_long_each(
 ):
     monkeypatch.setattr(transfer, "BACKOFF_SECONDS", 0.02)
     host.fail(PATH, hosts.status(503), 3)
-    fetch(host.url + PATH, target, connections=1)
+    fetch(host.url + PATH, target)
     times = [request.at for request in host.requests]
     assert all(times[i + 1] - times[i] >= 0.02 * 2**i for i in range(3))
     target.unlink()
     host.heal()
-    # Each comes after some bytes of the same segment.
+    # Each comes after some bytes.
     for at in (20, 60, 100):
         host.fail(PATH, hosts.cut(at), 1)
     monkeypatch.setattr(transfer, "BACKOFF_SECONDS", 0)
     monkeypatch.setattr(transfer, "RETRIES", 1)
-    fetch(host.url + PATH, target, connections=1)
+    fetch(host.url + PATH, target)
     assert_arrived(target)
 
 
@@ -417,9 +390,10 @@ def test_a_page_as_long_as_the_file_is_refused(host, target):
 
 def test_a_redirect_is_followed_with_its_range_and_a_loop_of_them_is_one_error(host, other, target):
     host.fail(PATH, hosts.redirect(other.url + PATH))
+    other.fail(PATH, hosts.cut(CHUNK), 1)
     fetch(host.url + PATH, target)
     assert_arrived(target)
-    assert Counter(other.ranges(PATH)) == Counter(["bytes=0-0", *SEGMENTS])
+    assert other.ranges(PATH) == [None, rest(CHUNK)]
     target.unlink()
     host.heal()
     host.fail(PATH, hosts.redirect(host.url + PATH))
@@ -476,22 +450,13 @@ def test_a_host_that_does_not_speak_http_is_named_without_its_bytes(target):
 # Ranges and lengths that are not what they seem.
 
 
-@pytest.mark.parametrize("connections", [1, 3])
-def test_a_host_that_loses_its_ranges_on_the_way_is_given_up_and_the_next_run_goes_on(
-    host, target, connections
-):
-    host.fail(PATH, hosts.of_segment(SEGMENTS[4], hosts.no_ranges))
-    fails(host, target, "the host had ranges", connections=connections)
-    assert len(whole_segments(target)) >= (4 if connections == 1 else 0)
-    finishes(host, target)
-
-
-def test_after_the_failure_of_one_connection_the_others_do_not_go_on(host, target, monkeypatch):
-    monkeypatch.setattr(transfer, "SEGMENT_BYTES", 5)
-    host.fail(PATH, hosts.of_segment("bytes=10-14", hosts.status(403)))
-    fails(host, target, "^HTTP 403", connections=2)
-    # Of 200 segments.
-    assert len(host.requests) < 100
+def test_a_host_that_loses_its_ranges_on_the_way_sends_the_whole_file(host, target):
+    host.fail(PATH, hosts.cut(500), 1)
+    host.fail(PATH, hosts.no_ranges)
+    counted = Counted()
+    fetch(host.url + PATH, target, advance=counted)
+    assert_arrived(target)
+    assert counted.n == len(CONTENT)
 
 
 def test_a_resumed_run_that_meets_no_ranges_any_more_fetches_the_whole_file(host, target):
@@ -507,16 +472,17 @@ def test_a_resumed_run_that_meets_no_ranges_any_more_fetches_the_whole_file(host
 
 @pytest.mark.parametrize("more", [7, -7])
 @pytest.mark.parametrize("known", [{"size": len(CONTENT)}, {}], ids=["known size", "unknown size"])
-@pytest.mark.parametrize("chunk", [CHUNK, SEGMENT // 10, SEGMENT])
-def test_a_wrong_length_of_one_range_is_made_good(host, target, more, known, chunk, monkeypatch):
-    # As long as the package's own do, segments may end with a chunk: then all is there when the rest fails to come.
+@pytest.mark.parametrize("chunk", [CHUNK, 20, 100])
+def test_a_wrong_length_of_the_rest_is_made_good(host, target, more, known, chunk, monkeypatch):
+    # The rest may end with a chunk: then all is there when what was announced fails to come.
     monkeypatch.setattr(transfer, "CHUNK_BYTES", chunk)
+    host.fail(PATH, hosts.cut(500), 1)
     host.fail(PATH, hosts.announced(more), 1)
     counted = Counted()
     fetch(host.url + PATH, target, advance=counted, **known)
     assert_arrived(target)
     assert counted.n == len(CONTENT)
-    asked = [tuple(map(int, re.findall(r"\d+", text))) for text in host.ranges(PATH)]
+    asked = [tuple(map(int, re.findall(r"\d+", text))) for text in host.ranges(PATH)[1:]]
     assert all(first <= last for first, last in asked)
 
 
@@ -525,6 +491,7 @@ def test_a_wrong_length_of_one_range_is_made_good(host, target, more, known, chu
 def test_a_wrong_length_of_every_range_ends_in_the_file_or_in_a_clear_error(
     host, target, more, known
 ):
+    host.fail(PATH, hosts.cut(500), 1)
     host.fail(PATH, hosts.announced(more))
     try:
         fetch(host.url + PATH, target, **known)
@@ -555,7 +522,9 @@ def test_a_wrong_length_of_a_whole_answer_is_refused_if_the_size_is_known(host, 
 def test_too_long_a_length_of_a_whole_answer_is_refused_if_the_size_is_unknown(host, target):
     host.fail(PATH, hosts.announced(7, whole=True))
     fails(host, target, "7 more expected|7 bytes early")
-    finishes(host, target)
+    host.heal()
+    fetch(host.url + PATH, target)
+    assert_arrived(target)
 
 
 def test_too_short_a_length_of_a_whole_answer_is_found_by_the_digest_of_the_host(target):
@@ -568,15 +537,12 @@ def test_too_short_a_length_of_a_whole_answer_is_found_by_the_digest_of_the_host
 @pytest.mark.parametrize(
     "change", [CONTENT + b"more", CONTENT[:-1], b""], ids=["extra bytes", "truncated", "empty"]
 )
-@pytest.mark.parametrize("whole", [False, True], ids=["ranges", "whole"])
-def test_a_file_of_another_size_is_refused_before_it_is_fetched(host, target, change, whole):
-    host.fail(PATH, hosts.content(change, whole))
+def test_a_file_of_another_size_is_refused_before_it_is_fetched(host, target, change):
+    host.fail(PATH, hosts.content(change))
     fails(
         host,
         target,
-        "HTTP 416"
-        if not (change or whole)
-        else f"^{len(change):,} bytes announced, 1,000 expected$",
+        f"^{len(change):,} bytes announced, 1,000 expected$",
         size=len(CONTENT),
     )
     assert len(host.requests) == 1
@@ -591,8 +557,9 @@ def test_a_file_of_another_size_is_refused_before_it_is_fetched(host, target, ch
 def test_a_body_of_another_size_without_a_length_is_refused(host, target, change, match):
     host.fail(PATH, hosts.both(hosts.content(change, whole=True), hosts.without("Content-Length")))
     fails(host, target, match, size=len(CONTENT))
-    assert list(target.parent.iterdir()) == []
-    finishes(host, target, size=len(CONTENT))
+    host.heal()
+    fetch(host.url + PATH, target, size=len(CONTENT))
+    assert_arrived(target)
 
 
 def test_without_a_length_a_known_hash_decides_and_nothing_known_is_refused(host, target):
@@ -603,20 +570,23 @@ def test_without_a_length_a_known_hash_decides_and_nothing_known_is_refused(host
 
 
 def test_a_partial_answer_of_another_place_is_refused(host, target):
-    def shifted(host, request, answer):
-        return (
-            None
-            if request.range == "bytes=0-0"
-            else host.answer(hosts.Request("GET", PATH, "bytes=1-130", 0), CONTENT)
-        )
+    other_place = hosts.Request("GET", PATH, "bytes=1-130", 0)
+    host.fail(PATH, hosts.cut(500), 1)
+    host.fail(PATH, hosts.of_the_rest(lambda host, *call: host.answer(other_place, CONTENT)))
+    fails(host, target, "a partial answer with the Content-Range 'bytes 1-130/1000'")
+    finishes(host, target)
 
-    host.fail(PATH, shifted)
-    fails(host, target, "the host had ranges", connections=1)
+
+def test_a_partial_answer_to_a_question_for_the_whole_is_refused(host, target):
+    partial = hosts.Request("GET", PATH, "bytes=0-99", 0)
+    host.fail(PATH, lambda host, *call: host.answer(partial, CONTENT))
+    fails(host, target, "HTTP 206")
     finishes(host, target)
 
 
 @pytest.mark.parametrize("text", [None, "bytes 0-0", "items 0-0/1000"])
 def test_a_partial_answer_that_does_not_say_what_it_is_is_refused(host, target, text):
+    host.fail(PATH, hosts.cut(500), 1)
     host.fail(
         PATH,
         lambda host, request, answer: hosts.replace(
@@ -628,15 +598,9 @@ def test_a_partial_answer_that_does_not_say_what_it_is_is_refused(host, target, 
 
 
 def test_more_bytes_than_the_range_are_refused(host, target):
-    def too_many(host, request, answer):
-        return (
-            None
-            if request.range == "bytes=0-0"
-            else hosts.replace(answer, body=answer.body + b"more")
-        )
-
-    host.fail(PATH, too_many)
-    fails(host, target, "more bytes than")
+    host.fail(PATH, hosts.cut(500), 1)
+    host.fail(PATH, lambda host, request, answer: hosts.replace(answer, body=answer.body + b"more"))
+    fails(host, target, "more than the 1,000 bytes expected")
     finishes(host, target)
 
 
@@ -644,22 +608,41 @@ def test_more_bytes_than_the_range_are_refused(host, target):
 
 
 def stopped_at(host, target, at=500, **options):
-    """A run with one connection that ends within the segment of `at`: those before it are complete."""
+    """A run that ends at the byte `at`: what came before is there, up to a chunk."""
     host.fail(PATH, hosts.cut(at))
-    fails(host, target, connections=1, **options)
-    assert whole_segments(target) == set(SEGMENTS[: at // SEGMENT])
+    fails(host, target, **options)
+    assert at - CHUNK < arrived(target) <= at
     host.heal()
 
 
-def test_a_file_that_changes_between_two_segments_is_refused_and_the_next_run_begins_anew(
-    host, target
-):
-    host.fail(PATH, hosts.of_segment(SEGMENTS[4], hosts.content(OTHER)))
-    fails(host, target, "changed on the host", connections=1)
-    host.heal()
-    host.files[PATH] = OTHER
+@pytest.mark.parametrize(
+    "change",
+    [OTHER, OTHER + b"longer", OTHER[:700], OTHER[:300]],
+    ids=["", "longer", "shorter", "ends before the part"],
+)
+def test_a_file_that_changes_on_the_way_is_begun_anew(host, target, change):
+    def changed(host, request, answer):
+        host.files[PATH] = change
+        return host.answer(request, change)
+
+    host.fail(PATH, hosts.cut(500), 1)
+    host.fail(PATH, hosts.of_the_rest(changed))
+    counted = Counted(len(OTHER) + 6)
+    fetch(host.url + PATH, target, advance=counted)
+    assert_arrived(target, change)
+    assert counted.n == len(change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [OTHER, OTHER + b"longer", OTHER[:700], OTHER[:300]],
+    ids=["", "longer", "shorter", "ends before the part"],
+)
+def test_a_file_that_changed_between_two_runs_is_begun_anew(host, target, change):
+    stopped_at(host, target)
+    host.files[PATH] = change
     fetch(host.url + PATH, target)
-    assert_arrived(target, OTHER)
+    assert_arrived(target, change)
 
 
 def test_a_file_that_changed_on_a_host_with_digests_is_begun_anew(target):
@@ -676,7 +659,7 @@ def test_a_part_is_continued_from_another_host_if_a_hash_decides(host, other, ta
     fetch(other.url + PATH, target, sha256=SHA256, advance=counted)
     assert_arrived(target)
     assert counted.n == len(CONTENT)
-    assert sorted(other.ranges(PATH)) == sorted(["bytes=0-0", *SEGMENTS[3:]])
+    assert other.ranges(PATH) == [rest(496)]
 
 
 @pytest.mark.parametrize("told", hosts.TOLD["backblaze"])
@@ -685,7 +668,7 @@ def test_the_digest_of_the_other_host_allows_to_continue_a_part(host, target, to
     with Host({PATH: CONTENT}, "backblaze", told) as other:
         fetch(other.url + PATH, target, size=len(CONTENT))
         assert_arrived(target)
-        assert (SEGMENTS[0] in other.ranges(PATH)) == (told == "nothing")
+        assert other.ranges(PATH) == [rest(496), *([None] if told == "nothing" else [])]
 
 
 def test_a_part_is_begun_anew_on_another_host_if_nothing_would_find_a_mixture(host, other, target):
@@ -707,54 +690,43 @@ def test_a_healthy_host_makes_good_what_another_one_has_spoiled(host, other, tar
     host.fail(PATH, hosts.flipped(10))
     host.fail(PATH, hosts.cut(500))
     with pytest.raises(DownloadError):
-        fetch(host.url + PATH, target, sha256=SHA256, connections=1)
+        fetch(host.url + PATH, target, sha256=SHA256)
     fetch(other.url + PATH, target, sha256=SHA256)
     assert_arrived(target)
 
 
-JOURNALS = {
-    "empty": "", "no object": "[]", "null": "null", "half": '{"url": "http', "no list": '{"done": 3}', "words": '{"done": ["a"]}',
-    "nothing said": '{"done": [0, 1, 2]}', "binary": b"\xff\xfe\x00", "infinite": '{"done": [Infinity]}',
+NOTES = {
+    "empty": "", "no object": "[]", "null": "null", "half": '{"url": "http', "nothing said": "{}", "binary": b"\xff\xfe\x00",
+    "words": '{"url": "a", "size": "b", "etag": "c"}', "infinite": '{"url": "a", "size": Infinity, "etag": "c"}',
+    "a part with holes, of version 1.0": '{"url": "a", "size": 1000, "etag": "", "segment": 8388608, "done": [0]}',
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("journal", JOURNALS.values(), ids=JOURNALS)
+@pytest.mark.parametrize("note", NOTES.values(), ids=NOTES)
 @pytest.mark.parametrize("known", [{}, {"sha256": SHA256}], ids=["unknown", "known"])
-def test_a_corrupt_journal_is_passed_over(host, target, journal, known):
+def test_a_note_that_says_nothing_is_passed_over(host, target, note, known):
     stopped_at(host, target)
     part_of(target).write_bytes(OTHER)
-    journal_of(target).write_bytes(journal.encode() if isinstance(journal, str) else journal)
+    note_of(target).write_bytes(note.encode() if isinstance(note, str) else note)
     fetch(host.url + PATH, target, **known)
     assert_arrived(target)
+    assert host.ranges(PATH) == [None]
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"size": 999},
-        {"segment": 65},
-        {"segment": 1000},
-        {"done": [0, 99]},
-        {"done": [-1]},
-        {"url": "http://elsewhere/x"},
-        {"etag": "0x8D"},
-    ],
+    "change", [{"size": 999}, {"size": 1001}, {"url": "http://elsewhere/x"}, {"etag": "0x8D"}]
 )
-def test_a_journal_of_another_file_is_passed_over(host, target, change):
+def test_a_note_of_another_file_is_passed_over(host, target, change):
     stopped_at(host, target)
-    journal = json.loads(journal_of(target).read_text())
-    part_of(target).write_bytes(OTHER)
-    journal_of(target).write_text(json.dumps(journal | change))
+    note = json.loads(note_of(target).read_text())
+    part_of(target).write_bytes(OTHER[:500])
+    note_of(target).write_text(json.dumps(note | change))
     fetch(host.url + PATH, target)
     assert_arrived(target)
 
 
-@pytest.mark.parametrize(
-    "left",
-    [None, b"", CONTENT[:400], CONTENT + b"!"],
-    ids=["missing", "empty", "shorter", "longer"],
-)
-def test_a_part_of_another_size_is_begun_anew(host, target, left):
+@pytest.mark.parametrize("left", [None, b"", OTHER + b"!"], ids=["missing", "empty", "longer"])
+def test_a_part_that_is_not_the_beginning_of_the_file_is_begun_anew(host, target, left):
     stopped_at(host, target)
     if left is None:
         part_of(target).unlink()
@@ -762,34 +734,36 @@ def test_a_part_of_another_size_is_begun_anew(host, target, left):
         part_of(target).write_bytes(left)
     fetch(host.url + PATH, target)
     assert_arrived(target)
+    assert host.ranges(PATH) == [None]
 
 
-def test_segments_of_another_length_are_begun_anew(host, target, monkeypatch):
-    stopped_at(host, target, sha256=SHA256)
-    monkeypatch.setattr(transfer, "SEGMENT_BYTES", 90)
-    fetch(host.url + PATH, target, sha256=SHA256)
-    assert_arrived(target)
+def test_the_length_of_the_part_says_how_far_it_came(host, target):
+    stopped_at(host, target)
+    part_of(target).write_bytes(CONTENT[:123])
+    finishes(host, target)
+    assert host.ranges(PATH) == [rest(123)]
 
 
+@pytest.mark.parametrize("step", ["write_bytes", "unlink"])
 def test_a_run_killed_while_it_clears_what_is_not_of_this_file_leaves_no_false_word(
-    host, other, target, monkeypatch
+    host, other, target, monkeypatch, step
 ):
     stopped_at(host, target)
-    unlink = Path.unlink
 
-    def killed(path, missing_ok=False):
+    def killed(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "unlink", killed)
     # Another host without a hash: the part is begun anew.
-    with pytest.raises(KeyboardInterrupt):
-        fetch(other.url + PATH, target)
-    monkeypatch.setattr(Path, "unlink", unlink)
+    for owner, name in ((Path, step), (transfer, "write_json")):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, killed)
+            with pytest.raises(KeyboardInterrupt):
+                fetch(other.url + PATH, target)
     fetch(host.url + PATH, target)
     assert_arrived(target)
 
 
-def test_a_run_that_was_killed_after_the_last_segment_only_has_to_check(host, target, monkeypatch):
+def test_a_run_that_was_killed_after_the_last_byte_only_has_to_check(host, target, monkeypatch):
     def killed(*names):
         raise KeyboardInterrupt
 
@@ -802,11 +776,11 @@ def test_a_run_that_was_killed_after_the_last_segment_only_has_to_check(host, ta
         with pytest.raises(KeyboardInterrupt):
             fetch(host.url + PATH, target)
     finishes(host, target)
-    assert host.ranges(PATH) == ["bytes=0-0"]
+    assert host.ranges(PATH) == ["bytes=999-999"]
 
 
 def interrupting(at):
-    """Ctrl-C while the host is asked for the segment of the byte `at`, which never comes."""
+    """Ctrl-C while the host is waited for to send the byte `at`, which never comes."""
     interrupted = []
 
     def fault(host, request, answer):
@@ -819,14 +793,14 @@ def interrupting(at):
     return fault
 
 
-@pytest.mark.parametrize("connections", [1, 3])
 @pytest.mark.usefixtures("impatient", "interruptible")
-def test_an_interrupted_run_is_gone_on_with(host, target, connections):
-    host.fail(PATH, interrupting(500))
+def test_an_interrupted_run_is_gone_on_with(host, target):
+    host.fail(PATH, hosts.cut(500), 1)
+    host.fail(PATH, interrupting(800))
     with pytest.raises(KeyboardInterrupt):
-        fetch(host.url + PATH, target, connections=connections)
+        fetch(host.url + PATH, target)
     assert not target.exists()
-    assert len(whole_segments(target)) == 3 if connections == 1 else whole_segments(target)
+    assert 480 < arrived(target) <= 800
     finishes(host, target)
 
 
@@ -834,57 +808,47 @@ RUN = """
 import sys
 from pathlib import Path
 from golf_nb_utils.gpt2 import transfer
-transfer.SEGMENT_BYTES, transfer.CHUNK_BYTES, transfer.BACKOFF_SECONDS = {segment}, {chunk}, 0
-transfer.fetch(sys.argv[1], Path(sys.argv[2]), connections=int(sys.argv[3]))
+transfer.CHUNK_BYTES, transfer.BACKOFF_SECONDS = {chunk}, 0
+transfer.fetch(sys.argv[1], Path(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("connections", [1, 3])
-def test_a_run_killed_in_the_middle_is_gone_on_with(host, target, connections):
-    run = RUN.format(segment=SEGMENT, chunk=CHUNK)
-    command = [sys.executable, "-c", run, host.url + PATH, str(target), str(connections)]
+def test_a_run_killed_in_the_middle_is_gone_on_with(host, target):
+    command = [sys.executable, "-c", RUN.format(chunk=CHUNK), host.url + PATH, str(target)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    silence = SEGMENTS[4 : 4 + connections]
-    host.fail(
-        PATH, lambda *call: hosts.silent_from_the_start(*call) if call[1].range in silence else None
-    )
+    host.fail(PATH, hosts.silent(500))
     process = subprocess.Popen(command, env=environment)
-    # A connection that asks for its next segment has written down the last one.
     deadline = time.monotonic() + 20
-    while not set(silence) <= set(host.ranges(PATH)) and time.monotonic() < deadline:
+    while arrived(target) < 496 and time.monotonic() < deadline:
         time.sleep(0.005)
     process.kill()
     process.wait()
     assert not target.exists()
-    assert whole_segments(target) == set(SEGMENTS[:4])
+    assert arrived(target) == 496
     host.heal()
     subprocess.run(command, env=environment, check=True)
     assert_arrived(target)
-    assert sorted(host.ranges(PATH)) == sorted(["bytes=0-0", *SEGMENTS[4:]])
+    assert host.ranges(PATH) == [rest(496)]
 
 
-@pytest.mark.parametrize("connections", [1, 3])
-def test_what_arrived_before_the_disk_was_full_is_kept(host, target, monkeypatch, connections):
+def test_what_arrived_before_the_disk_was_full_is_kept(host, target, monkeypatch):
     room = [500]
     with monkeypatch.context() as patch:
         patch.setattr(
             transfer, "open", lambda path, mode: FileOnFullDisk(path, mode, room), raising=False
         )
         with pytest.raises(OSError, match="No space") as caught:
-            fetch(host.url + PATH, target, connections=connections)
+            fetch(host.url + PATH, target)
     assert caught.value.errno == errno.ENOSPC
     assert not target.exists()
-    if connections == 1:
-        assert whole_segments(target) == set(SEGMENTS[:3])
+    assert arrived(target) == 496
     finishes(host, target)
 
 
-def test_part_bytes_are_those_on_the_disk(target):
+def test_part_bytes_are_those_of_the_part(target):
     assert transfer.part_bytes(target) == 0
-    with open(part_of(target), "wb") as file:
-        file.truncate(1 << 24)
-        file.write(b"x" * 50_000)
-    assert 50_000 <= transfer.part_bytes(target) < 1 << 20
+    part_of(target).write_bytes(CONTENT[:300])
+    assert transfer.part_bytes(target) == 300
 
 
 # Proxies and certificates.
@@ -953,7 +917,7 @@ def test_the_environment_can_name_a_proxy_and_what_goes_without_it(
     fetch(host.url + PATH, target)
     assert_arrived(target)
     assert other.requests == []
-    assert set(host.ranges(PATH)) == {"bytes=0-0", *SEGMENTS}
+    assert host.ranges(PATH) == [None]
 
 
 def test_a_proxy_that_cannot_be_reached_is_one_error_without_retries(host, target, monkeypatch):
