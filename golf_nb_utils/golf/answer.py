@@ -12,6 +12,7 @@ from functools import lru_cache
 from golf_nb_utils.golf.areas import CLUBS, SEVERITIES
 from golf_nb_utils.golf.knowledge import Drill, Item, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import parse_input
+from golf_nb_utils.golf.similarity import jaccard, trigrams
 from golf_nb_utils.golf.wording import SAY, SAY_BY_ID, score_slots, severity_of
 from golf_nb_utils.prompt import SECTIONS
 
@@ -423,16 +424,6 @@ def number_origins(spans: Iterable[Span], values: dict) -> tuple[Span, ...]:
     return tuple(found)
 
 
-def trigrams(text: str) -> set[str]:
-    """Return the set of character 3-grams of a text."""
-    return {text[place : place + 3] for place in range(len(text) - 2)}
-
-
 @lru_cache(maxsize=1 << 15)
 def _cached_trigrams(text: str) -> frozenset[str]:
     return frozenset(trigrams(text))
-
-
-def jaccard(one: set, other: set) -> float:
-    """Return the Jaccard similarity of two sets, 0..1; 1 for two empty ones."""
-    return len(one & other) / len(one | other) if one or other else 1.0

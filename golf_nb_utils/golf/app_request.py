@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Number
 
-from golf_nb_utils.golf.answer import jaccard, trigrams
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.checks import Verifier
 from golf_nb_utils.golf.request import make_entry
+from golf_nb_utils.golf.similarity import jaccard, trigrams
 from golf_nb_utils.golf.wording import severity_of
 
 ARGUMENTS = (

@@ -9,8 +9,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
-
 from golf_nb_utils.golf.answer import (
     ADAPTED,
     LABELS,
@@ -19,14 +17,13 @@ from golf_nb_utils.golf.answer import (
     Span,
     build_index,
     check_record,
-    jaccard,
     number_origins,
-    trigrams,
 )
 from golf_nb_utils.golf.areas import CLUB_FAMILIES, CLUBS, LEVELS, SCORE_LABELS
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.request import make_entry, parse_input
 from golf_nb_utils.golf.rules import Rule
+from golf_nb_utils.golf.similarity import TrigramIndex, jaccard, trigrams
 from golf_nb_utils.golf.wording import SAY_BY_ID, SEVERITY_WORDS, percent, score_slots, severity_of
 from golf_nb_utils.prompt import SECTIONS
 
@@ -211,7 +208,7 @@ class Verifier:
             owners = entry.fixes if entry.kind == "drill" else (entry.fault or entry.topic,)
             for owner in owners:
                 self._kinds.setdefault(owner, {}).setdefault(entry.kind, []).append(entry)
-        self._nearest: dict[str, _Nearest] = {}
+        self._nearest: dict[str, TrigramIndex] = {}
 
     def request(self, input_text: str) -> Request:
         """Return what an input asks for.
@@ -426,14 +423,16 @@ class Verifier:
         self, sentences: set[str], hand: str, said: dict[str, tuple[str, ...]]
     ) -> dict[str, tuple[str | None, float]]:
         if hand not in self._nearest:
-            self._nearest[hand] = _Nearest(
-                {name: _rendering(entry, hand) for name, entry in self.index.items()}
+            self._nearest[hand] = TrigramIndex(
+                _rendering(entry, hand) for entry in self.index.values()
             )
+        names = list(self.index)
         phrases = [(name, trigrams(text)) for text, (name,) in said.items()]
         found = {}
         for sentence in sentences:
             own = trigrams(sentence)
-            name, similarity = self._nearest[hand].find(own)
+            place, similarity = self._nearest[hand].nearest(sentence)
+            name = None if place is None else names[place]
             for phrase, grams in phrases:
                 if (other := jaccard(own, grams)) > similarity:
                     name, similarity = phrase, other
@@ -790,26 +789,3 @@ def _rendering(entry: Entry, hand: str) -> str:
 
 def _quoted(text: str, length: int = 120) -> str:
     return repr(text if len(text) <= length else f"{text[:length]}...")
-
-
-class _Nearest:
-    """The entry with the largest character-3-gram Jaccard similarity, by an inverted index."""
-
-    def __init__(self, renderings: dict[str, str]):
-        self._names = list(renderings)
-        grams = [trigrams(text) for text in renderings.values()]
-        self._sizes = np.array([len(own) for own in grams])
-        places: dict[str, list[int]] = {}
-        for place, own in enumerate(grams):
-            for gram in own:
-                places.setdefault(gram, []).append(place)
-        self._places = {gram: np.array(found) for gram, found in places.items()}
-
-    def find(self, own: set[str]) -> tuple[str | None, float]:
-        found = [self._places[gram] for gram in own if gram in self._places]
-        if not found:
-            return None, 0.0
-        shared = np.bincount(np.concatenate(found), minlength=len(self._names))
-        similarity = shared / (len(own) + self._sizes - shared)
-        best = int(similarity.argmax())
-        return self._names[best], float(similarity[best])

@@ -14,10 +14,10 @@ from pathlib import Path
 from golf_nb_utils.files import write_text
 from golf_nb_utils.golf.answer import Entry, build_index, ground
 from golf_nb_utils.golf.areas import AREAS
-from golf_nb_utils.golf.diversity import NEAR_DUPLICATE, nearest_similarities
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.request import InputFormatError, parse_input
 from golf_nb_utils.golf.rules import contradictions
+from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, nearest_similarities
 from golf_nb_utils.golf.wording import INSTRUCTIONS, severity_of
 from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
 

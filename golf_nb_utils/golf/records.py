@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from golf_nb_utils.golf.answer import ADAPTED, Entry, build_index, check_record, trigrams
+from golf_nb_utils.golf.answer import ADAPTED, Entry, build_index, check_record
 from golf_nb_utils.golf.areas import (
     ALL_SCORES,
     AREAS,
@@ -23,9 +23,9 @@ from golf_nb_utils.golf.areas import (
     SEVERITIES,
 )
 from golf_nb_utils.golf.checks import Request, Verifier
-from golf_nb_utils.golf.diversity import NEAR_DUPLICATE
 from golf_nb_utils.golf.knowledge import FIGURE, Drill, Fault, Item, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import make_entry
+from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, trigrams
 from golf_nb_utils.golf.wording import INSTRUCTIONS, SAY, score_slots
 from golf_nb_utils.prompt import format_feedback
 from golf_nb_utils.settings import ConfigError, DataConfig
