@@ -1,4 +1,7 @@
-"""The baseline without a model: the answer of the training record whose input is most like the one asked."""
+"""The baseline without a model: the answer of the training record that asked the most alike.
+
+A model that is worth its training must say more than the nearest example that it was shown.
+"""
 
 from collections.abc import Iterable
 
@@ -7,10 +10,11 @@ import numpy as np
 from golf_nb_utils.golf.areas import CLUBS
 from golf_nb_utils.golf.request import parse_input
 
-# What a line that differs costs, in points of score (1 is the whole scale); this project's choice. The fault that was observed
-# decides what the advice is about, so it comes before any score.
+# What a line that differs costs, in points of score (1 is the whole scale); this project's choice.
+# The fault that was observed decides what the advice is about, so it comes before any score.
 _COSTS = {
-    "observation": 1.0, "club family": 0.2, "club": 0.02, "level": 0.2, "handedness": 0.2, "golfer": 0.2, "all scores shown": 0.2,
+    "observation": 1.0, "club family": 0.2, "club": 0.02, "level": 0.2, "handedness": 0.2,
+    "golfer": 0.2, "all scores shown": 0.2,
 }  # fmt: skip
 
 
@@ -41,16 +45,18 @@ class Retrieval:
     def _coded(self, values: dict) -> list[int]:
         lines = (
             values["observation"], CLUBS.get(values["club"]), values["club"], values["level"],
-            values["handedness"] or "right", values["audience"] or "adult", values["all_scores"] is not None,
+            values["handedness"] or "right", values["audience"] or "adult",
+            values["all_scores"] is not None,
         )  # fmt: skip
         # A number for each text, so that thousands of records are compared at once.
         return [self.codes.setdefault(str(line), len(self.codes)) for line in lines]
 
     def answer(self, input_text: str) -> str:
-        """Return the answer of the nearest training input of the same area, as it stands; "" where the area was never taught.
+        """Return the answer of the nearest training input of the same area, as it stands.
 
-        The distance is the sum of the differences of current score, target and gap, plus a constant for each line that
-        differs: observation, club, level, handedness, golfer, and whether all scores are shown. Of several nearest the first is taken.
+        The distance is the sum of the differences of current score, target and gap, plus a constant
+        for each line that differs: observation, club, level, handedness, golfer, and whether all
+        scores are shown. Of several nearest it is the first, of an area never taught "".
 
         Raises:
             InputFormatError: the input is malformed.
