@@ -14,14 +14,7 @@ from golf_nb_utils.evaluation import statistics
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS, measure_answer
 from golf_nb_utils.evaluation.verbatim import longest_shared_runs
 from golf_nb_utils.golf.checks import CHECKS, Verifier
-from golf_nb_utils.golf.diversity import (
-    commonest_share,
-    compression_ratio,
-    distinct_n,
-    sentence_skeletons,
-    similarities,
-    skeleton,
-)
+from golf_nb_utils.golf.diversity import variety_of
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.training.batches import InstructionDataset, collate
 
@@ -187,29 +180,10 @@ def _figures(rows: list[dict], system: str, counts: np.ndarray) -> dict[str, dic
                 "n": n,
             }
     answers = [row["systems"][system]["answer"] for row in rows]
-    for name, (value, low, high) in _variety(answers).items():
+    variety = statistics.jackknife(list(range(len(answers))), variety_of(answers))
+    for name, (value, low, high) in variety.items():
         figures[name] = {"value": value, "low": low, "high": high, "n": len(rows)}
     return figures
-
-
-def _variety(answers: list[str]) -> dict[str, tuple[float, float, float]]:
-    """Value, low and high of the measures of DIVERSITY, by the jackknife."""
-    # What two answers have in common is the same whichever others are left out.
-    alike = similarities(answers[:500], answers[:500])
-
-    def measures(places: list[int]) -> dict[str, float]:
-        texts = [answers[place] for place in places]
-        first = [place for place in places if place < len(alike)]
-        pairs = alike[np.ix_(first, first)][np.triu_indices(len(first), k=1)]
-        return {
-            **{f"distinct_{n}": distinct_n(texts, n) for n in (1, 2, 3)},
-            "compression_ratio": compression_ratio(texts),
-            "commonest_answer_skeleton": commonest_share([skeleton(text) for text in texts]),
-            "commonest_sentence_skeleton": commonest_share(sentence_skeletons(texts)),
-            "mean_pairwise_jaccard": float(pairs.mean()) if len(pairs) else 0.0,
-        }
-
-    return statistics.jackknife(list(range(len(answers))), measures)
 
 
 def compare(first: list[dict], second: list[dict], seed: int) -> dict:

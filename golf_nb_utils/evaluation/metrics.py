@@ -1,7 +1,8 @@
-"""What is counted of one answer: checks, origins of its sentences, copying, length, reading grade, likeness to the reference.
+"""What is counted of one answer: checks, origins of its sentences, copying, length, likeness.
 
-Every measure is a pair (numerator, denominator), so that a figure over any records is a ratio of sums: [1, 1] is a check that
-holds, [9, 11] are nine of eleven sentences with an origin, [320, 1] is a length. An answer without any such thing has no pair.
+Every measure is a pair (numerator, denominator), so that a figure over any records is a ratio of
+sums: [1, 1] is a check that holds, [9, 11] are nine of eleven sentences with an origin, [320, 1] is
+a length. An answer without any such thing has no pair.
 """
 
 import importlib.util
@@ -14,7 +15,7 @@ from golf_nb_utils.prompt import SECTIONS
 
 @dataclass(frozen=True)
 class Metric:
-    """What a figure is called, which way is better ("higher", "lower" or neither) and how it is printed."""
+    """A figure's name for people, which way is better (higher, lower or neither), its format."""
 
     label: str
     better: str = ""
@@ -22,6 +23,7 @@ class Metric:
 
     @property
     def is_share(self) -> bool:
+        """Whether it is a share, 0..1, printed in percent."""
         return "%" in self.form
 
 
@@ -45,7 +47,10 @@ METRICS = {
     "words": Metric("length in words"),
     "reading_grade": Metric("reading grade (Coleman-Liau)"),
 }
-"""The figures over answers, in the order of the report; shares of answers are those of `verified` and CHECKS."""
+"""The figures over answers, in the order of the report.
+
+Shares of answers are those of `verified` and CHECKS.
+"""
 
 DIVERSITY = {
     "distinct_1": Metric("different words over all words (distinct-1)", form="{:.3f}"),
@@ -60,7 +65,7 @@ DIVERSITY = {
         "mean likeness of two answers (character 3-grams)", form="{:.3f}"
     ),
 }
-"""The measures of all answers of a system together, see diversity.measure_diversity."""
+"""The measures of all answers of a system together, see diversity.variety_of."""
 
 OPTIONAL = {"chrf": "sacrebleu", "reading_grade": "textstat"}
 """{metric: the package that it needs}; where that is not installed the metric is left out."""
@@ -83,22 +88,21 @@ def measure_answer(
     n_tokens: int,
     longest_copy: int,
 ) -> dict[str, list[float]]:
-    """Return {name of METRICS: [numerator, denominator]} of one answer; without perplexity, which no answer enters.
+    """Return {name of METRICS: [numerator, denominator]} of one answer.
 
-    `n_tokens` and `longest_copy` are in tokens, see copying.longest_shared_runs.
+    `n_tokens` and `longest_copy` are in tokens, see verbatim.longest_shared_runs. Perplexity is not
+    among them: it is the model's, on the reference, and no answer enters it.
     """
     items = [index[span.origin] for span in verdict.sentences if span.origin in index]
+    origins = {
+        name: [sum(span.origin is not None for span in spans), len(spans)]
+        for name, spans in (("sentences", verdict.sentences), ("numbers", verdict.numbers))
+    }
     pairs = {
         "verified": [int(verdict.passed), 1],
         **{name: [int(passed), 1] for name, passed in verdict.checks.items()},
-        "grounded_sentences": [
-            sum(span.origin is not None for span in verdict.sentences),
-            len(verdict.sentences),
-        ],
-        "grounded_numbers": [
-            sum(span.origin is not None for span in verdict.numbers),
-            len(verdict.numbers),
-        ],
+        "grounded_sentences": origins["sentences"],
+        "grounded_numbers": origins["numbers"],
         "on_topic": [sum(entry.topic == record["meta"]["topic"] for entry in items), len(items)],
         "longest_copy": [longest_copy, 1],
         "copied_share": [longest_copy, n_tokens],
@@ -113,10 +117,11 @@ def measure_answer(
 
 
 def chrf(answer: str, reference: str) -> float:
-    """Return chrF of an answer, 0..100: the F-score, recall twice as heavy, of its character 1- to 6-grams (Popović 2015).
+    """Return chrF of an answer, 0..100: how many character 1- to 6-grams it shares (Popović 2015).
 
-    By sacrebleu. The reference is one good answer among many, and a wrong number hardly lowers the score: it says how alike two
-    texts are, not which is right.
+    It is the F-score with recall twice as heavy, by sacrebleu. The reference is one good answer
+    among many, and a wrong number hardly lowers the score: it says how alike two texts are, not
+    which is right.
     """
     from sacrebleu.metrics import CHRF
 
@@ -124,9 +129,10 @@ def chrf(answer: str, reference: str) -> float:
 
 
 def reading_grade(answer: str) -> tuple[float, int]:
-    """Return (Coleman-Liau index of an answer without its headings, 1): the US school grade that reads it with ease; (0, 0) without words.
+    """Return (Coleman-Liau index of an answer without its headings, 1); (0, 0) without words.
 
-    By textstat (whose weight of letters is 0.058, not the paper's 0.0588), as coverage.reading_grade is, with which it is to be compared.
+    The index is the US school grade that reads it with ease. It is textstat's (whose weight of
+    letters is 0.058, not the paper's 0.0588), as is coverage.reading_grade, to compare it with.
     """
     import textstat
 

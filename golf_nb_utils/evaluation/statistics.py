@@ -1,9 +1,11 @@
-"""How sure a figure is: 95 % intervals for shares, means and measures of whole sets, and the comparison of two systems.
+"""How sure a figure is: 95 % intervals, and the comparison of two systems.
 
-Every figure over answers is a ratio of two sums over the records: a share of answers (passed over asked), a share of
-sentences (grounded over written), a mean (sum over count). A record is what is drawn again, never a sentence: the sentences
-of one answer are not independent of each other. Numerators and denominators are arrays of shape [n] or, for several figures
-of the same records at once, [n, figures]; results have the shape that is left when the first axis is summed.
+Every figure over answers is a ratio of two sums over the records: a share of answers (passed over
+asked), a share of sentences (grounded over written), a mean (sum over count). The mean of the
+records' own shares is another figure: in it an answer of one sentence weighs as much as one of ten.
+
+Numerators and denominators are arrays of shape [n] or, for several figures of the same records at
+once, [n, figures]; results have the shape that is left when the first axis is summed.
 """
 
 from collections.abc import Callable
@@ -24,13 +26,15 @@ _ROWS = 1000
 
 Sums = tuple[np.ndarray, np.ndarray]
 """The numerators and denominators of a system's figures."""
+Comparison = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Of each figure the difference (second - first), its interval's ends, and the p-value."""
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
     """Return Wilson's score interval of a share, 0..1; (0, 1) where nothing was counted.
 
-    Few records, and shares near 0 and 1, do not spoil it, while normal and bootstrap intervals there shrink to a point (Wilson
-    1927; Brown, Cai & DasGupta 2001 recommend it, and find Clopper-Pearson's wider than it need be).
+    With few records, and near 0 and 1, normal and bootstrap intervals shrink to a point: 20 of 20
+    would be certain. Wilson's (1927) does not; Brown, Cai & DasGupta (2001) recommend it.
     """
     if n == 0:
         return 0.0, 1.0
@@ -46,28 +50,36 @@ def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
     return _divided(np.sum(numerators, axis=0), np.sum(denominators, axis=0))
 
 
+def _weighted_ratio(weights: np.ndarray, sums: Sums) -> np.ndarray:
+    """Sum over sum of each row of weights [rows, n], by which record i counts weights[row, i]."""
+    return _divided(*(weights @ part for part in sums))
+
+
 def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
     return np.divide(above, below, out=np.full(below.shape, np.nan), where=below != 0)
 
 
 def resample_counts(n: int, seed: int, n_resamples: int = N_RESAMPLES) -> np.ndarray:
-    """Return how often each of n records stands in each resample, float64 of shape [n_resamples, n]; every row sums to n."""
-    return (
-        np.random.default_rng(seed)
-        .multinomial(n, np.full(n, 1 / n), size=n_resamples)
-        .astype(np.float64)
-    )
+    """Return how often each of n records stands in each resample, float64 [n_resamples, n].
+
+    Every row sums to n. Records are drawn again and not their sentences: the sentences of one
+    answer stand and fall together, and counting each as news of its own would make the interval
+    too narrow.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(np.float64)
 
 
 def bootstrap(
     numerators: np.ndarray, denominators: np.ndarray, counts: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return (low, high), the percentile bootstrap interval of the ratio over the records (Efron & Tibshirani 1993, 13.3).
+    """Return the percentile bootstrap interval of the ratio (Efron & Tibshirani 1993, 13.3).
 
-    `counts` is resample_counts(n, seed). A monotone transform of the ratio has the transformed interval.
+    `counts` is resample_counts(n, seed). A monotone transform of the ratio has the transformed
+    interval.
     """
-    low, high = _percentiles(_divided(counts @ numerators, counts @ denominators))
+    low, high = _percentiles(_weighted_ratio(counts, (numerators, denominators)))
     return low, high
 
 
@@ -82,12 +94,13 @@ def _percentiles(values: np.ndarray) -> np.ndarray:
 def jackknife(
     items: list, statistic: Callable[[list], dict[str, float]], n_groups: int = N_GROUPS
 ) -> dict[str, tuple[float, float, float]]:
-    """Return {name: (value, low, high)} of measures of a whole set, by the delete-a-group jackknife.
+    """Return {name: (value, low, high)} of a whole set's measures, by the delete-a-group jackknife.
 
-    For measures from 0 upward that count repetitions (distinct-n, compression): a bootstrap draws answers several times, and would find
-    repetitions of its own making. `n_groups` groups of every n_groups-th item are left out one after the other; the variance is
-    (g - 1) / g times the sum of the squared deviations (Tukey 1958; Shao & Wu 1989), the interval normal. A single item has no
-    interval: low and high are nan.
+    For measures from 0 upward that count repetitions (distinct-n, compression): a bootstrap draws
+    answers several times, and would find repetitions of its own making. Groups of every n_groups-th
+    item are left out one after the other; the variance is (g - 1) / g times the sum of the squared
+    deviations (Tukey 1958; Shao & Wu 1989), the interval normal. A single item has no interval: low
+    and high are nan.
     """
     values = statistic(items)
     n_groups = min(n_groups, len(items))
@@ -100,87 +113,81 @@ def jackknife(
     result = {}
     for name, value in values.items():
         replicates = np.array([each[name] for each in left_out])
-        error = float(
-            np.sqrt((n_groups - 1) / n_groups * np.sum((replicates - replicates.mean()) ** 2))
-        )
-        result[name] = (value, max(0.0, value - _Z * error), value + _Z * error)
+        # np.var divides by g.
+        half = _Z * float(np.sqrt((n_groups - 1) * np.var(replicates)))
+        result[name] = (value, max(0.0, value - half), value + half)
     return result
 
 
 def paired_difference(
     first: Sums, second: Sums, counts: np.ndarray, seed: int, transform: Callable = np.positive
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Compare two systems on the same records: return (transform(second) - transform(first), low, high, p).
+) -> Comparison:
+    """Compare two systems on the same records, by transform(second) - transform(first).
 
-    The interval is the percentile bootstrap of the difference over the records (counts: resample_counts). p is that of the
-    two-sided permutation test in which each record's pair is swapped with probability 1/2 (Dror et al. 2018), with one added to
-    both counts (Phipson & Smyth 2010); for yes or no it is McNemar's exact test.
+    The interval is the percentile bootstrap of the difference over the records (counts:
+    resample_counts). p is that of the two-sided permutation test in which each record's pair is
+    swapped with probability 1/2 (Dror et al. 2018): if the systems were alike, either could have
+    given either answer. Where both are right, or both wrong, a swap changes nothing, so that for
+    yes or no only the records on which they differ count: this is McNemar's exact test.
     """
-    difference = transform(ratio(*second)) - transform(ratio(*first))
-    low, high = _percentiles(
-        transform(_divided(counts @ second[0], counts @ second[1]))
-        - transform(_divided(counts @ first[0], counts @ first[1]))
-    )
-    change = [np.asarray(other, np.float64) - one for one, other in zip(first, second, strict=True)]
-    sums = [[np.sum(part, axis=0) for part in system] for system in (first, second)]
-    rng = np.random.default_rng(seed)
-    as_large = np.zeros(difference.shape)
-    for start in range(0, len(counts), _ROWS):
-        swapped = rng.integers(0, 2, (min(_ROWS, len(counts) - start), len(first[0]))).astype(
-            np.float64
-        )
-        moved = [swapped @ part for part in change]
-        ones = transform(_divided(sums[0][0] + moved[0], sums[0][1] + moved[1]))
-        others = transform(_divided(sums[1][0] - moved[0], sums[1][1] - moved[1]))
-        as_large += _as_large(others - ones, difference)
-    return difference, low, high, (1 + as_large) / (1 + len(counts))
+
+    def swap(rng: np.random.Generator, rows: int) -> np.ndarray:
+        swapped = rng.integers(0, 2, (rows, len(first[0]))).astype(np.float64)
+        return np.hstack([1 - swapped, swapped])
+
+    return _compare(first, second, (counts, counts), swap, seed, transform)
 
 
 def unpaired_difference(
-    first: Sums,
-    second: Sums,
-    seed: int,
-    transform: Callable = np.positive,
-    n_resamples: int = N_RESAMPLES,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    first: Sums, second: Sums, seed: int, transform: Callable = np.positive
+) -> Comparison:
     """Compare two systems on different records, as paired_difference does on the same ones.
 
-    The records of each side are drawn again on their own; the permutation test deals all of them out to two sides as large.
+    The records of each side are drawn again on their own. The permutation test deals all of them
+    out to two sides as large.
+    """
+    sizes = len(first[0]), len(second[0])
+    counts = [resample_counts(n, seed + place) for place, n in enumerate(sizes)]
+    is_first = np.repeat([1.0, 0.0], sizes)
+
+    def deal(rng: np.random.Generator, rows: int) -> np.ndarray:
+        return rng.permuted(np.tile(is_first, (rows, 1)), axis=1)
+
+    return _compare(first, second, counts, deal, seed, transform)
+
+
+def _compare(first: Sums, second: Sums, counts, draw, seed: int, transform: Callable) -> Comparison:
+    """Compare by the resample counts of both sides and by `draw`, a function of (rng, rows).
+
+    It returns which of all records, the first side's and then the second's, stand for the first
+    side in each of so many permutations, as 1 and 0.
     """
     difference = transform(ratio(*second)) - transform(ratio(*first))
-    sides = []
-    for place, (above, below) in enumerate((first, second)):
-        counts = resample_counts(len(above), seed + place, n_resamples)
-        sides.append(transform(_divided(counts @ above, counts @ below)))
-    low, high = _percentiles(sides[1] - sides[0])
-    above, below = (
-        np.concatenate(parts).astype(np.float64) for parts in zip(first, second, strict=True)
+    one, other = (
+        transform(_weighted_ratio(own, side))
+        for own, side in zip(counts, (first, second), strict=True)
     )
-    is_first = (np.arange(len(above)) < len(first[0])).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    as_large = np.zeros(difference.shape)
-    for start in range(0, n_resamples, _ROWS):
-        dealt = rng.permuted(np.tile(is_first, (min(_ROWS, n_resamples - start), 1)), axis=1)
-        ones, others = (
-            transform(_divided(side @ above, side @ below)) for side in (dealt, 1 - dealt)
-        )
-        as_large += _as_large(others - ones, difference)
-    return difference, low, high, (1 + as_large) / (1 + n_resamples)
-
-
-def _as_large(drawn: np.ndarray, difference: np.ndarray) -> np.ndarray:
+    low, high = _percentiles(other - one)
+    both = tuple(np.concatenate(parts) for parts in zip(first, second, strict=True))
     # Sums of the same numbers in another order differ in their last bits, and count as equal.
-    return np.sum(
-        np.abs(drawn) >= np.abs(difference) - 1e-9 * np.maximum(1.0, np.abs(difference)), axis=0
-    )
+    bar = np.abs(difference) - 1e-9 * np.maximum(1.0, np.abs(difference))
+    rng, n, as_large = np.random.default_rng(seed), len(one), np.zeros(difference.shape)
+    for start in range(0, n, _ROWS):
+        of_first = draw(rng, min(_ROWS, n - start))
+        ones, others = (transform(_weighted_ratio(w, both)) for w in (of_first, 1 - of_first))
+        as_large += np.sum(np.abs(others - ones) >= bar, axis=0)
+    # The order that was observed is one of the possible ones, hence the two ones: no p-value is 0,
+    # however few permutations were drawn (Phipson & Smyth 2010).
+    return difference, low, high, (1 + as_large) / (1 + n)
 
 
 def normal_difference(
     first: tuple[float, float, float], second: tuple[float, float, float]
 ) -> tuple[float, float, float, float]:
-    """Compare two measures (value, low, high) of jackknife as independent: return (second - first, low, high, p).
+    """Compare two measures (value, low, high) of jackknife: return (second - first, low, high, p).
 
-    On the same records this errs on the side of caution wherever the two go up and down together.
+    They are taken as independent. On the same records this errs on the side of caution wherever
+    the two go up and down together.
     """
     difference = second[0] - first[0]
     error = sum(((high - value) / _Z) ** 2 for value, _, high in (first, second)) ** 0.5
@@ -189,7 +196,12 @@ def normal_difference(
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Return the p-values adjusted for their number by Holm's step-down method (1979), in their order."""
+    """Return the p-values adjusted for their number by Holm's method (1979), in their order.
+
+    Of twenty figures that do not differ, one falls below 0.05 by chance. Holm's step-down method
+    keeps the chance of any such false alarm below 0.05, as Bonferroni's does, and misses less: only
+    the smallest p-value is multiplied by the full number, the next by one less, and so on.
+    """
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted, largest = [0.0] * len(p_values), 0.0
     for place, index in enumerate(order):

@@ -1,4 +1,8 @@
-"""How much of a text stands word for word in the training set: the longest run of tokens that the two share."""
+"""How much of a text stands word for word in the training set.
+
+Comparing every place of a text with every place of the training set would take days. Sorted by what
+follows them, places with a long run in common stand side by side: the order is a suffix array.
+"""
 
 import numpy as np
 
@@ -7,10 +11,11 @@ _TOKENS_AT_ONCE = 1 << 20
 
 
 def longest_shared_runs(texts: list[list[int]], training: list[list[int]]) -> list[int]:
-    """Return for each text the length of the longest run of tokens that stands in some training text, too.
+    """Return the length of each text's longest run of tokens that some training text has, too.
 
-    Texts and training texts are token ids of less than 2**31; a run never crosses the border of a text. The time grows with
-    n log n of all tokens (a suffix array by prefix doubling, Manber & Myers 1993), not with the number of pairs of texts.
+    Texts and training texts are token ids of less than 2**31; a run never crosses the border of a
+    text. The time grows with n log n of all tokens (a suffix array by prefix doubling, Manber &
+    Myers 1993), not with the number of pairs of texts.
     """
     longest = np.zeros(len(texts), np.int64)
     start = 0
@@ -29,17 +34,14 @@ def _longest_runs(texts: list[list[int]], training: list[list[int]]) -> np.ndarr
     every = [*texts, *training]
     lengths = np.array([len(ids) + 1 for ids in every])
     owner = np.repeat(np.arange(len(every)), lengths)
-    tokens = np.concatenate(
-        [
-            part
-            for number, ids in enumerate(every, 1)
-            for part in (np.asarray(ids, np.int64), [-number])
-        ]
-    )
+    closed = (np.append(np.asarray(ids, np.int64), -number) for number, ids in enumerate(every, 1))
+    tokens = np.concatenate(list(closed))
     tokens -= tokens.min()
     n, is_mine = len(tokens), owner < len(texts)
 
-    # names[k][i] stands for the 2**k tokens from i on: equal names, equal tokens; the last names also sort them.
+    # names[k][i] is a number for the 2**k tokens from i on, in their order: equal numbers, equal
+    # tokens. Two numbers of one level, side by side, make a number of the next. The last level
+    # sorts all places.
     names, width = [_ranked(tokens)], 1
     while width < max(map(len, texts), default=0):
         after = np.zeros(n, np.int64)
@@ -48,7 +50,8 @@ def _longest_runs(texts: list[list[int]], training: list[list[int]]) -> np.ndarr
         width *= 2
     order = np.argsort(names[-1], kind="stable")
 
-    # Of all training places, the one with the longest run in common is next to one's own in the sorted order, before or after it.
+    # Of all training places, the one with the longest run in common is the nearest in the sorted
+    # order, before or after one's own.
     places = np.arange(n)
     training_at = ~is_mine[order]
     before = np.maximum.accumulate(np.where(training_at, places, -1))
@@ -72,10 +75,11 @@ def _ranked(values: np.ndarray) -> np.ndarray:
 
 
 def _common_lengths(ones: np.ndarray, others: np.ndarray, names: list[np.ndarray]) -> np.ndarray:
-    """The number of equal tokens from each pair of places on."""
+    """The number of equal tokens from each pair of places on: the largest power of two first."""
     length = np.zeros(len(ones), np.int64)
     n = len(names[0])
-    # A level whose stretch reached the end was named with what there was; the closing number keeps it from being equal.
+    # A stretch that reached the end was named by what there was; its closing number, which no other
+    # text has, keeps it from being equal to another.
     for level in range(len(names) - 1, -1, -1):
         at_one, at_other = np.minimum(ones + length, n - 1), np.minimum(others + length, n - 1)
         length += np.where(names[level][at_one] == names[level][at_other], 1 << level, 0)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from numbers import Number
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
-from golf_nb_utils.golf.sentences import jaccard, trigrams
+from golf_nb_utils.golf.similarity import jaccard, trigrams
 from golf_nb_utils.golf.wording import severity_of
 
 ARGUMENTS = (

@@ -1,46 +1,45 @@
-"""What the app scores and whom it knows: areas, clubs, levels, hands, audiences and how far a score is from its target."""
+"""What the app scores and whom it knows: areas, clubs, levels, hands, audiences, gaps."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Area:
-    """One scored area of the swing: the app's key, the words for a golfer, the knowledge folder."""
+class Score:
+    """One of the app's scores (0..1): its key, the words for a golfer, and where it is taught.
+
+    A score with a `folder` of topic files is an area: the coach answers about it. The others only
+    stand beside it among all scores.
+    """
 
     key: str
     label: str
-    folder: str
+    folder: str = ""
 
 
-AREAS = {
-    area.key: area
-    for area in (
-        Area("setup_quality", "setup", "setup"),
-        Area("tempo_rhythm", "tempo and rhythm", "tempo_rhythm"),
-        Area("weight_shift", "weight shift", "weight_shift"),
-        Area("body_rotation", "body rotation", "body_rotation"),
-        Area("followthrough", "follow-through", "followthrough"),
-        Area("balance", "balance", "balance"),
-    )
-}
-# The app's full score vector, in its order; impact_quality and consistency are scores, never the area of an answer.
-ALL_SCORES = (
-    "setup_quality", "tempo_rhythm", "weight_shift", "body_rotation",
-    "impact_quality", "followthrough", "balance", "consistency",
-)  # fmt: skip
+# In the order of the app's score vector. A new area is one line here and its folder of topics.
+SCORES = (
+    Score("setup_quality", "setup", folder="setup"),
+    Score("tempo_rhythm", "tempo and rhythm", folder="tempo_rhythm"),
+    Score("weight_shift", "weight shift", folder="weight_shift"),
+    Score("body_rotation", "body rotation", folder="body_rotation"),
+    Score("impact_quality", "impact"),
+    Score("followthrough", "follow-through", folder="followthrough"),
+    Score("balance", "balance", folder="balance"),
+    Score("consistency", "consistency"),
+)
+AREAS = {score.key: score for score in SCORES if score.folder}
+ALL_SCORES = tuple(score.key for score in SCORES)
+SCORE_LABELS = {score.key: score.label for score in SCORES}
+
 CLUBS = {
     "driver": "driver", "3-wood": "wood", "5-wood": "wood", "hybrid": "wood",
     "5-iron": "iron", "6-iron": "iron", "7-iron": "iron", "8-iron": "iron", "9-iron": "iron",
     "pitching wedge": "wedge", "sand wedge": "wedge",
 }  # fmt: skip
+"""{club: its family}."""
 CLUB_FAMILIES = ("driver", "wood", "iron", "wedge")
 LEVELS = ("beginner", "intermediate", "advanced")
 HANDEDNESS = ("right", "left")
 AUDIENCES = ("adult", "senior", "junior", "limited mobility")
-# How far a score lies below its target: none (met, or nearly), then three bands.
+# How far a score lies below its target, in three bands; a gap of none (met, or nearly) is no band.
 SEVERITIES = ("slight", "clear", "large")
-
-SCORE_LABELS = {
-    "setup_quality": "setup", "tempo_rhythm": "tempo and rhythm", "weight_shift": "weight shift", "body_rotation": "body rotation",
-    "impact_quality": "impact", "followthrough": "follow-through", "balance": "balance", "consistency": "consistency",
-}  # fmt: skip

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from golf_nb_utils.files import write_text
 from golf_nb_utils.golf.answer import build_index
-from golf_nb_utils.golf.diversity import NEAR_DUPLICATE, nearest_similarities
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import record_meta
 from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import contradictions
 from golf_nb_utils.golf.sentences import Reader, Span, number_origins
+from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, nearest_similarities
 from golf_nb_utils.golf.wording import INSTRUCTIONS
 from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
 

@@ -1,4 +1,7 @@
-"""What the knowledge base covers, case by case, and how easily it reads: the numbers behind `check-knowledge`."""
+"""What the knowledge base covers, case by case, and how easily it reads.
+
+These are the numbers that the command `check-knowledge` prints.
+"""
 
 from itertools import product
 
@@ -10,7 +13,8 @@ THIN = 1
 
 
 def coverage(knowledge: KnowledgeBase) -> dict[tuple[str, str, str, str], int]:
-    """Return {(area, severity, level, club family): number of different pairs of a fault and a drill for an adult}."""
+    """Return {(area, severity, level, club family): pairs of a fault and a drill for an adult}."""
+    # Every case is a key, so that one which nothing covers shows as 0 and not as missing.
     counts = dict.fromkeys(product(AREAS, SEVERITIES, LEVELS, CLUB_FAMILIES), 0)
     for topic in knowledge.topics:
         for fault in topic.faults:
@@ -23,7 +27,7 @@ def coverage(knowledge: KnowledgeBase) -> dict[tuple[str, str, str, str], int]:
 
 
 def holes(knowledge: KnowledgeBase) -> list[str]:
-    """Return a sentence for each case of area, severity, level and club that no fault and drill covers."""
+    """Return a sentence for each case of `coverage` that no fault and drill covers."""
     return [
         f"{area}: no fault and drill for a {severity} gap of a {level} with the {club}"
         for (area, severity, level, club), pairs in coverage(knowledge).items() if not pairs
@@ -31,7 +35,7 @@ def holes(knowledge: KnowledgeBase) -> list[str]:
 
 
 def thin_places(knowledge: KnowledgeBase) -> list[str]:
-    """Return a line for each fault that has only one drill for some club, level or audience, with those cases."""
+    """Return a line for each fault that has one drill only for some clubs, levels or audiences."""
     lines = []
     for topic in knowledge.topics:
         for fault in topic.faults:
@@ -50,12 +54,12 @@ def thin_places(knowledge: KnowledgeBase) -> list[str]:
 
 
 def reading_grade(topic: Topic) -> float:
-    """Return the Coleman-Liau index of a topic's sentences: the US school grade that reads them with ease.
+    """Return the US school grade that reads a topic with ease, by the Coleman-Liau index.
 
-    The index counts letters and sentences (Coleman & Liau 1975), by textstat; it needs no dictionary of syllables.
+    The index counts letters and sentences (Coleman & Liau 1975), so that it needs no dictionary of
+    syllables. It is textstat's.
     """
     import textstat
 
-    return textstat.coleman_liau_index(
-        " ".join(text for _, _, item in topic.items() for text in item.phrasings)
-    )
+    texts = (text for _, _, item in topic.items() for text in item.phrasings)
+    return textstat.coleman_liau_index(" ".join(texts))

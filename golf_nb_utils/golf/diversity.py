@@ -3,16 +3,18 @@
 import gzip
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-NEAR_DUPLICATE = 0.8
-"""Character-3-gram Jaccard similarity from which two answers count as near duplicates."""
+from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, nearest_similarities, similarities
+
+# Answers of which all pairs are compared: 500 make 125,000 pairs, enough for a mean.
+PAIRED = 500
 
 
 def distinct_n(texts: list[str], n: int) -> float:
-    """Return the number of different word n-grams over the number of all (Li et al. 2016, "distinct-n"), 0..1."""
+    """Return the different word n-grams over all of them, 0..1 ("distinct-n", Li et al. 2016)."""
     seen: set[tuple[str, ...]] = set()
     total = 0
     for text in texts:
@@ -24,7 +26,10 @@ def distinct_n(texts: list[str], n: int) -> float:
 
 
 def compression_ratio(texts: list[str]) -> float:
-    """Return the size of the joined texts over their gzip size (Shaib et al. 2024); a higher ratio is more repetition."""
+    """Return the size of the joined texts over their gzip size (Shaib et al. 2024).
+
+    gzip writes what it has seen before as a reference: a higher ratio is more repetition.
+    """
     raw = "\n".join(texts).encode()
     return len(raw) / len(gzip.compress(raw, mtime=0))
 
@@ -40,7 +45,7 @@ def commonest_share(texts: list[str]) -> float:
 
 
 def sentence_skeletons(texts: list[str]) -> list[str]:
-    """Return the skeletons of all sentences of all answers, without headings, list numbers and labels."""
+    """Return the skeletons of all sentences, without headings, list numbers and labels."""
     bare = (
         re.sub(r"(?m)^(?:[A-Z ]+\(.*\):\n|# ?[.] )?(?:[A-Z][a-z ]+: )?", "", skeleton(text))
         for text in texts
@@ -48,85 +53,53 @@ def sentence_skeletons(texts: list[str]) -> list[str]:
     return [sentence for text in bare for sentence in re.split(r"(?<=[.!?])\s+", text) if sentence]
 
 
-def similarities(texts: list[str], others: list[str], rows: int = 1000) -> np.ndarray:
-    """Return the character-3-gram Jaccard similarity of every text with every other, shape [texts, others], float32.
+def variety_of(texts: list[str]) -> Callable[[Iterable[int]], dict[str, float]]:
+    """Return a function that measures the variety of the texts at some places: {measure: value}.
 
-    The others are taken `rows` at a time.
+    The jackknife measures the same answers many times, each time without a few. What two answers
+    have in common is the same whichever others are left out, so it is computed once, here.
     """
-    return np.hstack(
-        [np.empty((len(texts), 0), np.float32), *_similarity_blocks(texts, others, rows)]
-    )
+    alike = similarities(texts[:PAIRED], texts[:PAIRED])
 
-
-def nearest_similarities(texts: list[str], others: list[str]) -> np.ndarray:
-    """Return each text's similarity to the most similar of the others, shape [texts], float32; 0 where there are none.
-
-    Memory grows with the texts and not with the others.
-    """
-    nearest = np.zeros(len(texts), np.float32)
-    for block in _similarity_blocks(texts, others, rows=1000):
-        np.maximum(nearest, block.max(axis=1), out=nearest)
-    return nearest
-
-
-def _similarity_blocks(texts: list[str], others: list[str], rows: int) -> Iterator[np.ndarray]:
-    mine = [_gram_codes(text) for text in texts]
-    known = np.unique(np.concatenate(mine)) if mine else np.empty(0, np.int64)
-    indicator, sizes = _indicator(mine, known), _sizes(mine)
-    for start in range(0, len(others), rows):
-        theirs = [_gram_codes(text) for text in others[start : start + rows]]
-        shared = indicator @ _indicator(theirs, known).T
-        union = sizes[:, None] + _sizes(theirs)[None] - shared
-        yield np.divide(shared, union, out=np.ones_like(shared), where=union > 0)
-
-
-def _gram_codes(text: str) -> np.ndarray:
-    """The different character 3-grams of a text, each as one integer, in order."""
-    # A code point has 21 bits, so that three of them fill 63.
-    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").astype(np.int64)
-    return np.unique(points[:-2] << 42 | points[1:-1] << 21 | points[2:])
-
-
-def _indicator(codes: list[np.ndarray], known: np.ndarray) -> np.ndarray:
-    matrix = np.zeros((len(codes), len(known)), dtype=np.float32)
-    for row, grams in enumerate(codes):
-        places = np.searchsorted(known, grams)
-        places = places[places < len(known)]
-        matrix[row, places[known[places] == grams[: len(places)]]] = 1
-    return matrix
-
-
-def _sizes(codes: list[np.ndarray]) -> np.ndarray:
-    return np.array([len(grams) for grams in codes], dtype=np.float32)
-
-
-def leakage(held_out: dict[str, list[str]], train: list[str]) -> dict[str, dict[str, float]]:
-    """Return for each held-out set how many of its answers stand in train ("exact"), the share with a near duplicate there
-    ("near"), and the mean similarity to the nearest one ("nearest")."""
-    nearest = nearest_similarities(
-        [text for answers in held_out.values() for text in answers], train
-    )
-    known = set(train)
-    result, start = {}, 0
-    for name, answers in held_out.items():
-        own = nearest[start : start + len(answers)]
-        start += len(answers)
-        result[name] = {
-            "exact": sum(text in known for text in answers),
-            "near": round(float((own >= NEAR_DUPLICATE).mean()), 4) if len(own) else 0.0,
-            "nearest": round(float(own.mean()), 4) if len(own) else 0.0,
+    def measures(places: Iterable[int]) -> dict[str, float]:
+        places = list(places)
+        kept = [texts[place] for place in places]
+        first = [place for place in places if place < PAIRED]
+        pairs = alike[np.ix_(first, first)][np.triu_indices(len(first), k=1)]
+        return {
+            **{f"distinct_{n}": distinct_n(kept, n) for n in (1, 2, 3)},
+            "compression_ratio": compression_ratio(kept),
+            "commonest_answer_skeleton": commonest_share([skeleton(text) for text in kept]),
+            "commonest_sentence_skeleton": commonest_share(sentence_skeletons(kept)),
+            "mean_pairwise_jaccard": float(pairs.mean()) if len(pairs) else 0.0,
         }
-    return result
+
+    return measures
 
 
 def measure_diversity(texts: list[str]) -> dict[str, float]:
-    """Return the measures of a set of answers; the pairwise similarity is taken over the first 500."""
-    first = texts[:500]
-    pairs = similarities(first, first)[np.triu_indices(len(first), k=1)]
+    """Return the rounded measures of a set of answers, see variety_of."""
+    measured = variety_of(texts)(range(len(texts)))
     return {
-        **{f"distinct_{n}": round(distinct_n(texts, n), 4) for n in (1, 2, 3)},
-        "compression_ratio": round(compression_ratio(texts), 2),
-        "commonest_answer_skeleton": round(commonest_share([skeleton(text) for text in texts]), 4),
-        "commonest_sentence_skeleton": round(commonest_share(sentence_skeletons(texts)), 4),
-        "mean_pairwise_jaccard": round(float(pairs.mean()), 4) if len(pairs) else 0.0,
+        name: round(value, 2 if name == "compression_ratio" else 4)
+        for name, value in measured.items()
     }
+
+
+def leakage(held_out: dict[str, list[str]], train: list[str]) -> dict[str, dict[str, float]]:
+    """Return what the training answers give away of each held-out set: {set: {measure: value}}.
+
+    `exact` is how many of its answers stand in train, `near` the share that has a near duplicate
+    there, and `nearest` the mean similarity to the nearest one.
+    """
+    # All sets at once: to read the training answers is most of the work.
+    nearest = nearest_similarities([text for each in held_out.values() for text in each], train)
+    known, result, end = set(train), {}, 0
+    for name, answers in held_out.items():
+        own, end = nearest[end : end + len(answers)], end + len(answers)
+        result[name] = {
+            "exact": sum(text in known for text in answers),
+            "near": round(float((own >= NEAR_DUPLICATE).mean()), 4) if answers else 0.0,
+            "nearest": round(float(own.mean()), 4) if answers else 0.0,
+        }
+    return result

@@ -19,11 +19,10 @@ from golf_nb_utils.golf.areas import (
     CLUBS,
     HANDEDNESS,
 )
-from golf_nb_utils.golf.diversity import NEAR_DUPLICATE
 from golf_nb_utils.golf.grammar import Answer
 from golf_nb_utils.golf.knowledge import Drill, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.sentences import trigrams
+from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, trigrams
 from golf_nb_utils.golf.wording import INSTRUCTIONS
 from golf_nb_utils.settings import ConfigError, DataConfig
 

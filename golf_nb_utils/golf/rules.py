@@ -1,6 +1,7 @@
-"""The contradictions that golf advice falls into, as data: each rule is a pattern that no sentence may match (or must).
+"""The contradictions that golf advice falls into, as data: what no sentence may say, or must.
 
-rules.yaml beside the topic files holds them; knowledge.py checks every item against them, and `contradictions` any text.
+rules.yaml beside the topic files holds the rules. knowledge.py checks every item against them, and
+`contradictions` any other text.
 """
 
 import re
@@ -13,16 +14,17 @@ import yaml
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS
 
 PARTS = (
-    "ideal", "observation", "cause", "effect", "feel", "check", "steps", "drill", "keep", "cues", "adaptations", "safety",
+    "ideal", "observation", "cause", "effect", "feel", "check", "steps", "drill", "keep", "cues",
+    "adaptations", "safety",
 )  # fmt: skip
-FIELDS = {
-    "id": str, "says": str, "never": str, "unless": str, "always": str, "together": list,
-    "parts": list, "areas": list, "levels": list, "only_clubs": list, "only_faults": list,
+
+_TEXTS = ("id", "says", "never", "unless", "always")
+# The list fields of a rule with the values that they may name; None is any text, since the ids of
+# faults are known only once all files are read.
+_LISTS = {
+    "together": None, "parts": PARTS, "areas": AREAS, "levels": LEVELS,
+    "only_clubs": CLUB_FAMILIES, "only_faults": None,
 }  # fmt: skip
-
-
-# What the list fields of a rule may name; the ids of faults are checked with the files.
-_ALLOWED = {"parts": PARTS, "areas": AREAS, "levels": LEVELS, "only_clubs": CLUB_FAMILIES}
 
 
 class RuleError(ValueError):
@@ -30,24 +32,27 @@ class RuleError(ValueError):
 
 
 class _PlainLoader(yaml.BaseLoader):
-    """YAML of texts, lists and mappings alone: no tags, no dates, no aliases (a few bytes of which can grow to gigabytes),
-    and no double keys (of which one would be lost)."""
+    """YAML of texts, lists and mappings alone.
+
+    No tags and no dates; no aliases, a few bytes of which can grow to gigabytes; no double keys, of
+    which one would be lost.
+    """
 
     def compose_node(self, parent, index):
+        """Refuse an alias at its line."""
         if self.check_event(yaml.AliasEvent):
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(
-                None, None, "aliases (`*name`) are not allowed; write the value out", mark
-            )
+            wrong = "aliases (`*name`) are not allowed; write the value out"
+            raise yaml.composer.ComposerError(None, None, wrong, mark)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
+        """Refuse a double key, and one that is no text, at its line."""
         keys = [key.value for key, _ in node.value]
         for key, _ in node.value:
             if not isinstance(key.value, str) or keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} is no text or stands twice", key.start_mark
-                )
+                wrong = f"the key {key.value!r} is no text or stands twice"
+                raise yaml.constructor.ConstructorError(None, None, wrong, key.start_mark)
         return super().construct_mapping(node, deep)
 
 
@@ -65,7 +70,11 @@ def load_plain_yaml(text: str):
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: `never` and `always` are held against sentences, `together` against a whole file."""
+    """One rule: `never` and `always` hold for a sentence, `together` for a whole file.
+
+    `never`, `unless` (what lifts it), `always` and `together` are regular expressions, `says` is
+    the reason for people. The other fields narrow what the rule concerns; empty is everything.
+    """
 
     id: str
     says: str
@@ -129,68 +138,56 @@ def load_rules(path: str | Path) -> tuple[Rule, ...]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist; it holds the rules that every topic file keeps."
-        )
+        wrong = "does not exist; it holds the rules that every topic file keeps."
+        raise FileNotFoundError(f"{path} {wrong}")
     try:
         entries = load_plain_yaml(path.read_text(encoding="utf-8-sig"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RuleError(f"{path}: not valid YAML in UTF-8 ({error}).") from error
     if not isinstance(entries, list):
         raise RuleError(f"{path}: expected a list of rules, found {type(entries).__name__}.")
-    rules = []
+    rules: dict[str, Rule] = {}
     for number, entry in enumerate(entries, 1):
-        name = f"{path}: rule {number}"
+        if wrong := _wrong_in_rule(entry):
+            raise RuleError(f"{path}: rule {number}{wrong}")
+        if entry["id"] in rules:
+            raise RuleError(f"{path}: rule {number}: the id {entry['id']} is used twice.")
+        fields = {name: tuple(value) if name in _LISTS else value for name, value in entry.items()}
+        rules[entry["id"]] = Rule(**fields)
+    return tuple(rules.values())
+
+
+def _wrong_in_rule(entry) -> str:
+    known = set(entry) if isinstance(entry, dict) else set()
+    if not {"id", "says"} <= known or not {"never", "always", "together"} & known:
+        return " needs `id`, `says`, and one of `never`, `always`, `together`."
+    name = f" ({entry['id']}):"
+    for field, value in entry.items():
+        kind = str if field in _TEXTS else list if field in _LISTS else ()
+        texts = value if isinstance(value, list) else [value]
         if (
-            not isinstance(entry, dict)
-            or not {"id", "says"} <= set(entry)
-            or not {"never", "always", "together"} & set(entry)
+            not isinstance(value, kind)
+            or not texts
+            or not all(isinstance(text, str) and text for text in texts)
         ):
-            raise RuleError(f"{name} needs `id`, `says`, and one of `never`, `always`, `together`.")
-        for field, value in entry.items():
-            texts = value if isinstance(value, list) else [value]
-            if (
-                field not in FIELDS
-                or not isinstance(value, FIELDS[field])
-                or not texts
-                or not all(isinstance(t, str) and t for t in texts)
-            ):
-                raise RuleError(
-                    f"{name} ({entry['id']}): {field!r} is no field of a rule or has the wrong type: {value!r}."
-                )
-            unknown = set(texts) - set(_ALLOWED.get(field, texts))
-            if unknown:
-                raise RuleError(
-                    f"{name} ({entry['id']}): {field} has the unknown value {min(unknown)!r}."
-                )
-        for pattern in (
-            entry.get("never"),
-            entry.get("unless"),
-            entry.get("always"),
-            *entry.get("together", ()),
-        ):
-            try:
-                re.compile(pattern or "")
-            except (re.error, OverflowError) as error:
-                raise RuleError(
-                    f"{name} ({entry['id']}): {pattern!r} is no regular expression ({error})."
-                ) from error
-        if any(rule.id == entry["id"] for rule in rules):
-            raise RuleError(f"{name}: the id {entry['id']} is used twice.")
-        rules.append(
-            Rule(
-                **{
-                    field: tuple(value) if isinstance(value, list) else value
-                    for field, value in entry.items()
-                }
-            )
-        )
-    return tuple(rules)
+            return f"{name} {field!r} is no field of a rule or has the wrong type: {value!r}."
+        unknown = set(texts) - set(_LISTS.get(field) or texts)
+        if unknown:
+            return f"{name} {field} has the unknown value {min(unknown)!r}."
+    patterns = [entry[field] for field in ("never", "unless", "always") if field in entry]
+    for pattern in (*patterns, *entry.get("together", ())):
+        try:
+            re.compile(pattern)
+        except (re.error, OverflowError) as error:
+            return f"{name} {pattern!r} is no regular expression ({error})."
+    return ""
 
 
 def contradictions(rules: tuple[Rule, ...], sentence: str, part: str = "steps") -> list[str]:
-    """Return the ids of the `never` rules that a sentence of any text breaks, read as one of `part`; rules for some clubs,
-    levels, areas or faults only are left out."""
+    """Return the ids of the `never` rules that a sentence breaks, read as one of `part`.
+
+    Rules that hold for some clubs, levels, areas or faults only are left out.
+    """
     return [
         rule.id for rule in rules
         if rule.never and part in rule.parts and rule.broken_by(sentence)

@@ -10,11 +10,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import numpy as np
-
 from golf_nb_utils.golf.answer import Entry
 from golf_nb_utils.golf.areas import SCORE_LABELS
 from golf_nb_utils.golf.request import Request
+from golf_nb_utils.golf.similarity import TrigramIndex, jaccard, trigrams
 from golf_nb_utils.golf.wording import ADAPTED, LABELS, SAY_BY_ID
 from golf_nb_utils.prompt import SECTIONS
 
@@ -178,7 +177,8 @@ class Reader:
                 known[text] = (*known.get(text, ()), name)
                 self._most_sentences = max(self._most_sentences, len(_SENTENCE_END.findall(text)))
                 self._most_characters = max(self._most_characters, len(text))
-        self._nearest: dict[str, _Nearest] = {}
+        self._names = list(index)
+        self._nearest: dict[str, TrigramIndex] = {}
 
     def read(self, text: str, request: Request, wanted: str = "", nearest: bool = False) -> Reading:
         """Return what each sentence of a text is; with `nearest`, what those without an origin are closest to.
@@ -280,44 +280,11 @@ class Reader:
         self, sentence: str, hand: str, said: dict[str, tuple[str, ...]]
     ) -> tuple[str | None, float]:
         if hand not in self._nearest:
-            texts = {name: entry.text(hand) for name, entry in self.index.items()}
-            self._nearest[hand] = _Nearest(texts)
+            self._nearest[hand] = TrigramIndex(entry.text(hand) for entry in self.index.values())
+        place, similarity = self._nearest[hand].nearest(sentence)
+        name = None if place is None else self._names[place]
         own = trigrams(sentence)
-        name, similarity = self._nearest[hand].find(own)
         for phrase, (phrase_id,) in said.items():
             if (other := jaccard(own, trigrams(phrase))) > similarity:
                 name, similarity = phrase_id, other
         return name, similarity
-
-
-def trigrams(text: str) -> set[str]:
-    """Return the set of character 3-grams of a text."""
-    return {text[place : place + 3] for place in range(len(text) - 2)}
-
-
-def jaccard(one: set, other: set) -> float:
-    """Return the Jaccard similarity of two sets, 0..1; 1 for two empty ones."""
-    return len(one & other) / len(one | other) if one or other else 1.0
-
-
-class _Nearest:
-    """The entry with the largest character-3-gram Jaccard similarity, by an inverted index."""
-
-    def __init__(self, renderings: dict[str, str]):
-        self._names = list(renderings)
-        grams = [trigrams(text) for text in renderings.values()]
-        self._sizes = np.array([len(own) for own in grams])
-        places: dict[str, list[int]] = {}
-        for place, own in enumerate(grams):
-            for gram in own:
-                places.setdefault(gram, []).append(place)
-        self._places = {gram: np.array(found) for gram, found in places.items()}
-
-    def find(self, own: set[str]) -> tuple[str | None, float]:
-        found = [self._places[gram] for gram in own if gram in self._places]
-        if not found:
-            return None, 0.0
-        shared = np.bincount(np.concatenate(found), minlength=len(self._names))
-        similarity = shared / (len(own) + self._sizes - shared)
-        best = int(similarity.argmax())
-        return self._names[best], float(similarity[best])

@@ -17,10 +17,8 @@ from golf_nb_utils.golf.answer import (
     build_index,
     check_record,
     ground,
-    jaccard,
     mirror,
     trace,
-    trigrams,
 )
 from golf_nb_utils.golf.areas import CLUBS
 from golf_nb_utils.golf.records import generate_records
@@ -1173,22 +1171,3 @@ def test_the_sentences_of_the_index_are_found_in_whatever_order_they_stand(names
 def test_a_text_for_a_malformed_request_is_refused(request_text):
     with pytest.raises(InputFormatError):
         ground("Swing easy.", request_text, SMALL)
-
-
-# Similarity.
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ("abcd", "abcd", 1.0),
-        ("abcd", "bcde", 1 / 3),
-        ("abc", "xyz", 0.0),
-        ("", "ab", 1.0),
-        ("ab", "abc", 0.0),
-        ("aaaa", "aaa", 1.0),
-    ],
-)
-def test_the_similarity_of_two_texts_is_that_of_their_sets_of_three_letters(one, other, expected):
-    assert jaccard(trigrams(one), trigrams(other)) == expected
-    assert jaccard(trigrams(other), trigrams(one)) == expected
