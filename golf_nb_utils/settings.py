@@ -71,6 +71,28 @@ def resolve_model_size(model_size: str, has_gpu: bool) -> str:
     return model_size
 
 
+AT_LEAST_1 = ("at least 1", lambda value: value >= 1)
+ZERO_OR_MORE = ("0 or more", lambda value: value >= 0)
+BETWEEN_0_AND_1 = ("between 0 and 1", lambda value: 0 < value < 1)
+SHARE = ("between 0 and 1", lambda value: 0 <= value <= 1)
+
+
+def one_of(*choices: str) -> tuple:
+    """Return what `setting` takes for a field that is one of a few words."""
+    *most, last = map(repr, choices)
+    return f"{', '.join(most)} or {last}", lambda value: value in choices
+
+
+def setting(default, allowed: tuple | None = None, free_on_resume: bool = False):
+    """Return a config's field with all that is to be said of it, so that it is said in one place.
+
+    `allowed` is (what the error says is expected, a function that tells whether a value is that).
+    `free_on_resume` marks what a resumed run may have otherwise, as the weights come out the same.
+    """
+    about = {"free_on_resume": free_on_resume} | ({"allowed": allowed} if allowed else {})
+    return dataclasses.field(default=default, metadata=about)
+
+
 class _Settings:
     """What the configs of the notebooks share: presets, types, and the refusal of unknown names."""
 
@@ -97,6 +119,12 @@ class _Settings:
             if value is not None:
                 values[name] = _typed(cls.__name__, fields[name], value)
         return cls(model_size=model_size, **values)
+
+    def _check_fields(self) -> None:
+        """Refuse what a field's own `allowed` (see `setting`) does not hold for."""
+        for field in dataclasses.fields(self):
+            expected, holds = field.metadata.get("allowed", ("", lambda value: True))
+            self._require(field.name, holds(getattr(self, field.name)), expected)
 
     def _require(self, name: str, condition: bool, expected: str) -> None:
         if not condition:
@@ -199,88 +227,56 @@ class TrainConfig(_Settings):
     """Notebook 03: how the model is fine-tuned."""
 
     model_size: str = "124M"
-    epochs: int = 2
-    batch_size: int = 8
+    epochs: int = setting(2, AT_LEAST_1)
+    batch_size: int = setting(8, AT_LEAST_1)
     """Records per GPU and micro-batch."""
-    gradient_accumulation_steps: int = 1
+    gradient_accumulation_steps: int = setting(1, AT_LEAST_1)
     """Micro-batches whose gradients are added before the weights change."""
-    learning_rate: float = 5e-5
-    schedule: str = "constant"
+    learning_rate: float = setting(5e-5, BETWEEN_0_AND_1)
+    schedule: str = setting("constant", one_of("constant", "linear", "cosine"))
     """How the rate goes on after the warm-up: `constant`, `linear` or `cosine`."""
-    final_learning_rate_fraction: float = 0.0
+    final_learning_rate_fraction: float = setting(0.0, SHARE)
     """The share of learning_rate that `linear` and `cosine` reach in the last step."""
-    warmup_steps: int = 0
-    weight_decay: float = 0.1
-    beta2: float = 0.999
+    warmup_steps: int = setting(0, ZERO_OR_MORE)
+    weight_decay: float = setting(0.1, ZERO_OR_MORE)
+    beta2: float = setting(0.999, BETWEEN_0_AND_1)
     """AdamW's second beta; the first is 0.9."""
-    max_grad_norm: float = 0.0
+    max_grad_norm: float = setting(0.0, ZERO_OR_MORE)
     """Gradients are clipped to this norm; 0 means no clipping."""
     mixed_precision: bool = True
-    loss_on: str = "all"
+    loss_on: str = setting("all", one_of("all", "response"))
     """`all` positions, or the `response` alone."""
-    context_length: int = 1024
-    method: str = "full"
+    context_length: int = setting(1024, AT_LEAST_1)
+    method: str = setting("full", one_of("full", "lora"))
     """`full` trains every weight, `lora` low-rank additions to the matrices of the blocks."""
-    lora_rank: int = 16
-    activation_checkpointing: bool = False
+    lora_rank: int = setting(16, AT_LEAST_1)
+    activation_checkpointing: bool = setting(False, free_on_resume=True)
     """Blocks are computed again in the backward pass instead of being kept: a third more work, far less memory."""
-    strategy: str = "auto"
+    strategy: str = setting("auto", one_of("auto", "dp", "ddp", "fsdp"), free_on_resume=True)
     """`auto` (one device: plain, several GPUs: dp), `dp`, `ddp` or `fsdp`."""
-    eval_freq: int = 10
+    eval_freq: int = setting(10, AT_LEAST_1)
     """Steps between two measurements of train and validation loss."""
-    eval_batches: int = 5
+    eval_batches: int = setting(5, AT_LEAST_1)
     """Batches averaged in each such measurement."""
     save_best: bool = True
     """The weights with the lowest validation loss are what is saved in the end, not the last ones."""
-    early_stopping_patience: int = 0
+    early_stopping_patience: int = setting(0, ZERO_OR_MORE)
     """Training ends after so many evaluations without a better validation loss; 0 means never."""
-    save_every: int = 0
+    save_every: int = setting(0, ZERO_OR_MORE, free_on_resume=True)
     """Steps between two states to resume from; 0 leaves it to save_every_minutes."""
-    save_every_minutes: float = 10.0
+    save_every_minutes: float = setting(10.0, ZERO_OR_MORE, free_on_resume=True)
     """Minutes between two states to resume from; 0 leaves it to save_every."""
-    max_minutes: float = 0.0
+    max_minutes: float = setting(0.0, ZERO_OR_MORE, free_on_resume=True)
     """After so many minutes of this run the state is saved and training ends, to be continued by the next run; 0 means never."""
-    resume: bool = True
+    resume: bool = setting(True, free_on_resume=True)
     """Go on from the newest state of the same run; False begins anew and deletes what is there."""
-    tensorboard: bool = False
+    tensorboard: bool = setting(False, free_on_resume=True)
     """Write the points of the log for TensorBoard, too."""
     seed: int = 123
-    output_root: str = ""
+    output_root: str = setting("", free_on_resume=True)
 
     def __post_init__(self):
-        for name in (
-            "epochs",
-            "batch_size",
-            "gradient_accumulation_steps",
-            "eval_freq",
-            "eval_batches",
-            "context_length",
-            "lora_rank",
-        ):
-            self._require(name, getattr(self, name) >= 1, "at least 1")
-        self._require("learning_rate", 0 < self.learning_rate < 1, "between 0 and 1")
-        self._require(
-            "final_learning_rate_fraction",
-            0 <= self.final_learning_rate_fraction <= 1,
-            "between 0 and 1",
-        )
-        self._require("beta2", 0 < self.beta2 < 1, "between 0 and 1")
-        for name in (
-            "warmup_steps", "weight_decay", "max_grad_norm", "early_stopping_patience", "save_every", "save_every_minutes", "max_minutes",
-        ):  # fmt: skip
-            self._require(name, getattr(self, name) >= 0, "0 or more")
-        self._require(
-            "schedule",
-            self.schedule in ("constant", "linear", "cosine"),
-            "'constant', 'linear' or 'cosine'",
-        )
-        self._require("loss_on", self.loss_on in ("all", "response"), "'all' or 'response'")
-        self._require("method", self.method in ("full", "lora"), "'full' or 'lora'")
-        self._require(
-            "strategy",
-            self.strategy in ("auto", "dp", "ddp", "fsdp"),
-            "'auto', 'dp', 'ddp' or 'fsdp'",
-        )
+        self._check_fields()
         # Sharding needs one number format for all weights of a block; LoRA keeps its frozen ones in half of it.
         self._require(
             "strategy",
