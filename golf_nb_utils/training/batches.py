@@ -11,6 +11,9 @@ from torch.utils.data import Dataset
 from golf_nb_utils.prompt import format_input
 
 IGNORED = -100
+"""The target of a position that the loss passes over: what torch's cross_entropy ignores by default."""
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""(input ids, targets), both int64 of shape (rows, length)."""
 
 
 class DatasetError(ValueError):
@@ -52,14 +55,15 @@ class InstructionDataset(Dataset):
         return [len(ids) for ids, _ in self.examples]
 
 
-def collate(
-    batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all"
-) -> tuple[torch.Tensor, torch.Tensor]:
+def collate(batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all") -> Batch:
     """Return (input ids, targets), both int64 of shape (batch, longest - 1), targets one position ahead.
 
     Inputs are padded on their end with `pad_id`, targets with -100, so that the one end-of-text of each record stays a
     target. `loss_on="response"` sets the targets within the prompt to -100 as well.
     """
+    # GPT-2 has no token for padding, so inputs are padded with end-of-text. Were targets padded with it, too, most of what
+    # the model learns would be to say end-of-text after end-of-text; were all of them ignored, it would never learn to stop.
+    # With -100 for the padding, which no token id is, the first end-of-text of a row is learnt and nothing after it.
     longest = max(len(ids) for ids, _ in batch)
     inputs = torch.full((len(batch), longest - 1), pad_id)
     targets = torch.full((len(batch), longest - 1), IGNORED)
@@ -76,8 +80,8 @@ def collate(
 class Batches:
     """The batches of a dataset, each of `batch_size` rows of like length, so that little is padded.
 
-    Which rows meet, and in which order the batches come, is drawn from the seed and the number of the epoch, and from nothing
-    else: so a run that was cut off finds its place again. Batches are (input ids, targets) as `collate` makes them.
+    Which rows meet, and in which order the batches come, is drawn from the seed and the number of
+    the epoch, and from nothing else: so a run that was cut off finds its place again.
     """
 
     dataset: InstructionDataset
@@ -91,10 +95,10 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.dataset.lengths) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of an epoch, from the one with the index `start` on."""
         for rows in self.order(number)[start:]:
             yield collate([self.dataset[row] for row in rows], self.pad_id, self.loss_on)

@@ -59,6 +59,16 @@ class History:
     def tokens_per_second(self) -> float:
         return self.n_tokens / self.phases["training"] if self.phases["training"] else 0.0
 
+    def note(self, sentence: str) -> None:
+        """Add what did not go as planned to the events, at the step that was last taken."""
+        self.events.append((self.n_steps, sentence))
+
+    def note_out_of_memory(self, micro_batch: int) -> None:
+        self.note(
+            f"memory ran out: micro-batches of {micro_batch} on each device from here on, "
+            "the same records a step"
+        )
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Add the seconds of a `with` block to a phase."""

@@ -12,8 +12,8 @@ from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import Devices
 from golf_nb_utils.settings import GPT_CONFIGS, ConfigError, GPTConfig, TrainConfig
 from golf_nb_utils.training import memory
-from golf_nb_utils.training.loop import make_optimizer
 from golf_nb_utils.training.state import save_state
+from golf_nb_utils.training.step import make_optimizer
 
 N_124M, N_1558M = (
     124_439_808,
