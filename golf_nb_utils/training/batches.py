@@ -1,4 +1,5 @@
-"""Records as token ids: prompt and answer encoded separately, padded per batch, batches of rows of like length."""
+"""Records as token ids: prompt and answer encoded separately, padded per batch, batches of rows of
+like length."""
 
 import random
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from torch.utils.data import Dataset
 from golf_nb_utils.prompt import format_input
 
 IGNORED = -100
-"""The target of a position that the loss passes over: what torch's cross_entropy ignores by default."""
+"""The target of a position that the loss passes over: what torch's cross_entropy ignores by
+default."""
 Batch = tuple[torch.Tensor, torch.Tensor]
 """(input ids, targets), both int64 of shape (rows, length)."""
 
@@ -23,8 +25,8 @@ class DatasetError(ValueError):
 class InstructionDataset(Dataset):
     """Token ids of records: the prompt, the answer, one end-of-text.
 
-    A record longer than `context_length` is dropped and counted in `n_dropped`; an answer is never cut.
-    Item i is (token ids, number of prompt tokens).
+    A record longer than `context_length` is dropped and counted in `n_dropped`; an answer is never
+    cut. Item i is (token ids, number of prompt tokens).
 
     Raises:
         DatasetError: no record fits.
@@ -56,14 +58,17 @@ class InstructionDataset(Dataset):
 
 
 def collate(batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all") -> Batch:
-    """Return (input ids, targets), both int64 of shape (batch, longest - 1), targets one position ahead.
+    """Return (input ids, targets), both int64 of shape (batch, longest - 1), targets one position
+    ahead.
 
-    Inputs are padded on their end with `pad_id`, targets with -100, so that the one end-of-text of each record stays a
-    target. `loss_on="response"` sets the targets within the prompt to -100 as well.
+    Inputs are padded on their end with `pad_id`, targets with -100, so that the one end-of-text of
+    each record stays a target. `loss_on="response"` sets the targets within the prompt to -100 as
+    well.
     """
-    # GPT-2 has no token for padding, so inputs are padded with end-of-text. Were targets padded with it, too, most of what
-    # the model learns would be to say end-of-text after end-of-text; were all of them ignored, it would never learn to stop.
-    # With -100 for the padding, which no token id is, the first end-of-text of a row is learnt and nothing after it.
+    # GPT-2 has no token for padding, so inputs are padded with end-of-text. Were targets padded
+    # with it, too, most of what the model learns would be to say end-of-text after end-of-text;
+    # were all of them ignored, it would never learn to stop. With -100 for the padding, which no
+    # token id is, the first end-of-text of a row is learnt and nothing after it.
     longest = max(len(ids) for ids, _ in batch)
     inputs = torch.full((len(batch), longest - 1), pad_id)
     targets = torch.full((len(batch), longest - 1), IGNORED)

@@ -1,4 +1,5 @@
-"""What a training run measures, and how a person sees it: the history, a bar, the log, the summary."""
+"""What a training run measures, and how a person sees it: the history, a bar, the log, the
+summary."""
 
 import json
 import math
@@ -17,7 +18,8 @@ from golf_nb_utils.settings import TrainConfig
 
 @dataclass
 class History:
-    """What a run measured, one entry an evaluation: `tokens` are labelled targets, `seconds` of training alone."""
+    """What a run measured, one entry an evaluation: `tokens` are labelled targets, `seconds` of
+    training alone."""
 
     steps: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -30,7 +32,8 @@ class History:
     n_steps: int = 0
     n_tokens: int = 0
     n_skipped: int = 0
-    """Steps without a finite loss or gradient, which change no weight; in FP16 the loss scaler finds its scale by them."""
+    """Steps without a finite loss or gradient, which change no weight; in FP16 the loss scaler
+    finds its scale by them."""
     n_skipped_in_row: int = 0
     phases: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("training", "evaluation", "samples", "saving"), 0.0)
@@ -43,7 +46,8 @@ class History:
     samples: list[list[str]] = field(default_factory=list)
     """The answers to the same prompts: before training, and after each epoch."""
     events: list[tuple[int, str]] = field(default_factory=list)
-    """(step, sentence) of what did not go as planned: resumed, memory ran out, a damaged state, ..."""
+    """(step, sentence) of what did not go as planned: resumed, memory ran out, a damaged state,
+    ..."""
     stopped: str = ""
     """Why training ended before its last step: `early_stopping` or `max_minutes`."""
 
@@ -109,7 +113,8 @@ def show_step(bar: tqdm, history: History, loss: float) -> None:
 
 
 def write_log(path: Path, config: TrainConfig, history: History, board=None) -> None:
-    """Write the settings and every evaluation so far to training_log.jsonl, and the newest one to TensorBoard if there is one."""
+    """Write the settings and every evaluation so far to training_log.jsonl, and the newest one to
+    TensorBoard if there is one."""
     # JSON has no number for what is not finite.
     rows = [
         {
@@ -126,7 +131,8 @@ def write_log(path: Path, config: TrainConfig, history: History, board=None) -> 
 
 
 def open_tensorboard(folder: Path, history: History):
-    """Return a writer of TensorBoard's files in `folder`, which forgets what was written after the step resumed from.
+    """Return a writer of TensorBoard's files in `folder`, which forgets what was written after the
+    step resumed from.
 
     Raises:
         ImportError: the package is not installed.
@@ -141,7 +147,8 @@ def open_tensorboard(folder: Path, history: History):
 
 
 def summary(history: History, padding_share: float) -> str:
-    """Return the lines that sum a run up: steps, time by phase, speed, memory, what was left out, the best step, what happened."""
+    """Return the lines that sum a run up: steps, time by phase, speed, memory, what was left out,
+    the best step, what happened."""
     lines = [
         f"steps              {history.n_steps:,} of {history.n_planned:,}"
         + (f", ended by {history.stopped}" if history.stopped else ""),

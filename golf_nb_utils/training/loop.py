@@ -65,7 +65,8 @@ class Setup:
     folder: Path
     """Where the states to resume from are kept."""
     log_path: Path
-    """Every evaluation becomes a line of it, and with `tensorboard` a point in tensorboard/ beside it."""
+    """Every evaluation becomes a line of it, and with `tensorboard` a point in tensorboard/ beside
+    it."""
     identity: dict
     """Hashes of data and base weights, which keep a run from going on with another's states."""
     workers: Workers = ALONE
@@ -73,7 +74,8 @@ class Setup:
     """Rows a device begins with instead of batch_size, after memory ran out."""
 
     def identity_with(self, model: GPTModel) -> dict:
-        """Return what tells this run from others: the hashes, the model's shape, and every setting that matters."""
+        """Return what tells this run from others: the hashes, the model's shape, and every setting
+        that matters."""
         matter = [f.name for f in fields(self.config) if not f.metadata.get("free_on_resume")]
         settings = {name: getattr(self.config, name) for name in matter}
         # Through JSON, as it will be read back.
@@ -83,7 +85,8 @@ class Setup:
 def estimate_seconds(
     model: GPTModel, batches: Batches, config: TrainConfig, devices: Devices, n_timed: int = 4
 ) -> float:
-    """Return the seconds that training will take, from a few timed steps that leave the weights as they are."""
+    """Return the seconds that training will take, from a few timed steps that leave the weights as
+    they are."""
     module = wrap(model, devices)
     rows = config.batch_size * max(1, devices.n_gpus)
     seconds, n_tokens = 0.0, 0
@@ -93,7 +96,8 @@ def estimate_seconds(
         mean_loss(module, input_ids, targets).backward()
         if devices.device.type == "cuda":
             torch.cuda.synchronize()
-        # The first step also allocates memory and picks kernels: it counts only when there is no other.
+        # The first step also allocates memory and picks kernels: it counts only when there is no
+        # other.
         if index or len(batches) == 1:
             seconds += time.perf_counter() - started
             n_tokens += input_ids.numel()
@@ -103,7 +107,8 @@ def estimate_seconds(
 
 @contextmanager
 def _stop_requests() -> Iterator[list[str]]:
-    """Collect SIGINT and SIGTERM in a list instead of dying in the middle of a step; a second one takes effect at once."""
+    """Collect SIGINT and SIGTERM in a list instead of dying in the middle of a step; a second one
+    takes effect at once."""
     requested: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield requested
@@ -148,7 +153,8 @@ class _Run:
         self.history.n_planned = self.config.epochs * len(self.batches)
         if self.stepper.micro_batch < self.config.batch_size:
             self.history.note_out_of_memory(self.stepper.micro_batch)
-        # The same batches every time, also under another strategy, so that two points of the curve can be compared.
+        # The same batches every time, also under another strategy, so that two points of the curve
+        # can be compared.
         self.fixed = {
             split: list(
                 islice(
@@ -161,7 +167,8 @@ class _Run:
         self.started = self.saved = time.monotonic()
 
     def _load(self) -> tuple[dict | None, dict | None, list[str]]:
-        """Read the newest state, if there is one; all workers get it, but the tensors only the first."""
+        """Read the newest state, if there is one; all workers get it, but the tensors only the
+        first."""
         if not self.workers.is_first:
             return self.workers.from_first(None), None, []
         state, best, remarks = load_state(self.setup.folder, self.identity)
@@ -206,8 +213,8 @@ class _Run:
         """Take one step and return its loss.
 
         Raises:
-            TrainingDiverged: it is the tenth in a row without a finite loss; the model is as the last state has it.
-            torch.OutOfMemoryError: not even one record fits.
+            TrainingDiverged: it is the tenth in a row without a finite loss; the model is as the
+                last state has it. torch.OutOfMemoryError: not even one record fits.
         """
         loss = self.stepper.step(batch)
         if self.history.n_skipped_in_row < MOST_SKIPPED:
@@ -232,7 +239,8 @@ class _Run:
         return evaluate_loss(self.stepper.module, pieces, self.setup.devices.device, self.workers)
 
     def evaluate(self) -> None:
-        """Add a point to the history, and keep the weights if no earlier ones had a lower validation loss."""
+        """Add a point to the history, and keep the weights if no earlier ones had a lower
+        validation loss."""
         history = self.history
         self.model.eval()
         with history.timed("evaluation"):
@@ -261,7 +269,8 @@ class _Run:
         self.model.train()
 
     def save(self, finished: bool = False) -> None:
-        """Write a state; a finished run's is a third as large, since nobody will ask for its moments."""
+        """Write a state; a finished run's is a third as large, since nobody will ask for its
+        moments."""
         stepper, history = self.stepper, self.history
         with history.timed("saving"):
             weights = gathered_weights(self.model)
@@ -282,7 +291,8 @@ class _Run:
             set_weights(self.model, self.best[1] if self.best else {}, self.workers)
 
     def save_or_stop(self, requested: list[str]) -> None:
-        """After a step: write a state if one is due, and end the run if it is over, in all workers alike.
+        """After a step: write a state if one is due, and end the run if it is over, in all workers
+        alike.
 
         Raises:
             TrainingInterrupted: a signal came; the state is saved.
@@ -294,7 +304,8 @@ class _Run:
         due = due or (config.save_every_minutes and minutes >= config.save_every_minutes)
         due = due and not history.n_skipped_in_row
         over = config.max_minutes and total_minutes >= config.max_minutes
-        # The clocks of the workers differ, and a signal reaches only one: what one knows, all must do.
+        # The clocks of the workers differ, and a signal reaches only one: what one knows, all must
+        # do.
         is_first = self.workers.is_first
         interrupted, due, over = self.workers.total(
             len(requested), is_first and due, is_first and over
@@ -324,13 +335,14 @@ def train(
 ) -> History:
     """Train `model` in place and return what was measured.
 
-    `batches` holds "train" and "val". `on_step(history, loss)` shows the progress (by default a bar), and
-    `on_evaluation(history)` is called every `eval_freq` steps. `write_samples()` returns answers, before training and after
-    each epoch, which go into the history. In the end the model has the weights with the lowest validation loss
-    (`save_best`) or the last ones.
+    `batches` holds "train" and "val". `on_step(history, loss)` shows the progress (by default a
+    bar), and `on_evaluation(history)` is called every `eval_freq` steps. `write_samples()` returns
+    answers, before training and after each epoch, which go into the history. In the end the model
+    has the weights with the lowest validation loss (`save_best`) or the last ones.
 
     Raises:
-        TrainingInterrupted: SIGINT (the kernel's stop button) or SIGTERM came; the state is saved, and the next call goes on.
+        TrainingInterrupted: SIGINT (the kernel's stop button) or SIGTERM came; the state is saved,
+            and the next call goes on.
         TrainingDiverged: ten steps in a row had no finite loss.
         RunStateError: `folder` holds the states of another run, or a state could not be written.
         torch.OutOfMemoryError: not even one record fits.

@@ -1,11 +1,13 @@
-"""What a run needs to go on after it was cut off: its last two states and its best weights, written whole and checked.
+"""What a run needs to go on after it was cut off: its last two states and its best weights, written
+whole and checked.
 
-A folder holds `state-{step}.pt` with a JSON file beside it, and `best-{step}.pt`. The JSON file is written last: it holds
-the hash of both and says which run they belong to.
+A folder holds `state-{step}.pt` with a JSON file beside it, and `best-{step}.pt`. The JSON file is
+written last: it holds the hash of both and says which run they belong to.
 
-What it takes to end in the same bytes as a run that was never cut: the weights alone would not do. Without AdamW's moments
-the next steps are too long, without the loss scale FP16 searches for it anew, without the random states other numbers are
-drawn, and without the number of the step the records come in another order, at another learning rate.
+What it takes to end in the same bytes as a run that was never cut: the weights alone would not do.
+Without AdamW's moments the next steps are too long, without the loss scale FP16 searches for it
+anew, without the random states other numbers are drawn, and without the number of the step the
+records come in another order, at another learning rate.
 """
 
 import json
@@ -27,7 +29,8 @@ class RunStateError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a state's JSON file says: the sha256 of its files by their names (none if it is damaged), and whose they are."""
+    """What a state's JSON file says: the sha256 of its files by their names (none if it is
+    damaged), and whose they are."""
 
     path: Path
     files: dict[str, str]
@@ -50,13 +53,15 @@ class _Saved:
 def save_state(
     folder: Path, step: int, state: dict, identity: dict, best: tuple[int, dict] | None = None
 ) -> Path:
-    """Write the state after `step` and delete all but the last two; return the path of its JSON file.
+    """Write the state after `step` and delete all but the last two; return the path of its JSON
+    file.
 
-    `state` and `best`, (step, weights), hold tensors and plain Python values; `identity` is JSON that tells this run from
-    others.
+    `state` and `best`, (step, weights), hold tensors and plain Python values; `identity` is JSON
+    that tells this run from others.
 
     Raises:
-        RunStateError: it could not be written, because the disk is full for example; the earlier states are as they were.
+        RunStateError: it could not be written, because the disk is full for example; the earlier
+            states are as they were.
     """
     described = folder / f"state-{step:08}.json"
     contents = {described.with_suffix(".pt").name: state}
@@ -68,7 +73,8 @@ def save_state(
     _keep(folder, earlier)
     try:
         for name, content in contents.items():
-            # Best weights that an earlier state has, too, are not written again, if they still are what they were.
+            # Best weights that an earlier state has, too, are not written again, if they still are
+            # what they were.
             if not any(saved.has_whole(name) for saved in earlier):
                 write_with(
                     folder / name, lambda temporary, content=content: _write(temporary, content)
@@ -87,9 +93,11 @@ def save_state(
 
 
 def load_state(folder: Path, identity: dict) -> tuple[dict | None, dict | None, list[str]]:
-    """Return (state, best weights, remarks) of the newest state that is whole; None for what there is not.
+    """Return (state, best weights, remarks) of the newest state that is whole; None for what there
+    is not.
 
-    A state that is damaged is deleted, and the one before is taken; the remarks say so. Tensors are on the CPU.
+    A state that is damaged is deleted, and the one before is taken; the remarks say so. Tensors are
+    on the CPU.
 
     Raises:
         RunStateError: the states belong to a run with other settings, data or weights.
@@ -123,7 +131,8 @@ def load_state(folder: Path, identity: dict) -> tuple[dict | None, dict | None, 
 
 
 def delete_states(folder: Path) -> None:
-    """Delete every state and what an interrupted write left; the folder and the one around it go, too, once they are empty."""
+    """Delete every state and what an interrupted write left; the folder and the one around it go,
+    too, once they are empty."""
     _keep(folder, [])
     for emptied in (folder, folder.parent):
         if emptied.is_dir() and not any(emptied.iterdir()):
@@ -140,7 +149,8 @@ def random_states() -> dict:
 
 
 def set_random_states(states: dict) -> None:
-    """Go on with the random numbers where `random_states` was called; on other GPUs theirs stay as they are."""
+    """Go on with the random numbers where `random_states` was called; on other GPUs theirs stay as
+    they are."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     torch.set_rng_state(states["torch"])

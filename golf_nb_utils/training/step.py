@@ -1,7 +1,8 @@
 """One step of training: the loss, its gradients in micro-batches, and the change of the weights.
 
-Read `LossInReplica` and `mean_loss` for what is computed where, `Stepper` for the order of things. However a step is cut
-into micro-batches, replicas and workers, its loss is the mean over all labelled tokens of its records.
+Read `LossInReplica` and `mean_loss` for what is computed where, `Stepper` for the order of things.
+However a step is cut into micro-batches, replicas and workers, its loss is the mean over all
+labelled tokens of its records.
 """
 
 import math
@@ -26,9 +27,10 @@ UNLABELLED = "no position of this batch is labelled; every record needs an answe
 class LossInReplica(nn.Module):
     """The model with its loss, as DataParallel replicates it.
 
-    `forward` takes (input ids, targets), both (rows, length), and returns (sum of the cross-entropies, number of labelled
-    positions), both of shape (1,). DataParallel gathers what the replicas return on one GPU: these two numbers of each,
-    and never the logits, which have 50,257 columns.
+    `forward` takes (input ids, targets), both (rows, length), and returns (sum of the
+    cross-entropies, number of labelled positions), both of shape (1,). DataParallel gathers what
+    the replicas return on one GPU: these two numbers of each, and never the logits, which have
+    50,257 columns.
     """
 
     def __init__(self, model: GPTModel, dtype: torch.dtype):
@@ -41,15 +43,17 @@ class LossInReplica(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.dtype is torch.float32:
             return self.model.loss_sum(input_ids, targets)
-        # Autocast is a state of the thread that opens it. DataParallel runs each replica in a thread of its own, so around
-        # the call, where most examples have it, autocast would be off in the replicas: they would compute in fp32.
-        # Each weight is cast once a pass; a cache would only keep the copies of blocks that are recomputed.
+        # Autocast is a state of the thread that opens it. DataParallel runs each replica in a
+        # thread of its own, so around the call, where most examples have it, autocast would be off
+        # in the replicas: they would compute in fp32. Each weight is cast once a pass; a cache
+        # would only keep the copies of blocks that are recomputed.
         with torch.autocast(input_ids.device.type, self.dtype, cache_enabled=False):
             return self.model.loss_sum(input_ids, targets)
 
 
 def wrap(model: GPTModel, devices: Devices, workers: Workers = ALONE) -> nn.Module:
-    """Move the model to its device and return the module that computes losses, replicated or sharded."""
+    """Move the model to its device and return the module that computes losses, replicated or
+    sharded."""
     if workers.strategy != "fsdp":
         model.to(devices.device)
     if devices.device.type == "cpu":
@@ -58,13 +62,15 @@ def wrap(model: GPTModel, devices: Devices, workers: Workers = ALONE) -> nn.Modu
 
 
 def mean_loss(module: nn.Module, input_ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy averaged over all labelled tokens of the batch, whatever replica they fell to.
+    """Return the cross-entropy averaged over all labelled tokens of the batch, whatever replica
+    they fell to.
 
     Raises:
         ValueError: no position is labelled.
     """
-    # Not the mean of the replicas' means: of two replicas with 10 and 990 labelled tokens each mean would count half, so a
-    # token of the first would weigh 99 times as much as one of the second, and the loss would depend on the number of GPUs.
+    # Not the mean of the replicas' means: of two replicas with 10 and 990 labelled tokens each mean
+    # would count half, so a token of the first would weigh 99 times as much as one of the second,
+    # and the loss would depend on the number of GPUs.
     sums, counts = module(input_ids, targets)
     if not int(counts.sum()):
         raise ValueError(UNLABELLED)
@@ -85,13 +91,15 @@ def evaluate_loss(
 
 
 def records_per_step(config: TrainConfig, devices: Devices, n_workers: int = 1) -> int:
-    """Return how many records change the weights at once: batch_size, times accumulation, times devices."""
+    """Return how many records change the weights at once: batch_size, times accumulation, times
+    devices."""
     n_devices = max(1, devices.n_gpus) * n_workers
     return config.batch_size * config.gradient_accumulation_steps * n_devices
 
 
 def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
-    """Return the rate of step 0..n_steps-1: linear warm-up, then as `schedule` says to its final share."""
+    """Return the rate of step 0..n_steps-1: linear warm-up, then as `schedule` says to its final
+    share."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, n_steps - 1 - config.warmup_steps)
@@ -101,7 +109,8 @@ def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return AdamW over what is trained; weight decay applies to matrices, not to biases and layer norms."""
+    """Return AdamW over what is trained; weight decay applies to matrices, not to biases and layer
+    norms."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [p for p in trained if p.dim() >= 2]
     vectors = [p for p in trained if p.dim() < 2]
@@ -115,9 +124,11 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 @lru_cache
 def optimizer_bytes(config: TrainConfig) -> int:
-    """Return the bytes that the optimizer keeps for each trained weight (8 of AdamW: two moments in fp32).
+    """Return the bytes that the optimizer keeps for each trained weight (8 of AdamW: two moments in
+    fp32).
 
-    Read from the optimizer itself, after a step of a small matrix, so that the memory plan follows `make_optimizer`.
+    Read from the optimizer itself, after a step of a small matrix, so that the memory plan follows
+    `make_optimizer`.
     """
     layer = nn.Linear(64, 64, bias=False)
     layer.weight.grad = torch.zeros_like(layer.weight)
@@ -129,7 +140,8 @@ def optimizer_bytes(config: TrainConfig) -> int:
 
 
 class Stepper:
-    """Takes the steps of a run: gradients of a batch, then the change of the weights, noted in the history.
+    """Takes the steps of a run: gradients of a batch, then the change of the weights, noted in the
+    history.
 
     `micro_batch` is how many rows a device takes at once; it is halved when memory runs out.
     """
@@ -148,9 +160,10 @@ class Stepper:
         model.recompute_blocks = config.activation_checkpointing
         self.module = wrap(model, devices, workers)
         self.optimizer = make_optimizer(model, config)
-        # FP16 has nothing between 0 and 6e-8, where many gradients are. The scaler multiplies the loss, and with it every
-        # gradient, by 65,536 at first, and divides the gradients before they change a weight. When one becomes infinite,
-        # it leaves the step out and halves the factor; after 2,000 good steps it doubles it (arXiv 1710.03740).
+        # FP16 has nothing between 0 and 6e-8, where many gradients are. The scaler multiplies the
+        # loss, and with it every gradient, by 65,536 at first, and divides the gradients before
+        # they change a weight. When one becomes infinite, it leaves the step out and halves the
+        # factor; after 2,000 good steps it doubles it (arXiv 1710.03740).
         self.scaler = torch.amp.GradScaler(devices.device.type, enabled=devices.needs_loss_scaling)
 
     def step(self, batch: Batch) -> float:
@@ -180,11 +193,12 @@ class Stepper:
         return loss
 
     def micro_batches(self, batch: Batch) -> list[Batch]:
-        """Cut a batch into this worker's micro-batches, each without the columns after its last label.
+        """Cut a batch into this worker's micro-batches, each without the columns after its last
+        label.
 
-        The rows are dealt out to the workers like cards, as their lengths are alike in the order that they have. All
-        workers get equally many micro-batches, since each waits for the others' gradients: one that has no rows left
-        gets a row without labels, whose gradients are 0.
+        The rows are dealt out to the workers like cards, as their lengths are alike in the order
+        that they have. All workers get equally many micro-batches, since each waits for the others'
+        gradients: one that has no rows left gets a row without labels, whose gradients are 0.
         """
         mine = [tensor[self.workers.rank :: self.workers.count] for tensor in batch]
         n_most = -(-len(batch[0]) // self.workers.count)
@@ -201,7 +215,8 @@ class Stepper:
         return pieces
 
     def gradients(self, batch: Batch) -> float:
-        """Add the gradients of the batch up and return its loss; if memory runs out, begin it again in smaller pieces.
+        """Add the gradients of the batch up and return its loss; if memory runs out, begin it again
+        in smaller pieces.
 
         Raises:
             ValueError: no position is labelled.
@@ -218,7 +233,8 @@ class Stepper:
                 # Of several workers the others are waiting: torchrun.py starts them all again.
                 if self.micro_batch == 1 or self.workers.count > 1:
                     raise
-            # Not in the handler: the error's traceback holds on to the tensors that filled the memory.
+            # Not in the handler: the error's traceback holds on to the tensors that filled the
+            # memory.
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = -(-self.micro_batch // 2)
             torch.cuda.empty_cache()
@@ -229,7 +245,8 @@ class Stepper:
         total = torch.zeros((), device=self.devices.device)
         for number, (input_ids, targets) in enumerate(pieces, start=1):
             with without_sync(self.module, last=number == len(pieces)):
-                # Divided by the tokens of the whole step, not of the piece: so the sums of the pieces are the mean.
+                # Divided by the tokens of the whole step, not of the piece: so the sums of the
+                # pieces are the mean.
                 loss = self.module(input_ids, targets)[0].sum() / n_labelled
                 # DDP and FSDP take the mean over the workers; what is wanted is the sum.
                 self.scaler.scale(loss * self.workers.count).backward()
@@ -237,7 +254,8 @@ class Stepper:
         return self.workers.total(total.item())[0]
 
     def update(self, loss: float) -> None:
-        """Change the weights by the gradients, unless these or the loss are not finite; delete the gradients."""
+        """Change the weights by the gradients, unless these or the loss are not finite; delete the
+        gradients."""
         history, scaler = self.history, self.scaler
         finite = math.isfinite(loss)
         if self.config.max_grad_norm or not scaler.is_enabled():

@@ -1,7 +1,9 @@
-"""Training in several processes of torchrun: started from a notebook, listened to, started again when memory runs out.
+"""Training in several processes of torchrun: started from a notebook, listened to, started again
+when memory runs out.
 
-A notebook's kernel cannot turn into several processes, so it starts torchrun, which starts a worker for each GPU by
-`python -m golf_nb_utils.training.torchrun JOB.json`. Each worker prints lines of JSON (`say`), which the kernel reads.
+A notebook's kernel cannot turn into several processes, so it starts torchrun, which starts a worker
+for each GPU by `python -m golf_nb_utils.training.torchrun JOB.json`. Each worker prints lines of
+JSON (`say`), which the kernel reads.
 """
 
 import json
@@ -51,12 +53,14 @@ def train_in_workers(
     on_evaluation: Callable[[History], None] = lambda history: None,
     n_samples: int = 1,
 ) -> History:
-    """Train as `train` does, in processes on this machine (strategy ddp or fsdp), and load the result into `model`.
+    """Train as `train` does, in processes on this machine (strategy ddp or fsdp), and load the
+    result into `model`.
 
-    The processes read data and base weights from their folders, and answer `n_samples` validation records before training
-    and after each epoch. When a device's memory runs out they are started again from the last state, with half the
-    micro-batch. What each process is given is the JSON file beside `setup.folder`, {folder}-job.json; for several
-    machines call `torchrun --nnodes ... -m golf_nb_utils.training.torchrun ...-job.json` on each of them.
+    The processes read data and base weights from their folders, and answer `n_samples` validation
+    records before training and after each epoch. When a device's memory runs out they are started
+    again from the last state, with half the micro-batch. What each process is given is the JSON
+    file beside `setup.folder`, {folder}-job.json; for several machines call `torchrun --nnodes ...
+    -m golf_nb_utils.training.torchrun ...-job.json` on each of them.
 
     Raises:
         WorkerError: a process failed; the message has its traceback.
@@ -116,7 +120,8 @@ class _Listener:
 
 
 def _run_until_it_fits(job: dict, job_path: Path, n_workers: int, listener: _Listener) -> None:
-    """Run the workers; where memory runs out, again with half the micro-batch. An interrupt is only noted."""
+    """Run the workers; where memory runs out, again with half the micro-batch. An interrupt is only
+    noted."""
     micro_batch = job["config"]["batch_size"]
     while True:
         write_json(job_path, {**job, "micro_batch": micro_batch})
@@ -138,10 +143,11 @@ def _run_until_it_fits(job: dict, job_path: Path, n_workers: int, listener: _Lis
 def run_workers(
     module: str, arguments: list[str], n_workers: int, on_message: Callable[[dict], None]
 ) -> None:
-    """Run `python -m module arguments` in `n_workers` processes of torchrun on this machine; hand on what they `say`.
+    """Run `python -m module arguments` in `n_workers` processes of torchrun on this machine; hand
+    on what they `say`.
 
-    When this process is interrupted (the kernel's stop button), the first worker gets SIGTERM, and `on_message` what the
-    workers say until they have ended; a second time they are ended at once.
+    When this process is interrupted (the kernel's stop button), the first worker gets SIGTERM, and
+    `on_message` what the workers say until they have ended; a second time they are ended at once.
 
     Raises:
         WorkerError: a worker failed.
@@ -209,7 +215,8 @@ def _message(line: str) -> dict:
 
 
 def _reason(failures: list[str], printed: str) -> str:
-    """Why the workers failed: what the first of them said of it, or what was printed before torchrun's own report."""
+    """Why the workers failed: what the first of them said of it, or what was printed before
+    torchrun's own report."""
     # The signals before are those of torchrun, which ends the other workers.
     killed = re.search(r"Root Cause.*Signal \d+ \((SIG\w+)\) received by PID", printed, re.DOTALL)
     if killed and killed[1] != "SIGTERM":
@@ -235,7 +242,8 @@ def say(**message) -> None:
 
 @contextmanager
 def joined(strategy: str, devices: Devices) -> Iterator[tuple[Workers, Devices]]:
-    """Join the processes that torchrun started: yield this one's place and its one device. An error is also said."""
+    """Join the processes that torchrun started: yield this one's place and its one device. An error
+    is also said."""
     rank, local_rank, count = (
         int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     )

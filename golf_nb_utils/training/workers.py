@@ -3,7 +3,8 @@
 - plain: one device does it all.
 - dp, DataParallel: one process; in each step every GPU gets a copy of the model and a share of the
   rows. It works in a notebook's kernel, which is why it is the default.
-- ddp: a process a GPU, each with a model of its own; they add their gradients up while they are made.
+- ddp: a process a GPU, each with a model of its own; they add their gradients up while they are
+made.
 - fsdp: as ddp, but each process keeps only its share of weights, gradients and moments, and the
   weights of a block are gathered when its turn comes. For models that do not fit on one GPU.
 """
@@ -67,7 +68,8 @@ ALONE = Workers()
 
 
 def spread(module: nn.Module, model: GPTModel, devices: Devices, workers: Workers) -> nn.Module:
-    """Return `module`, which computes the loss of `model`, replicated or sharded as the strategy says."""
+    """Return `module`, which computes the loss of `model`, replicated or sharded as the strategy
+    says."""
     if workers.strategy == "ddp":
         return DistributedDataParallel(
             module, device_ids=[devices.device.index] if devices.device.type == "cuda" else None
@@ -86,7 +88,8 @@ def spread(module: nn.Module, model: GPTModel, devices: Devices, workers: Worker
 
 @contextmanager
 def without_sync(module: nn.Module, last: bool) -> Iterator[None]:
-    """Let DDP add the workers' gradients up only in the last micro-batch of a step, not after each."""
+    """Let DDP add the workers' gradients up only in the last micro-batch of a step, not after
+    each."""
     if isinstance(module, DistributedDataParallel) and not last:
         with module.no_sync():
             yield
@@ -95,12 +98,14 @@ def without_sync(module: nn.Module, last: bool) -> Iterator[None]:
 
 
 def gathered_weights(model: GPTModel) -> dict[str, torch.Tensor]:
-    """Return the trained weights on the CPU, whole whatever the strategy; in other workers than the first an empty dict."""
+    """Return the trained weights on the CPU, whole whatever the strategy; in other workers than the
+    first an empty dict."""
     return full_state.get_model_state_dict(model, options=FULL)
 
 
 def gathered_moments(model: GPTModel, optimizer: torch.optim.Optimizer) -> dict:
-    """Return the optimizer's state on the CPU by the names of the weights; in other workers than the first an empty dict."""
+    """Return the optimizer's state on the CPU by the names of the weights; in other workers than
+    the first an empty dict."""
     return full_state.get_optimizer_state_dict(model, optimizer, options=FULL)
 
 
@@ -116,6 +121,7 @@ def set_weights(model: GPTModel, weights: dict[str, torch.Tensor], workers: Work
 def set_moments(
     model: GPTModel, optimizer: torch.optim.Optimizer, moments: dict, workers: Workers
 ) -> None:
-    """Load what `gathered_moments` returned in the first worker into the optimizers of all of them."""
+    """Load what `gathered_moments` returned in the first worker into the optimizers of all of
+    them."""
     options = FROM_RANK_0 if workers.count > 1 else FULL
     full_state.set_optimizer_state_dict(model, optimizer, moments, options=options)
