@@ -1,5 +1,4 @@
-"""Records as token ids: prompt and answer encoded separately, padded per batch, batches of rows of
-like length."""
+"""Records as token ids, in padded batches of rows of like length."""
 
 import random
 from collections.abc import Iterator
@@ -12,8 +11,7 @@ from torch.utils.data import Dataset
 from golf_nb_utils.prompt import format_input
 
 IGNORED = -100
-"""The target of a position that the loss passes over: what torch's cross_entropy ignores by
-default."""
+"""The target that the loss passes over: torch's cross_entropy ignores it by default."""
 Batch = tuple[torch.Tensor, torch.Tensor]
 """(input ids, targets), both int64 of shape (rows, length)."""
 
@@ -43,7 +41,8 @@ class InstructionDataset(Dataset):
         self.n_dropped = len(records) - len(self.examples)
         if not self.examples:
             raise DatasetError(
-                f"none of {len(records)} records fits into {context_length} tokens; raise context_length or shorten the inputs."
+                f"none of {len(records)} records fits into {context_length} tokens; "
+                "raise context_length or shorten the inputs."
             )
 
     def __len__(self) -> int:
@@ -54,12 +53,12 @@ class InstructionDataset(Dataset):
 
     @property
     def lengths(self) -> list[int]:
+        """The tokens of each item."""
         return [len(ids) for ids, _ in self.examples]
 
 
 def collate(batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all") -> Batch:
-    """Return (input ids, targets), both int64 of shape (batch, longest - 1), targets one position
-    ahead.
+    """Return (input ids, targets), both (rows, longest - 1), the targets one position ahead.
 
     Inputs are padded on their end with `pad_id`, targets with -100, so that the one end-of-text of
     each record stays a target. `loss_on="response"` sets the targets within the prompt to -100 as
@@ -116,9 +115,8 @@ class Batches:
         rng.shuffle(rows)
         batches = []
         for start in range(0, len(rows), self.POOL * self.batch_size):
-            pool = sorted(
-                rows[start : start + self.POOL * self.batch_size], key=lengths.__getitem__
-            )
+            pool = rows[start : start + self.POOL * self.batch_size]
+            pool.sort(key=lengths.__getitem__)
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         rng.shuffle(batches)
         return batches

@@ -65,8 +65,7 @@ class Setup:
     folder: Path
     """Where the states to resume from are kept."""
     log_path: Path
-    """Every evaluation becomes a line of it, and with `tensorboard` a point in tensorboard/ beside
-    it."""
+    """Every evaluation becomes a line of it; tensorboard/ goes beside it."""
     identity: dict
     """Hashes of data and base weights, which keep a run from going on with another's states."""
     workers: Workers = ALONE
@@ -74,8 +73,7 @@ class Setup:
     """Rows a device begins with instead of batch_size, after memory ran out."""
 
     def identity_with(self, model: GPTModel) -> dict:
-        """Return what tells this run from others: the hashes, the model's shape, and every setting
-        that matters."""
+        """Return what tells this run from others: hashes, shape, and every setting that matters."""
         matter = [f.name for f in fields(self.config) if not f.metadata.get("free_on_resume")]
         settings = {name: getattr(self.config, name) for name in matter}
         # Through JSON, as it will be read back.
@@ -85,8 +83,7 @@ class Setup:
 def estimate_seconds(
     model: GPTModel, batches: Batches, config: TrainConfig, devices: Devices, n_timed: int = 4
 ) -> float:
-    """Return the seconds that training will take, from a few timed steps that leave the weights as
-    they are."""
+    """Return the seconds that training will take, from a few timed steps that change no weight."""
     module = wrap(model, devices)
     rows = config.batch_size * max(1, devices.n_gpus)
     seconds, n_tokens = 0.0, 0
@@ -96,8 +93,7 @@ def estimate_seconds(
         mean_loss(module, input_ids, targets).backward()
         if devices.device.type == "cuda":
             torch.cuda.synchronize()
-        # The first step also allocates memory and picks kernels: it counts only when there is no
-        # other.
+        # The first step also allocates memory and picks kernels: it counts only when alone.
         if index or len(batches) == 1:
             seconds += time.perf_counter() - started
             n_tokens += input_ids.numel()
@@ -107,8 +103,7 @@ def estimate_seconds(
 
 @contextmanager
 def _stop_requests() -> Iterator[list[str]]:
-    """Collect SIGINT and SIGTERM in a list instead of dying in the middle of a step; a second one
-    takes effect at once."""
+    """Collect SIGINT and SIGTERM instead of dying in mid-step; a second one acts at once."""
     requested: list[str] = []
     if threading.current_thread() is not threading.main_thread():
         yield requested
@@ -153,22 +148,15 @@ class _Run:
         self.history.n_planned = self.config.epochs * len(self.batches)
         if self.stepper.micro_batch < self.config.batch_size:
             self.history.note_out_of_memory(self.stepper.micro_batch)
-        # The same batches every time, also under another strategy, so that two points of the curve
-        # can be compared.
-        self.fixed = {
-            split: list(
-                islice(
-                    replace(batches[split], batch_size=self.batches.batch_size),
-                    self.config.eval_batches,
-                )
-            )
-            for split in ("train", "val")
-        }
+        # The same batches every time, so that two points of the curve can be compared.
+        self.fixed = {}
+        for split in ("train", "val"):
+            evaluated = replace(batches[split], batch_size=self.batches.batch_size)
+            self.fixed[split] = list(islice(evaluated, self.config.eval_batches))
         self.started = self.saved = time.monotonic()
 
     def _load(self) -> tuple[dict | None, dict | None, list[str]]:
-        """Read the newest state, if there is one; all workers get it, but the tensors only the
-        first."""
+        """Read the newest state, if there is one; the tensors are the first worker's alone."""
         if not self.workers.is_first:
             return self.workers.from_first(None), None, []
         state, best, remarks = load_state(self.setup.folder, self.identity)
@@ -213,8 +201,9 @@ class _Run:
         """Take one step and return its loss.
 
         Raises:
-            TrainingDiverged: it is the tenth in a row without a finite loss; the model is as the
-                last state has it. torch.OutOfMemoryError: not even one record fits.
+            TrainingDiverged: it is the tenth in a row without a finite loss; the model then is as
+                in the last state.
+            torch.OutOfMemoryError: not even one record fits.
         """
         loss = self.stepper.step(batch)
         if self.history.n_skipped_in_row < MOST_SKIPPED:
@@ -223,24 +212,23 @@ class _Run:
         kept = self.workers.from_first(state is not None)
         if kept:
             set_weights(self.model, state["weights"] if state else {}, self.workers)
-        in_state = f"the model is as in the last state in {self.setup.folder}"
+        where = f"the model is as in the last state in {self.setup.folder}"
+        where = where if kept else "no state had been saved yet"
         raise TrainingDiverged(
-            f"{MOST_SKIPPED} steps in a row, up to step {self.history.n_steps}, had no finite loss or "
-            f"gradient (the last loss: {loss}); {in_state if kept else 'no state had been saved yet'}. "
-            f"Lower learning_rate (now {self.config.learning_rate}), add warmup_steps or "
-            "max_grad_norm=1.0, or try mixed_precision=False."
+            f"{MOST_SKIPPED} steps in a row, up to step {self.history.n_steps}, had no finite loss "
+            f"or gradient (the last loss: {loss}); {where}. Lower learning_rate (now "
+            f"{self.config.learning_rate}), add warmup_steps or max_grad_norm=1.0, or try "
+            "mixed_precision=False."
         )
 
     def loss(self, split: str) -> float:
         """Return the loss over the fixed batches of a split."""
-        pieces = (
-            piece for batch in self.fixed[split] for piece in self.stepper.micro_batches(batch)
-        )
+        cut = self.stepper.micro_batches
+        pieces = (piece for batch in self.fixed[split] for piece in cut(batch))
         return evaluate_loss(self.stepper.module, pieces, self.setup.devices.device, self.workers)
 
     def evaluate(self) -> None:
-        """Add a point to the history, and keep the weights if no earlier ones had a lower
-        validation loss."""
+        """Add a point to the history; keep the weights if their validation loss is the lowest."""
         history = self.history
         self.model.eval()
         with history.timed("evaluation"):
@@ -263,14 +251,14 @@ class _Run:
             history.stopped = "early_stopping"
 
     def sample(self, write_samples: Callable[[], list[str]]) -> None:
+        """Add what the model answers now to the history."""
         self.model.eval()
         with self.history.timed("samples"):
             self.history.samples.append(write_samples())
         self.model.train()
 
     def save(self, finished: bool = False) -> None:
-        """Write a state; a finished run's is a third as large, since nobody will ask for its
-        moments."""
+        """Write a state; a finished run's is a third as large, as nobody needs its moments."""
         stepper, history = self.stepper, self.history
         with history.timed("saving"):
             weights = gathered_weights(self.model)
@@ -291,8 +279,7 @@ class _Run:
             set_weights(self.model, self.best[1] if self.best else {}, self.workers)
 
     def save_or_stop(self, requested: list[str]) -> None:
-        """After a step: write a state if one is due, and end the run if it is over, in all workers
-        alike.
+        """Write a state if one is due, and end the run if it is over, in all workers alike.
 
         Raises:
             TrainingInterrupted: a signal came; the state is saved.
@@ -304,8 +291,7 @@ class _Run:
         due = due or (config.save_every_minutes and minutes >= config.save_every_minutes)
         due = due and not history.n_skipped_in_row
         over = config.max_minutes and total_minutes >= config.max_minutes
-        # The clocks of the workers differ, and a signal reaches only one: what one knows, all must
-        # do.
+        # The workers' clocks differ, and a signal reaches only one: what one knows, all must do.
         is_first = self.workers.is_first
         interrupted, due, over = self.workers.total(
             len(requested), is_first and due, is_first and over
@@ -320,8 +306,9 @@ class _Run:
             self.saved = time.monotonic()
         if interrupted and not finished:
             raise TrainingInterrupted(
-                f"stopped by {requested[0] if requested else 'a signal'} after {history.n_steps} of "
-                f"{history.n_planned} steps; the state is in {self.setup.folder}: run this again to go on."
+                f"stopped by {requested[0] if requested else 'a signal'} after "
+                f"{history.n_steps} of {history.n_planned} steps; the state is in "
+                f"{self.setup.folder}: run this again to go on."
             )
 
 
@@ -341,10 +328,9 @@ def train(
     has the weights with the lowest validation loss (`save_best`) or the last ones.
 
     Raises:
-        TrainingInterrupted: SIGINT (the kernel's stop button) or SIGTERM came; the state is saved,
-            and the next call goes on.
+        TrainingInterrupted: the kernel's stop button, SIGINT or SIGTERM; the state is saved.
         TrainingDiverged: ten steps in a row had no finite loss.
-        RunStateError: `folder` holds the states of another run, or a state could not be written.
+        RunStateError: `folder` holds another run's states, or a state could not be written.
         torch.OutOfMemoryError: not even one record fits.
     """
     run, config, is_first = _Run(model, batches, setup), setup.config, setup.workers.is_first

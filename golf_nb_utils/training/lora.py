@@ -1,5 +1,4 @@
-"""Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) by way of peft: small additions to the
-matrices of the blocks are trained."""
+"""Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) of the blocks' matrices, by peft."""
 
 import torch
 from torch import nn
@@ -33,8 +32,7 @@ def add_lora(model: GPTModel, rank: int, frozen_dtype: torch.dtype, seed: int) -
 
 @torch.no_grad()
 def merge_lora(model: GPTModel, base: GPTModel) -> GPTModel:
-    """Return `base`, the model as it was before `add_lora`, with the additions of `model` added to
-    its matrices in fp32."""
+    """Return `base`, the model before `add_lora`, with the additions of `model` added in fp32."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in model.named_modules():

@@ -70,40 +70,35 @@ def plan(
         )
     s = _Step(config, training, length, n_devices, dtype)
     inputs = s.column * s.residual
-    waiting, one = s.n_layer * s.kept, 0
-    # Until the backward pass the copies of all blocks; of recomputed blocks those of the one at
-    # work.
-    copies, copies_before = s.copies, s.copies
+    waiting, recomputed, copies, copies_before = s.n_layer * s.kept, 0, s.copies, s.copies
     if training.activation_checkpointing:
-        # Each block keeps its input, and while one is recomputed all the rest of it is there, too.
-        waiting, one = s.n_layer * inputs, s.kept - inputs
+        # Each block keeps its input, and while one is recomputed all the rest of it is there, with
+        # autocast's copies of its matrices; otherwise those of all blocks wait for their turn.
+        waiting, recomputed = s.n_layer * inputs, s.kept - inputs
         copies, copies_before = s.copies // s.n_layer, 0
-    # The last sum, which ln_f keeps, and the rows that pass the head; then their gradient, too.
-    ends, row_gradient = 2 * s.column * s.normed, s.column * s.normed
-    # FP16 makes the head's gradients in the backward pass, the others in the forward pass.
-    made = 0 if s.late else 1
+    # The last sum, which ln_f keeps, the rows that pass the head, and their gradient.
+    ends, all_ends, head = 2 * s.column * s.normed, 3 * s.column * s.normed, s.head + s.embedding
+    sent = s.gathered + s.sent_block
+    # Each: gradients, activations, logits, autocast copies, communication.
     moments = {
-        "end of forward": (
-            s.earlier, waiting + ends + made * row_gradient, s.head + made * s.embedding,
-            copies_before, s.gathered,
-        ),
-        "start of backward": (
-            s.earlier, waiting + ends + row_gradient, s.head + s.embedding, copies_before, 0
-        ),
+        "end of forward": (s.earlier, waiting + all_ends, head, copies_before, s.gathered),
+        "start of backward": (s.earlier, waiting + all_ends, head, copies_before, 0),
         "last block's backward": (
-            s.earlier + s.matrix, waiting + one + s.at_work, s.embedding, copies,
-            s.gathered + s.sent_block,
+            s.earlier + s.matrix, waiting + recomputed + s.at_work, s.embedding, copies, sent
         ),
         "first block's backward": (
             s.earlier + s.above + s.matrix, s.kept + s.at_work, s.embedding,
-            s.copies // s.n_layer, s.gathered + s.sent_block,
+            s.copies // s.n_layer, sent,
         ),
         "end of backward": (
             s.trained, inputs, s.embedding * (2 if s.earlier else 1), 0, s.sent_at_the_end
         ),
         "optimizer": (s.trained, 0, 0, 0, 0),
     }  # fmt: skip
-    if not s.late:
+    if dtype is torch.float16:
+        # FP16 makes the gradients of the head in the backward pass, the others in the forward pass.
+        moments["end of forward"] = (s.earlier, waiting + ends, s.head, copies_before, s.gathered)
+    else:
         del moments["start of backward"]
     return MemoryPlan({name: s.parts(*numbers) for name, numbers in moments.items()})
 
@@ -117,7 +112,6 @@ class _Step:
     def __init__(self, config, training, length, n_devices, dtype):
         self.config, self.training, self.length, self.dtype = config, training, length, dtype
         self.item, self.lora = dtype.itemsize, training.method == "lora"
-        self.late = dtype is torch.float16
         strategy = {"auto": "dp"}.get(training.strategy, training.strategy)
         self.strategy = strategy if n_devices > 1 else "plain"
         self.n_layer, self.width = config.n_layer, config.n_embd
@@ -147,8 +141,7 @@ class _Step:
         # Of all blocks but the first, when the backward pass comes to it.
         above = FP32 * (self.n_layer - 1) * trained_block // n_shards
         self.above = above if self.strategy == "dp" or not accumulates else 0
-        # The gradient of the largest matrix as the products make it (on a CPU with its sum), in
-        # fp32.
+        # The largest matrix' gradient as products make it (on a CPU with its sum), then in fp32.
         largest = 0 if self.lora else 4 * self.width**2
         made = {torch.float32: 0, torch.float16: 2, torch.bfloat16: 2 + FP32}
         self.matrix = largest * (FP32 + made[self.dtype])
@@ -159,18 +152,17 @@ class _Step:
     def _activations(self) -> None:
         # Autocast leaves embeddings and sums alone: the residual stream is in fp32, or with LoRA in
         # the format of the frozen embedding. On a GPU it computes layer norms in fp32.
-        item = self.item
+        item, fp16 = self.item, self.dtype is torch.float16
         self.residual = item if self.lora else FP32
-        self.normed = FP32 if self.late else self.residual
+        self.normed = FP32 if fp16 else self.residual
         # What a block keeps for its backward pass: the inputs of two layer norms; in the products'
         # format their outputs (1 + 1), query, key and value (3), what attention returns (1, and
         # with LoRA a copy that is multiplied), the hidden layer before (4) and after gelu (4).
-        columns = 2 * self.normed + (14 + (self.lora and self.late)) * item
+        columns = 2 * self.normed + (14 + (self.lora and fp16)) * item
         self.kept = self.column * columns + self._kept_besides()
         # What the MLP, the widest part, computes with beside it: the gradients of the residual
         # stream, of the MLP's result in the products' format, and of its hidden layer. peft casts
-        # the hidden layer to fp32 and back, beside the base's result, the addition's two and the
-        # sum.
+        # that to fp32 and back, beside the base's result, the addition's two and the sum.
         if self.lora:
             at_work = FP32 * 4 + 4 * item + (3 * item if item < FP32 else FP32)
         else:

@@ -29,8 +29,7 @@ class RunStateError(RuntimeError):
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a state's JSON file says: the sha256 of its files by their names (none if it is
-    damaged), and whose they are."""
+    """What a state's JSON file says: the sha256 of its files (none if damaged), and their run."""
 
     path: Path
     files: dict[str, str]
@@ -38,6 +37,7 @@ class _Saved:
 
     @property
     def step(self) -> int:
+        """The number of steps after which it was written."""
         return int(self.path.stem.removeprefix("state-"))
 
     def damaged(self) -> str:
@@ -46,6 +46,7 @@ class _Saved:
         return next(wrong, "") if self.files else self.path.name
 
     def has_whole(self, name: str) -> bool:
+        """Say whether a file is there as it was written."""
         file = self.path.with_name(name)
         return name in self.files and file.is_file() and sha256_file(file) == self.files[name]
 
@@ -60,8 +61,7 @@ def save_state(
     that tells this run from others.
 
     Raises:
-        RunStateError: it could not be written, because the disk is full for example; the earlier
-            states are as they were.
+        RunStateError: the disk is full, for example; the earlier states are as they were.
     """
     described = folder / f"state-{step:08}.json"
     contents = {described.with_suffix(".pt").name: state}
@@ -73,8 +73,7 @@ def save_state(
     _keep(folder, earlier)
     try:
         for name, content in contents.items():
-            # Best weights that an earlier state has, too, are not written again, if they still are
-            # what they were.
+            # Best weights that an earlier state has, too, are not written again if they are whole.
             if not any(saved.has_whole(name) for saved in earlier):
                 write_with(
                     folder / name, lambda temporary, content=content: _write(temporary, content)
@@ -131,8 +130,7 @@ def load_state(folder: Path, identity: dict) -> tuple[dict | None, dict | None, 
 
 
 def delete_states(folder: Path) -> None:
-    """Delete every state and what an interrupted write left; the folder and the one around it go,
-    too, once they are empty."""
+    """Delete all states and what an interrupted write left, and both folders if they are empty."""
     _keep(folder, [])
     for emptied in (folder, folder.parent):
         if emptied.is_dir() and not any(emptied.iterdir()):
@@ -149,8 +147,7 @@ def random_states() -> dict:
 
 
 def set_random_states(states: dict) -> None:
-    """Go on with the random numbers where `random_states` was called; on other GPUs theirs stay as
-    they are."""
+    """Go on with the random numbers where `random_states` was called; not on other GPUs."""
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
     torch.set_rng_state(states["torch"])

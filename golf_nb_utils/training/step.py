@@ -52,8 +52,7 @@ class LossInReplica(nn.Module):
 
 
 def wrap(model: GPTModel, devices: Devices, workers: Workers = ALONE) -> nn.Module:
-    """Move the model to its device and return the module that computes losses, replicated or
-    sharded."""
+    """Move the model to its device and return the module that computes losses, spread."""
     if workers.strategy != "fsdp":
         model.to(devices.device)
     if devices.device.type == "cpu":
@@ -91,15 +90,13 @@ def evaluate_loss(
 
 
 def records_per_step(config: TrainConfig, devices: Devices, n_workers: int = 1) -> int:
-    """Return how many records change the weights at once: batch_size, times accumulation, times
-    devices."""
+    """Return how many records change the weights at once, on all devices of all workers."""
     n_devices = max(1, devices.n_gpus) * n_workers
     return config.batch_size * config.gradient_accumulation_steps * n_devices
 
 
 def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
-    """Return the rate of step 0..n_steps-1: linear warm-up, then as `schedule` says to its final
-    share."""
+    """Return the rate of step 0..n_steps-1: a linear warm-up, then what `schedule` says."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     progress = (step - config.warmup_steps) / max(1, n_steps - 1 - config.warmup_steps)
@@ -109,8 +106,7 @@ def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return AdamW over what is trained; weight decay applies to matrices, not to biases and layer
-    norms."""
+    """Return AdamW over what is trained; matrices decay, biases and layer norms do not."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [p for p in trained if p.dim() >= 2]
     vectors = [p for p in trained if p.dim() < 2]
@@ -233,8 +229,7 @@ class Stepper:
                 # Of several workers the others are waiting: torchrun.py starts them all again.
                 if self.micro_batch == 1 or self.workers.count > 1:
                     raise
-            # Not in the handler: the error's traceback holds on to the tensors that filled the
-            # memory.
+            # Not in the handler: the error's traceback holds on to what filled the memory.
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = -(-self.micro_batch // 2)
             torch.cuda.empty_cache()
@@ -245,8 +240,7 @@ class Stepper:
         total = torch.zeros((), device=self.devices.device)
         for number, (input_ids, targets) in enumerate(pieces, start=1):
             with without_sync(self.module, last=number == len(pieces)):
-                # Divided by the tokens of the whole step, not of the piece: so the sums of the
-                # pieces are the mean.
+                # By the tokens of the whole step, not of the piece: pieces add up to the mean.
                 loss = self.module(input_ids, targets)[0].sum() / n_labelled
                 # DDP and FSDP take the mean over the workers; what is wanted is the sum.
                 self.scaler.scale(loss * self.workers.count).backward()
@@ -254,8 +248,7 @@ class Stepper:
         return self.workers.total(total.item())[0]
 
     def update(self, loss: float) -> None:
-        """Change the weights by the gradients, unless these or the loss are not finite; delete the
-        gradients."""
+        """Change the weights, unless loss or gradients are not finite; delete the gradients."""
         history, scaler = self.history, self.scaler
         finite = math.isfinite(loss)
         if self.config.max_grad_norm or not scaler.is_enabled():

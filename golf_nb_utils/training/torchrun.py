@@ -53,8 +53,7 @@ def train_in_workers(
     on_evaluation: Callable[[History], None] = lambda history: None,
     n_samples: int = 1,
 ) -> History:
-    """Train as `train` does, in processes on this machine (strategy ddp or fsdp), and load the
-    result into `model`.
+    """Train as `train` does, in processes on this machine; load the result into `model`.
 
     The processes read data and base weights from their folders, and answer `n_samples` validation
     records before training and after each epoch. When a device's memory runs out they are started
@@ -120,8 +119,7 @@ class _Listener:
 
 
 def _run_until_it_fits(job: dict, job_path: Path, n_workers: int, listener: _Listener) -> None:
-    """Run the workers; where memory runs out, again with half the micro-batch. An interrupt is only
-    noted."""
+    """Run the workers; when memory runs out, again with half the micro-batch."""
     micro_batch = job["config"]["batch_size"]
     while True:
         write_json(job_path, {**job, "micro_batch": micro_batch})
@@ -215,8 +213,7 @@ def _message(line: str) -> dict:
 
 
 def _reason(failures: list[str], printed: str) -> str:
-    """Why the workers failed: what the first of them said of it, or what was printed before
-    torchrun's own report."""
+    """Why the workers failed: what the first said of it, or what came before torchrun's report."""
     # The signals before are those of torchrun, which ends the other workers.
     killed = re.search(r"Root Cause.*Signal \d+ \((SIG\w+)\) received by PID", printed, re.DOTALL)
     if killed and killed[1] != "SIGTERM":
@@ -242,8 +239,7 @@ def say(**message) -> None:
 
 @contextmanager
 def joined(strategy: str, devices: Devices) -> Iterator[tuple[Workers, Devices]]:
-    """Join the processes that torchrun started: yield this one's place and its one device. An error
-    is also said."""
+    """Join torchrun's processes: yield this one's place and its device. Errors are also said."""
     rank, local_rank, count = (
         int(os.environ[name]) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE")
     )

@@ -3,8 +3,7 @@
 - plain: one device does it all.
 - dp, DataParallel: one process; in each step every GPU gets a copy of the model and a share of the
   rows. It works in a notebook's kernel, which is why it is the default.
-- ddp: a process a GPU, each with a model of its own; they add their gradients up while they are
-made.
+- ddp: a process a GPU, each with a model of its own; they add their gradients up.
 - fsdp: as ddp, but each process keeps only its share of weights, gradients and moments, and the
   weights of a block are gathered when its turn comes. For models that do not fit on one GPU.
 """
@@ -43,6 +42,7 @@ class Workers:
 
     @property
     def is_first(self) -> bool:
+        """The first worker reads and writes files for all of them."""
         return self.rank == 0
 
     def total(self, *values: float) -> list[float]:
@@ -68,8 +68,7 @@ ALONE = Workers()
 
 
 def spread(module: nn.Module, model: GPTModel, devices: Devices, workers: Workers) -> nn.Module:
-    """Return `module`, which computes the loss of `model`, replicated or sharded as the strategy
-    says."""
+    """Return `module`, which computes the loss of `model`, replicated or sharded."""
     if workers.strategy == "ddp":
         return DistributedDataParallel(
             module, device_ids=[devices.device.index] if devices.device.type == "cuda" else None
@@ -88,8 +87,7 @@ def spread(module: nn.Module, model: GPTModel, devices: Devices, workers: Worker
 
 @contextmanager
 def without_sync(module: nn.Module, last: bool) -> Iterator[None]:
-    """Let DDP add the workers' gradients up only in the last micro-batch of a step, not after
-    each."""
+    """Let DDP add the workers' gradients up only in the last micro-batch of a step."""
     if isinstance(module, DistributedDataParallel) and not last:
         with module.no_sync():
             yield
@@ -98,14 +96,12 @@ def without_sync(module: nn.Module, last: bool) -> Iterator[None]:
 
 
 def gathered_weights(model: GPTModel) -> dict[str, torch.Tensor]:
-    """Return the trained weights on the CPU, whole whatever the strategy; in other workers than the
-    first an empty dict."""
+    """Return the whole trained weights on the CPU; in other workers than the first, nothing."""
     return full_state.get_model_state_dict(model, options=FULL)
 
 
 def gathered_moments(model: GPTModel, optimizer: torch.optim.Optimizer) -> dict:
-    """Return the optimizer's state on the CPU by the names of the weights; in other workers than
-    the first an empty dict."""
+    """Return the optimizer's state by the names of the weights; in other workers, nothing."""
     return full_state.get_optimizer_state_dict(model, optimizer, options=FULL)
 
 
@@ -121,7 +117,6 @@ def set_weights(model: GPTModel, weights: dict[str, torch.Tensor], workers: Work
 def set_moments(
     model: GPTModel, optimizer: torch.optim.Optimizer, moments: dict, workers: Workers
 ) -> None:
-    """Load what `gathered_moments` returned in the first worker into the optimizers of all of
-    them."""
+    """Load what `gathered_moments` returned in the first worker into all optimizers."""
     options = FROM_RANK_0 if workers.count > 1 else FULL
     full_state.set_optimizer_state_dict(model, optimizer, moments, options=options)
