@@ -1,6 +1,6 @@
 """The parts of gpu.py, which runs each by `python benchmarks/gpu_parts.py PART FOLDER [--toy]`.
 
-What trains here is the loop of notebook 03 itself (loop.train), on batches that are given. A
+What trains here is the loop of notebook 03 itself (training.loop.train), on batches that are given. A
 measurement that fails is recorded with its traceback, and the next one is made.
 """
 
@@ -55,10 +55,13 @@ from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
 from golf_nb_utils.host import Devices
 from golf_nb_utils.prompt import format_example
 from golf_nb_utils.settings import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
-from golf_nb_utils.training import loop
 from golf_nb_utils.training.batches import Batches, InstructionDataset
+from golf_nb_utils.training.history import History
+from golf_nb_utils.training.loop import Setup, train
 from golf_nb_utils.training.lora import add_lora
 from golf_nb_utils.training.memory import (
+from golf_nb_utils.training.step import records_per_step
+from golf_nb_utils.training.torchrun import train_in_workers
     GIB,
     T4_BYTES,
     measured_peak,
@@ -153,7 +156,7 @@ def train_steps(
     """
     losses, marks, seen = [], [], {}
 
-    def on_step(history: loop.History, loss: float) -> None:
+    def on_step(history: History, loss: float) -> None:
         losses.append(loss)
         if len(losses) in (WARM_UP, len(batches)):
             synchronize()
@@ -166,7 +169,7 @@ def train_steps(
         given = dict.fromkeys(("train", "val"), Given(batches, len(batches[0][0])))
         with TemporaryDirectory() as folder, suppress(Done):
             paths = Path(folder) / "states", Path(folder) / "log.jsonl"
-            loop.train(model, given, config, devices, *paths, {}, on_step=on_step)
+            train(model, given, Setup(config, devices, *paths, {}), on_step=on_step)
 
     kept = sum(parameter.nbytes for parameter in model.parameters())
     with loss_scalers() as scalers:
@@ -619,12 +622,12 @@ def spread(devices: Devices, inputs: tuple[Path, Path], strategy: str) -> dict:
         torch.cuda.reset_peak_memory_stats(index)
     with TemporaryDirectory() as temporary:
         paths = Path(temporary) / "states", Path(temporary) / "log.jsonl", {}
+        setup = Setup(settings, devices, *paths)
         if strategy in ("ddp", "fsdp"):
-            inputs = (data, checkpoint)
-            history = loop.train_in_workers(model, settings, 2, *inputs, *paths, n_samples=0)
+            history = train_in_workers(model, setup, 2, data, checkpoint, n_samples=0)
         else:
             splits = golf_splits(checkpoint, data, settings, devices)
-            history = loop.train(model, splits, settings, devices, *paths)
+            history = train(model, splits, setup)
     found = {
         "tokens_a_second": history.tokens_per_second,
         "peak_GiB": history.peak_bytes / GIB,
@@ -640,7 +643,7 @@ def golf_splits(
     checkpoint: Path, data: Path, settings: TrainConfig, devices: Devices
 ) -> dict[str, Batches]:
     tokenizer, splits = load_tokenizer(checkpoint), {}
-    rows = loop.records_per_step(settings, devices)
+    rows = records_per_step(settings, devices)
     for split in ("train", "val"):
         records = read_records(records_path(data, split))
         dataset = InstructionDataset(records, tokenizer, settings.context_length)

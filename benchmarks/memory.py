@@ -7,6 +7,7 @@ torch counts them (torch.cuda.max_memory_allocated; on a CPU every allocation th
 import argparse
 import gc
 import platform
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -14,9 +15,9 @@ from torch import nn
 from golf_nb_utils import host
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.settings import GPT_CONFIGS, GPTConfig, TrainConfig
-from golf_nb_utils.training.loop import make_optimizer, wrap
 from golf_nb_utils.training.lora import add_lora
-from golf_nb_utils.training.memory import measured_peak, plan
+from golf_nb_utils.training.memory import plan
+from golf_nb_utils.training.step import make_optimizer, wrap
 
 SETTINGS = {
     "tiny": [(4, 330), (8, 1024)],
@@ -62,6 +63,32 @@ def measure(config: GPTConfig, training: TrainConfig, length: int, devices: host
     ]
     kept = sum(tensor.numel() * tensor.element_size() for tensor in [*model.parameters(), *moments])
     return kept + measured_peak(step, devices.device)
+
+
+def measured_peak(step: Callable[[], object], device: torch.device) -> int:
+    """Run `step` and return the most bytes of tensors that were alive at once beyond those alive before.
+
+    On a CPU torch's profiler tells every allocation: the process' own size would not do, since the C library keeps what is freed.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        step()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+    with torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    ) as profiler:
+        step()
+    events = [
+        event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"
+    ]
+    alive = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        alive += event.nbytes()
+        peak = max(peak, alive)
+    return peak
 
 
 def main() -> None:

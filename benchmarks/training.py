@@ -38,7 +38,8 @@ from golf_nb_utils.prompt import format_example
 from golf_nb_utils.settings import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
 from golf_nb_utils.training.batches import Batches, InstructionDataset
 from golf_nb_utils.training.history import History
-from golf_nb_utils.training.loop import LossInReplica, evaluate_loss, train
+from golf_nb_utils.training.loop import Setup, train
+from golf_nb_utils.training.step import LossInReplica, evaluate_loss
 
 WARM_UP = 2
 RATE = 5e-5
@@ -140,20 +141,11 @@ def ours(model: GPTModel, clock: Clock) -> tuple[float, torch.nn.Module]:
             raise Done
 
     with TemporaryDirectory() as folder, suppress(Done):
-        batches, devices = (
-            dict.fromkeys(("train", "val"), Given(clock, n_rows)),
-            host.detect_devices(),
+        batches = dict.fromkeys(("train", "val"), Given(clock, n_rows))
+        setup = Setup(
+            config, host.detect_devices(), Path(folder) / "states", Path(folder) / "log", {}
         )
-        train(
-            model,
-            batches,
-            config,
-            devices,
-            Path(folder) / "states",
-            Path(folder) / "log",
-            {},
-            on_step=stop_after_the_last,
-        )
+        train(model, batches, setup, on_step=stop_after_the_last)
     return seconds[0], model
 
 

@@ -182,6 +182,21 @@ def cpu_has_bf16() -> bool:
     return any(one in flags for one in instructions)
 
 
+def python_child(module: str, *arguments: str, **environment: str) -> dict:
+    """Return `args` and `env` for subprocess: `python -m module arguments`, which imports this package.
+
+    The package need not be installed: the child finds it where this process did. Python's safe path
+    (PYTHONSAFEPATH) keeps a file of the working folder from standing in for a library's module, in
+    the child and in those that it starts. `environment` goes before what this process has.
+    """
+    places = [str(REPOSITORY_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    found = {"PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
+    return {
+        "args": [sys.executable, "-m", module, *arguments],
+        "env": os.environ | found | environment,
+    }
+
+
 def seed_everything(seed: int) -> None:
     """Seed Python and torch; nothing here draws from numpy."""
     import torch

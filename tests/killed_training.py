@@ -20,7 +20,7 @@ from toy_runs import fresh_model, train
 
 from golf_nb_utils.files import write_with
 from golf_nb_utils.settings import TrainConfig
-from golf_nb_utils.training.loop import make_optimizer
+from golf_nb_utils.training.step import make_optimizer
 
 N_KILLS = 20
 SETTINGS = {
@@ -33,7 +33,7 @@ SETTINGS = {
 }
 FILES = tuple(
     f"golf_nb_utils/{name}.py"
-    for name in ("training/loop", "training/history", "training/state", "files")
+    for name in ("training/loop", "training/step", "training/history", "training/state", "files")
 )
 
 

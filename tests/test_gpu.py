@@ -19,7 +19,7 @@ from golf_nb_utils.gpt2.model import GPTModel, KVCache, init_weights
 from golf_nb_utils.gpt2.sampling import generate_batch
 from golf_nb_utils.host import Devices
 from golf_nb_utils.settings import GPTConfig
-from golf_nb_utils.training import loop
+from golf_nb_utils.training import step
 
 pytestmark = pytest.mark.gpu
 HAS_GPU = torch.cuda.is_available()
@@ -70,8 +70,8 @@ def test_gradients_of_fp16_are_those_of_fp32_once_the_scale_is_taken_out():
     ids = torch.randint(5000, (8, 65), generator=torch.Generator().manual_seed(1)).to(DEVICE)
     scale, found = 2.0**16, {}
     for dtype, factor in ((torch.float32, 1.0), (torch.float16, scale)):
-        module = loop.LossInReplica(model, dtype)
-        loss = loop.mean_loss(module, ids[:, :-1], ids[:, 1:])
+        module = step.LossInReplica(model, dtype)
+        loss = step.mean_loss(module, ids[:, :-1], ids[:, 1:])
         gradients = torch.autograd.grad(loss * factor, list(model.parameters()))
         found[dtype] = torch.cat([gradient.flatten() / factor for gradient in gradients])
     error = (found[torch.float16] - found[torch.float32]).norm() / found[torch.float32].norm()
@@ -95,9 +95,9 @@ def test_steps_that_overflow_are_left_out_and_halve_the_scale(run, monkeypatch):
 def test_loss_and_gradients_of_two_replicas_are_those_of_one_model(lengths):
     model = random_model(GPT).to(DEVICE)
     input_ids, targets = (tensor.to(DEVICE) for tensor in batch_of(lengths))
-    module = loop.wrap(model, here(torch.float32, 2))
+    module = step.wrap(model, here(torch.float32, 2))
     assert isinstance(module, nn.DataParallel)
-    replicated = loop.mean_loss(module, input_ids, targets)
+    replicated = step.mean_loss(module, input_ids, targets)
     plain = F.cross_entropy(model(input_ids).flatten(0, 1), targets.flatten())
     found, expected = (
         [loss, *torch.autograd.grad(loss, list(model.parameters()))] for loss in (replicated, plain)

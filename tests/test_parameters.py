@@ -84,6 +84,11 @@ def test_there_is_a_file_for_each_common_run():
     ]
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_the_parameters_cell_has_the_fields_of_the_notebooks_config_in_their_order(path):
+    assert list(papermill.inspect_notebook(path)) == declared(int(path.name[:2]))
+
+
 @by_name
 def test_a_file_has_only_parameters_that_a_notebook_declares_and_papermill_reads_the_same(path):
     parameters = read_parameters(path)

@@ -504,3 +504,19 @@ def test_without_the_package_tensorboard_the_error_says_what_to_install(run, mon
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(ImportError, match="pip install tensorboard"):
         run(tensorboard=True)
+
+
+def test_a_state_written_by_an_earlier_version_of_the_package_is_gone_on_from(run, tmp_path):
+    # Written at commit 1eb383d, when the package was one folder: seven steps of a run, and the weights that it ended with uncut.
+    earlier = Path(__file__).parent / "training" / "data" / "earlier_run"
+    shutil.copytree(earlier / "states", tmp_path / "states")
+    model = GPTModel(GPTConfig(n_vocab=23, n_ctx=16, n_embd=8, n_head=2, n_layer=1))
+    init_weights(model, 2)
+    steps = []
+    settings = {"max_grad_norm": 1.0, "schedule": "cosine", "warmup_steps": 2, "save_every": 7}
+    _, history = run(model, calls=n_steps_of(steps), **settings)
+    assert steps == list(range(8, 13))
+    assert history.events == [(7, f"resumed from {tmp_path / 'states'}")]
+    expected = torch.load(earlier / "uncut.pth")
+    for name, weight in model.state_dict().items():
+        torch.testing.assert_close(weight, expected[name], atol=1e-5, rtol=1e-4, msg=name)

@@ -107,21 +107,11 @@ def train(
         "save_every_minutes": 0.0,
     } | settings
     batches = {"train": train_loader or loader(), "val": val_loader or loader(8, seed=9)}
-    config, devices, identity = (
-        TrainConfig(**settings),
-        devices or cpu(),
-        {"data": "abc"} if identity is None else identity,
+    identity = {"data": "abc"} if identity is None else identity
+    setup = loop.Setup(
+        TrainConfig(**settings), devices or cpu(), folder / "states", folder / "log.jsonl", identity
     )
-    history = loop.train(
-        model,
-        batches,
-        config,
-        devices,
-        folder / "states",
-        folder / "log.jsonl",
-        identity,
-        **{"on_step": lambda *_: None} | (calls or {}),
-    )
+    history = loop.train(model, batches, setup, **{"on_step": lambda *_: None} | (calls or {}))
     return model, history
 
 

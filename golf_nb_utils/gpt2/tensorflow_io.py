@@ -5,7 +5,6 @@ all of the card's. The functions of TASKS run in that other process. They import
 """
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -26,18 +25,19 @@ def run(task: str, **arguments) -> dict:
         CheckpointError: the task raised it.
         RuntimeError: the process died, or TensorFlow cannot be imported; the end of what it said is quoted.
     """
-    package = str(Path(__file__).resolve().parents[2])
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH", "")))),
-        # It takes all memory of the GPUs that it sees.
-        "CUDA_VISIBLE_DEVICES": "-1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "TF_ENABLE_ONEDNN_OPTS": "0",
-    }
+    # Not above: the other process, which imports this file too, has no use for torch.
+    from golf_nb_utils.host import python_child
+
+    child = python_child(
+        "golf_nb_utils.gpt2.tensorflow_io",
+        CUDA_VISIBLE_DEVICES="-1",  # It takes all memory of the GPUs that it sees.
+        TF_CPP_MIN_LOG_LEVEL="3",
+        TF_ENABLE_ONEDNN_OPTS="0",
+    )
+    request = json.dumps({"task": task, **arguments}, default=str)
     ended = subprocess.run(
-        # -P: a file of the working folder must not stand in for the library or for this one.
-        [sys.executable, "-P", "-m", "golf_nb_utils.gpt2.tensorflow_io"], input=json.dumps({"task": task, **arguments}, default=str),
-        env=environment, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False,
+        **child, input=request, capture_output=True, check=False,
+        text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     if ended.returncode or not ended.stdout.strip():
         said = "\n".join(ended.stderr.strip().splitlines()[-5:])

@@ -1,4 +1,4 @@
 """Notebook 03: fine-tuning, on one device or several, in memory that is there, and resumable.
 
-Read in this order: batches, loop, history, state, workers, lora, memory.
+Read in this order: batches, step, loop, history, state, workers, torchrun, lora, memory.
 """

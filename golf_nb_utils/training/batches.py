@@ -1,4 +1,4 @@
-"""Records as token ids: prompt and answer encoded separately, padded per batch, batches of rows of like length."""
+"""Records as token ids, in padded batches of rows of like length."""
 
 import random
 from collections.abc import Iterator
@@ -11,6 +11,9 @@ from torch.utils.data import Dataset
 from golf_nb_utils.prompt import format_input
 
 IGNORED = -100
+"""The target that the loss passes over: torch's cross_entropy ignores it by default."""
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""(input ids, targets), both int64 of shape (rows, length)."""
 
 
 class DatasetError(ValueError):
@@ -20,8 +23,8 @@ class DatasetError(ValueError):
 class InstructionDataset(Dataset):
     """Token ids of records: the prompt, the answer, one end-of-text.
 
-    A record longer than `context_length` is dropped and counted in `n_dropped`; an answer is never cut.
-    Item i is (token ids, number of prompt tokens).
+    A record longer than `context_length` is dropped and counted in `n_dropped`; an answer is never
+    cut. Item i is (token ids, number of prompt tokens).
 
     Raises:
         DatasetError: no record fits.
@@ -38,7 +41,8 @@ class InstructionDataset(Dataset):
         self.n_dropped = len(records) - len(self.examples)
         if not self.examples:
             raise DatasetError(
-                f"none of {len(records)} records fits into {context_length} tokens; raise context_length or shorten the inputs."
+                f"none of {len(records)} records fits into {context_length} tokens; "
+                "raise context_length or shorten the inputs."
             )
 
     def __len__(self) -> int:
@@ -49,17 +53,21 @@ class InstructionDataset(Dataset):
 
     @property
     def lengths(self) -> list[int]:
+        """The tokens of each item."""
         return [len(ids) for ids, _ in self.examples]
 
 
-def collate(
-    batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return (input ids, targets), both int64 of shape (batch, longest - 1), targets one position ahead.
+def collate(batch: list[tuple[list[int], int]], pad_id: int, loss_on: str = "all") -> Batch:
+    """Return (input ids, targets), both (rows, longest - 1), the targets one position ahead.
 
-    Inputs are padded on their end with `pad_id`, targets with -100, so that the one end-of-text of each record stays a
-    target. `loss_on="response"` sets the targets within the prompt to -100 as well.
+    Inputs are padded on their end with `pad_id`, targets with -100, so that the one end-of-text of
+    each record stays a target. `loss_on="response"` sets the targets within the prompt to -100 as
+    well.
     """
+    # GPT-2 has no token for padding, so inputs are padded with end-of-text. Were targets padded
+    # with it, too, most of what the model learns would be to say end-of-text after end-of-text;
+    # were all of them ignored, it would never learn to stop. With -100 for the padding, which no
+    # token id is, the first end-of-text of a row is learnt and nothing after it.
     longest = max(len(ids) for ids, _ in batch)
     inputs = torch.full((len(batch), longest - 1), pad_id)
     targets = torch.full((len(batch), longest - 1), IGNORED)
@@ -76,8 +84,8 @@ def collate(
 class Batches:
     """The batches of a dataset, each of `batch_size` rows of like length, so that little is padded.
 
-    Which rows meet, and in which order the batches come, is drawn from the seed and the number of the epoch, and from nothing
-    else: so a run that was cut off finds its place again. Batches are (input ids, targets) as `collate` makes them.
+    Which rows meet, and in which order the batches come, is drawn from the seed and the number of
+    the epoch, and from nothing else: so a run that was cut off finds its place again.
     """
 
     dataset: InstructionDataset
@@ -91,10 +99,10 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.dataset.lengths) // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """Return the batches of an epoch, from the one with the index `start` on."""
         for rows in self.order(number)[start:]:
             yield collate([self.dataset[row] for row in rows], self.pad_id, self.loss_on)
@@ -107,9 +115,8 @@ class Batches:
         rng.shuffle(rows)
         batches = []
         for start in range(0, len(rows), self.POOL * self.batch_size):
-            pool = sorted(
-                rows[start : start + self.POOL * self.batch_size], key=lengths.__getitem__
-            )
+            pool = rows[start : start + self.POOL * self.batch_size]
+            pool.sort(key=lengths.__getitem__)
             batches += [pool[i : i + self.batch_size] for i in range(0, len(pool), self.batch_size)]
         rng.shuffle(batches)
         return batches

@@ -1,4 +1,4 @@
-"""What a training run measures, and how a person sees it: the history, a bar, the log, the summary."""
+"""What a training run measures, and how a person sees it: a bar, the log, a summary."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from golf_nb_utils.settings import TrainConfig
 
 @dataclass
 class History:
-    """What a run measured, one entry an evaluation: `tokens` are labelled targets, `seconds` of training alone."""
+    """What a run measured, an entry an evaluation; `tokens` are labelled, `seconds` of training."""
 
     steps: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -30,7 +30,7 @@ class History:
     n_steps: int = 0
     n_tokens: int = 0
     n_skipped: int = 0
-    """Steps without a finite loss or gradient, which change no weight; in FP16 the loss scaler finds its scale by them."""
+    """Steps whose loss or gradients were not finite, and which therefore changed no weight."""
     n_skipped_in_row: int = 0
     phases: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(("training", "evaluation", "samples", "saving"), 0.0)
@@ -43,21 +43,31 @@ class History:
     samples: list[list[str]] = field(default_factory=list)
     """The answers to the same prompts: before training, and after each epoch."""
     events: list[tuple[int, str]] = field(default_factory=list)
-    """(step, sentence) of what did not go as planned: resumed, memory ran out, a damaged state, ..."""
+    """(step, sentence) of what did not go as planned: resumed, memory ran out, a damaged state."""
     stopped: str = ""
     """Why training ended before its last step: `early_stopping` or `max_minutes`."""
 
     @property
     def seconds_left(self) -> float:
-        return (
-            self.phases["training"] / self.n_steps * (self.n_planned - self.n_steps)
-            if self.n_steps
-            else 0.0
-        )
+        """Seconds that the steps still to be taken will need, at the mean speed so far."""
+        a_step = self.phases["training"] / max(1, self.n_steps)
+        return a_step * (self.n_planned - self.n_steps)
 
     @property
     def tokens_per_second(self) -> float:
+        """Labelled tokens a second of training."""
         return self.n_tokens / self.phases["training"] if self.phases["training"] else 0.0
+
+    def note(self, sentence: str) -> None:
+        """Add what did not go as planned to the events, at the step that was last taken."""
+        self.events.append((self.n_steps, sentence))
+
+    def note_out_of_memory(self, micro_batch: int) -> None:
+        """Note that devices take so many rows at once from here on."""
+        self.note(
+            f"memory ran out: micro-batches of {micro_batch} on each device from here on, "
+            "the same records a step"
+        )
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -67,11 +77,10 @@ class History:
         self.phases[phase] += time.perf_counter() - started
 
     def rows(self) -> list[dict]:
+        """Return the evaluations, each {name: value}."""
         names = ("steps", "tokens", "train_loss", "val_loss", "learning_rate", "seconds")
-        return [
-            dict(zip(names, row, strict=True))
-            for row in zip(*(getattr(self, name) for name in names), strict=True)
-        ]
+        columns = [getattr(self, name) for name in names]
+        return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def progress_bar(history: History) -> tqdm:
@@ -99,13 +108,10 @@ def show_step(bar: tqdm, history: History, loss: float) -> None:
 
 
 def write_log(path: Path, config: TrainConfig, history: History, board=None) -> None:
-    """Write the settings and every evaluation so far to training_log.jsonl, and the newest one to TensorBoard if there is one."""
+    """Write settings and all evaluations to training_log.jsonl, and the newest to TensorBoard."""
     # JSON has no number for what is not finite.
     rows = [
-        {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in row.items()
-        }
+        {name: value if math.isfinite(value) else None for name, value in row.items()}
         for row in history.rows()
     ]
     write_text(path, "".join(json.dumps(line) + "\n" for line in (asdict(config), *rows)))
@@ -116,7 +122,7 @@ def write_log(path: Path, config: TrainConfig, history: History, board=None) -> 
 
 
 def open_tensorboard(folder: Path, history: History):
-    """Return a writer of TensorBoard's files in `folder`, which forgets what was written after the step resumed from.
+    """Return a writer of TensorBoard's files, which forgets what came after the step resumed from.
 
     Raises:
         ImportError: the package is not installed.
@@ -125,13 +131,14 @@ def open_tensorboard(folder: Path, history: History):
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError(
-            "tensorboard=True needs the package tensorboard: pip install tensorboard, or leave it False."
+            "tensorboard=True needs the package tensorboard: pip install tensorboard, "
+            "or leave it False."
         ) from error
     return SummaryWriter(str(folder), purge_step=history.n_steps + 1)
 
 
 def summary(history: History, padding_share: float) -> str:
-    """Return the lines that sum a run up: steps, time by phase, speed, memory, what was left out, the best step, what happened."""
+    """Return the lines that sum a run up: steps, time, speed, memory, best step, events."""
     lines = [
         f"steps              {history.n_steps:,} of {history.n_planned:,}"
         + (f", ended by {history.stopped}" if history.stopped else ""),

@@ -1,4 +1,4 @@
-"""Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) by way of peft: small additions to the matrices of the blocks are trained."""
+"""Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685) of the blocks' matrices, by peft."""
 
 import torch
 from torch import nn
@@ -9,10 +9,12 @@ MATRICES = ("c_attn", "c_proj", "c_fc")
 
 
 def add_lora(model: GPTModel, rank: int, frozen_dtype: torch.dtype, seed: int) -> None:
-    """Give each matrix of the blocks an addition of that rank, in place; nothing else of `model` is trained any more.
+    """Give each matrix of the blocks an addition of that rank, in place; nothing else of `model` is
+    trained any more.
 
-    The frozen weights are kept in `frozen_dtype`, which autocast multiplies in anyway. The additions start at zero, in fp32,
-    and are scaled by 2, as alpha = 2 rank has it. A model that has them already is left as it is.
+    The frozen weights are kept in `frozen_dtype`, which autocast multiplies in anyway. The
+    additions start at zero, in fp32, and are scaled by 2, as alpha = 2 rank has it. A model that
+    has them already is left as it is.
     """
     if n_trained(model) < model.config.n_parameters:
         return
@@ -30,7 +32,7 @@ def add_lora(model: GPTModel, rank: int, frozen_dtype: torch.dtype, seed: int) -
 
 @torch.no_grad()
 def merge_lora(model: GPTModel, base: GPTModel) -> GPTModel:
-    """Return `base`, the model as it was before `add_lora`, with the additions of `model` added to its matrices in fp32."""
+    """Return `base`, the model before `add_lora`, with the additions of `model` added in fp32."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in model.named_modules():

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import golf_nb_utils
 from golf_nb_utils.gpt2 import tensorflow_io
 from golf_nb_utils.gpt2.convert import CheckpointError
 
@@ -63,7 +64,7 @@ def test_the_process_sees_no_gpu_and_runs_the_callers_package_although_it_is_not
         tmp_path / "libraries",
     )
     package = shutil.copytree(
-        Path(tensorflow_io.__file__).parents[1],
+        Path(golf_nb_utils.__file__).parent,
         source / "golf_nb_utils",
         ignore=shutil.ignore_patterns("__pycache__"),
     )

@@ -278,7 +278,7 @@ SPOILINGS = {
     names_are_defined_above: {
         "a name of nothing": adding("print(nothing)"),
         "no imports": in_code(2, r"from golf_nb_utils import host, settings\n"),
-        "no parameter": in_code(1, r"epochs = .*\n"),
+        "no parameter": in_code(1, r"model_size = .*\n"),
         "a cell that defines what others use is gone": lambda notebook: notebook.cells.pop(cells_of(notebook, "code")[3][0]),
         "a cell that defines what others use comes after them": lambda notebook: notebook.cells.append(
             notebook.cells.pop(cells_of(notebook, "code")[3][0])

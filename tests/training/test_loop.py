@@ -26,7 +26,16 @@ from toy_runs import (
 from golf_nb_utils.settings import TrainConfig
 from golf_nb_utils.training import loop
 from golf_nb_utils.training.history import History
-from golf_nb_utils.training.loop import LossInReplica, TrainingDiverged
+from golf_nb_utils.training.loop import TrainingDiverged
+from golf_nb_utils.training.step import (
+    LossInReplica,
+    Stepper,
+    evaluate_loss,
+    learning_rate_at,
+    make_optimizer,
+    mean_loss,
+    records_per_step,
+)
 
 
 @pytest.fixture
@@ -100,13 +109,11 @@ def test_loss_and_gradients_of_two_replicas_equal_those_of_one_model(random_mode
         return [loss, *torch.autograd.grad(loss, list(model.parameters()))]
 
     plain = F.cross_entropy(model(input_ids).flatten(0, 1), targets.flatten())
-    replicated = loop.mean_loss(EmulatedDataParallel(module, [0, 1]), input_ids, targets)
+    replicated = mean_loss(EmulatedDataParallel(module, [0, 1]), input_ids, targets)
     torch.testing.assert_close(
         loss_and_gradients(replicated), loss_and_gradients(plain), atol=1e-5, rtol=1e-4
     )
-    torch.testing.assert_close(
-        loop.mean_loss(module, input_ids, targets), plain, atol=1e-6, rtol=1e-5
-    )
+    torch.testing.assert_close(mean_loss(module, input_ids, targets), plain, atol=1e-6, rtol=1e-5)
 
 
 def test_the_replicas_send_back_two_numbers_each_and_no_logits(random_model):
@@ -129,7 +136,7 @@ def test_training_on_two_replicas_gives_the_weights_of_training_on_one(run, monk
 
 def test_a_batch_without_any_label_is_an_error(random_model):
     with pytest.raises(ValueError, match="no position of this batch is labelled"):
-        loop.mean_loss(LossInReplica(random_model(GPT), torch.float32), *batch_of((0, 0)))
+        mean_loss(LossInReplica(random_model(GPT), torch.float32), *batch_of((0, 0)))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -235,15 +242,15 @@ def test_the_weights_equal_those_of_a_plain_loop_over_transformers(run, gpt2_twi
 )  # fmt: skip
 def test_the_learning_rate_warms_up_and_falls_to_its_final_share(settings, n_steps, expected):
     config = TrainConfig(learning_rate=8e-4, **settings)
-    assert [
-        loop.learning_rate_at(step, n_steps, config) for step in range(n_steps)
-    ] == pytest.approx(expected, abs=1e-12)
+    assert [learning_rate_at(step, n_steps, config) for step in range(n_steps)] == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 def test_weight_decay_shrinks_matrices_and_leaves_biases_and_norms(random_model):
     model = random_model(GPT)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    optimizer = loop.make_optimizer(model, TrainConfig(learning_rate=0.1, weight_decay=0.5))
+    optimizer = make_optimizer(model, TrainConfig(learning_rate=0.1, weight_decay=0.5))
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
@@ -261,7 +268,7 @@ def test_the_evaluation_weighs_every_token_alike(random_model):
             for ids, targets in batches
         ]
     module = LossInReplica(model, torch.float32)
-    assert loop.evaluate_loss(module, batches, torch.device("cpu")) == pytest.approx(
+    assert evaluate_loss(module, batches, torch.device("cpu")) == pytest.approx(
         float(sum(costs)) / 21, rel=1e-5
     )
 
@@ -531,9 +538,9 @@ def test_columns_without_labels_are_not_computed(run):
 
 def test_a_step_takes_batch_size_records_on_each_device_as_often_as_it_accumulates():
     config = TrainConfig(batch_size=4, gradient_accumulation_steps=3)
-    assert loop.records_per_step(config, cpu()) == 12
-    assert loop.records_per_step(config, cpu(n_replicas=2)) == 24
-    assert loop.records_per_step(config, cpu(n_replicas=1), n_workers=5) == 60
+    assert records_per_step(config, cpu()) == 12
+    assert records_per_step(config, cpu(n_replicas=2)) == 24
+    assert records_per_step(config, cpu(n_replicas=1), n_workers=5) == 60
 
 
 def test_a_step_without_any_label_is_an_error(run):
@@ -616,19 +623,19 @@ def test_when_one_record_is_too_much_the_error_names_what_helps(run):
 
 def broken_steps(monkeypatch, steps, what):
     """Let the loss, or a gradient, of these steps not be finite."""
-    original, taken = loop._Run._gradients, []
+    original, taken = Stepper._gradients, []
 
-    def gradients(run, *arguments):
-        loss = original(run, *arguments)
+    def gradients(stepper, *arguments):
+        loss = original(stepper, *arguments)
         taken.append(loss)
         if len(taken) not in steps:
             return loss
         if what == "gradient":
-            run.model.ln_f.weight.grad[3] = -math.inf
+            stepper.model.ln_f.weight.grad[3] = -math.inf
             return loss
         return math.nan if what == "loss" else math.inf
 
-    monkeypatch.setattr(loop._Run, "_gradients", gradients)
+    monkeypatch.setattr(Stepper, "_gradients", gradients)
 
 
 @pytest.mark.parametrize("max_grad_norm", [0.0, 1.0])

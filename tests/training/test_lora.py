@@ -11,8 +11,8 @@ from toy_runs import GPT, cpu, fresh_model, loader
 
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.settings import TrainConfig
-from golf_nb_utils.training import loop
 from golf_nb_utils.training.lora import add_lora, merge_lora, n_trained
+from golf_nb_utils.training.step import make_optimizer
 
 MATRICES = [
     f"h.{layer}.{name}"
@@ -201,7 +201,7 @@ def test_a_state_holds_the_additions_and_their_moments_alone(run, tmp_path):
 
 
 def test_weight_decay_acts_on_the_additions():
-    optimizer = loop.make_optimizer(lora_model(), TrainConfig(method="lora", weight_decay=0.3))
+    optimizer = make_optimizer(lora_model(), TrainConfig(method="lora", weight_decay=0.3))
     assert [(len(group["params"]), group["weight_decay"]) for group in optimizer.param_groups] == [
         (2 * len(MATRICES), 0.3)
     ]

@@ -12,8 +12,8 @@ from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import Devices
 from golf_nb_utils.settings import GPT_CONFIGS, ConfigError, GPTConfig, TrainConfig
 from golf_nb_utils.training import memory
-from golf_nb_utils.training.loop import make_optimizer
 from golf_nb_utils.training.state import save_state
+from golf_nb_utils.training.step import make_optimizer
 
 N_124M, N_1558M = (
     124_439_808,
@@ -39,14 +39,14 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def measure(pytestconfig):
-    """The function of benchmarks/memory.py that takes a step and returns its peak."""
+def benchmark(pytestconfig):
+    """The module benchmarks/memory.py, whose `measure` takes a step and returns its peak."""
     specification = importlib.util.spec_from_file_location(
         "benchmark_of_memory", pytestconfig.rootpath / "benchmarks" / "memory.py"
     )
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    return module.measure
+    return module
 
 
 def planned(size="124M", n_devices=1, dtype=torch.float16, length=330, **settings):
@@ -58,34 +58,36 @@ def planned(size="124M", n_devices=1, dtype=torch.float16, length=330, **setting
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_the_plan_of_a_step_agrees_with_its_measured_peak(shape, settings, dtype, measure):
+def test_the_plan_of_a_step_agrees_with_its_measured_peak(shape, settings, dtype, benchmark):
     config, batch_size, length = shape
     training = TrainConfig(batch_size=batch_size, lora_rank=4, **settings)
-    measured = measure(config, training, length, Devices(CPU, (), ("cpu",), dtype, ""))
+    measured = benchmark.measure(config, training, length, Devices(CPU, (), ("cpu",), dtype, ""))
     assert memory.plan(config, training, length, 1, dtype).total == pytest.approx(
         measured, rel=0.07
     )
 
 
 @pytest.mark.parametrize("settings", ["full", "recomputed", "accumulated"])
-def test_a_gpus_formats_are_planned_as_measured_where_a_cpu_has_them_too(settings, measure):
+def test_a_gpus_formats_are_planned_as_measured_where_a_cpu_has_them_too(settings, benchmark):
     # Slow on a CPU, so the shape is the smallest. LoRA is left out: on a GPU alone autocast computes layer norms in fp32.
     config = GPTConfig(n_vocab=1001, n_ctx=64, n_embd=32, n_head=2, n_layer=3)
     training = TrainConfig(batch_size=3, **SETTINGS[settings])
-    measured = measure(config, training, 50, Devices(CPU, (), ("cpu",), torch.float16, ""))
+    measured = benchmark.measure(
+        config, training, 50, Devices(CPU, (), ("cpu",), torch.float16, "")
+    )
     assert memory.plan(config, training, 50, 1, torch.float16).total == pytest.approx(
         measured, rel=0.07
     )
 
 
-def test_the_measured_peak_is_what_was_alive_at_once_and_not_the_sum():
+def test_the_measured_peak_is_what_was_alive_at_once_and_not_the_sum(benchmark):
     before = torch.zeros(1000)
 
     def step():
         for _ in range(3):
             (before.repeat(500) + 1).sum()
 
-    assert memory.measured_peak(step, CPU) == pytest.approx(2 * 500 * before.nbytes, rel=0.01)
+    assert benchmark.measured_peak(step, CPU) == pytest.approx(2 * 500 * before.nbytes, rel=0.01)
 
 
 def test_full_training_keeps_16_bytes_a_weight_and_lora_little_more_than_the_frozen_half():

@@ -29,11 +29,14 @@ from golf_nb_utils.gpt2 import checkpoints, sampling
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
 from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
 from golf_nb_utils.settings import GPTConfig, TrainConfig
-from golf_nb_utils.training import loop
+from golf_nb_utils.training import loop, torchrun
 from golf_nb_utils.training import workers as workers_module
 from golf_nb_utils.training.batches import Batches, InstructionDataset
+from golf_nb_utils.training.history import History
 from golf_nb_utils.training.loop import TrainingInterrupted
-from golf_nb_utils.training.workers import WorkerError, Workers
+from golf_nb_utils.training.step import Stepper
+from golf_nb_utils.training.torchrun import WorkerError
+from golf_nb_utils.training.workers import ALONE, Workers
 
 SPREAD = ("ddp", "fsdp")
 STRATEGIES = ("auto", *SPREAD)
@@ -74,7 +77,7 @@ class Cut(Exception):
 
 def train(
     folder: Path,
-    workers=loop.ALONE,
+    workers=ALONE,
     cut_at=0,
     dtype=torch.float32,
     samples=False,
@@ -83,6 +86,9 @@ def train(
     """Train on toy records, and write the weights that come out, and the history, into the folder."""
     model = fresh_model()
     config = TrainConfig(**SETTINGS, strategy=workers.strategy)
+    setup = loop.Setup(
+        config, cpu(dtype), folder / "states", folder / "log.jsonl", {}, workers, 4 // workers.count
+    )
     prompts = [torch.tensor([3, 4, 5]), torch.tensor([6]), torch.tensor([7, 8])]
 
     def on_step(history, loss):
@@ -94,8 +100,7 @@ def train(
 
     try:
         history = loop.train(
-            model, toy_batches(records_per_step), config, cpu(dtype), folder / "states", folder / "log.jsonl", {}, on_step=on_step,
-            write_samples=write_samples if samples else None, workers=workers, micro_batch=4 // workers.count,
+            model, toy_batches(records_per_step), setup, on_step=on_step, write_samples=write_samples if samples else None
         )  # fmt: skip
     except Cut:
         return
@@ -105,20 +110,20 @@ def train(
         write_json(folder / "history.json", asdict(history))
 
 
-def a_run(folder, workers, micro_batch=4, dtype=torch.float32, **settings):
+def a_stepper(workers, micro_batch=4, dtype=torch.float32, **settings):
     config = TrainConfig(batch_size=micro_batch, strategy=workers.strategy, **settings)
-    return loop._Run(
-        fresh_model(), toy_batches(), config, cpu(dtype), workers, folder, {}, micro_batch
-    )
+    return Stepper(fresh_model(), config, cpu(dtype), History(), workers, micro_batch)
 
 
-def gradients_of(run):
-    return {name: whole(parameter.grad).clone() for name, parameter in run.model.named_parameters()}
+def gradients_of(stepper):
+    return {
+        name: whole(parameter.grad).clone() for name, parameter in stepper.model.named_parameters()
+    }
 
 
-def spoil(run, workers):
+def spoil(stepper, workers):
     """Make one gradient infinite; of sharded ones only where the second worker has its share."""
-    gradient = run.model.wpe.weight.grad
+    gradient = stepper.model.wpe.weight.grad
     if not isinstance(gradient, DTensor):
         gradient[-1] = torch.inf
     elif workers.rank == 1:
@@ -131,29 +136,31 @@ def compute(folder: Path, workers: Workers) -> None:
     for strategy in SPREAD:
         here = replace(workers, strategy=strategy)
         for name, (lengths, micro_batch, recomputed) in BATCHES.items():
-            run = a_run(folder / "none", here, micro_batch, activation_checkpointing=recomputed)
-            loss = run.gradients(batch_of(lengths))
-            results[strategy, name] = {"loss": loss, "gradients": gradients_of(run)}
+            stepper = a_stepper(here, micro_batch, activation_checkpointing=recomputed)
+            loss = stepper.gradients(batch_of(lengths))
+            results[strategy, name] = {"loss": loss, "gradients": gradients_of(stepper)}
 
-        run = a_run(folder / "none", here, max_grad_norm=0.1)
-        run.update(run.gradients(batch_of((10, 9, 2, 1))))
-        moments = workers_module.gathered_moments(run.model, run.optimizer)
+        stepper = a_stepper(here, max_grad_norm=0.1)
+        stepper.update(stepper.gradients(batch_of((10, 9, 2, 1))))
+        moments = workers_module.gathered_moments(stepper.model, stepper.optimizer)
         results[strategy, "clipped"] = {
             name: state["exp_avg"] for name, state in moments.get("state", {}).items()
         }
 
         for dtype, max_grad_norm in OVERFLOWS:
-            run = a_run(folder / "none", here, dtype=dtype, max_grad_norm=max_grad_norm)
+            stepper = a_stepper(here, dtype=dtype, max_grad_norm=max_grad_norm)
             before = {
                 name: tensor.clone()
-                for name, tensor in workers_module.gathered_weights(run.model).items()
+                for name, tensor in workers_module.gathered_weights(stepper.model).items()
             }
-            loss, scale = run.gradients(batch_of((3, 5, 2, 1))), run.scaler.get_scale()
-            spoil(run, here)
-            run.update(loss)
-            after = workers_module.gathered_weights(run.model)
+            loss, scale = stepper.gradients(batch_of((3, 5, 2, 1))), stepper.scaler.get_scale()
+            spoil(stepper, here)
+            stepper.update(loss)
+            after = workers_module.gathered_weights(stepper.model)
             seen = [None] * workers.count
-            dist.all_gather_object(seen, [run.history.n_skipped, run.scaler.get_scale() / scale])
+            dist.all_gather_object(
+                seen, [stepper.history.n_skipped, stepper.scaler.get_scale() / scale]
+            )
             unchanged = all(torch.equal(before[name], after[name]) for name in before)
             results[strategy, dtype, max_grad_norm] = {"unchanged": unchanged, "seen": seen}
 
@@ -183,7 +190,7 @@ def work_without_memory(job: dict) -> None:
         return original(model, input_ids, targets)
 
     GPTModel.loss_sum = loss_sum
-    loop._work(job)
+    torchrun._work(job)
 
 
 if __name__ == "__main__":
@@ -191,7 +198,7 @@ if __name__ == "__main__":
     if sys.argv[1].endswith(".json"):
         work_without_memory(json.loads(Path(sys.argv[1]).read_text()))
     else:
-        with workers_module.joined("ddp", cpu()) as (joined_workers, _):
+        with torchrun.joined("ddp", cpu()) as (joined_workers, _):
             compute(Path(sys.argv[1]), joined_workers)
             if not joined_workers.is_first:
                 raise LookupError("the second worker fails in the end")
@@ -211,7 +218,7 @@ def computed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("computed")
     train(folder / "cut-auto", cut_at=8)
     with pytest.raises(WorkerError) as raised:
-        workers_module.run_workers("test_workers", [str(folder)], 2, lambda message: None)
+        torchrun.run_workers("test_workers", [str(folder)], 2, lambda message: None)
     assert (folder / "results.pt").is_file(), raised.value
     for source in SPREAD:
         shutil.copytree(folder / f"cut-{source}", folder / f"{source}-auto")
@@ -387,10 +394,10 @@ def inputs(tmp_path_factory):
             "eval_batches": 2,
             "save_every": 3,
         } | settings
+        config = TrainConfig(strategy=strategy, mixed_precision=False, **settings)
         return {
-            "model": checkpoints.load_base_model(checkpoint), "config": TrainConfig(strategy=strategy, mixed_precision=False, **settings),
-            "n_workers": 2, "data_folder": data, "checkpoint_folder": checkpoint, "folder": base / name / "states",
-            "log_path": base / name / "log.jsonl", "identity": {"data": "a hash"}, "n_samples": 0,
+            "model": checkpoints.load_base_model(checkpoint), "n_workers": 2, "data_folder": data, "checkpoint_folder": checkpoint, "n_samples": 0,
+            "setup": loop.Setup(config, cpu(), base / name / "states", base / name / "log.jsonl", {"data": "a hash"}),
         }  # fmt: skip
 
     return make
@@ -400,7 +407,7 @@ def inputs(tmp_path_factory):
 def uncut(inputs):
     """The arguments of a run that nothing interrupts, after it, and its history."""
     given = inputs("uncut")
-    return given, loop.train_in_workers(**given)
+    return given, torchrun.train_in_workers(**given)
 
 
 def processes() -> dict[int, tuple[int, str]]:
@@ -459,30 +466,30 @@ def test_a_run_that_was_killed_and_interrupted_ends_in_the_same_bytes(inputs, un
     given = inputs("cut")
     kill_one = At(5, lambda numbers: os.kill(numbers[1], signal.SIGKILL))
     with pytest.raises(WorkerError, match=r"SIGKILL.*memory is full"):
-        loop.train_in_workers(**given, on_evaluation=kill_one)
+        torchrun.train_in_workers(**given, on_evaluation=kill_one)
     kill_one.assert_all_ended()
 
     kill_all = At(11, lambda numbers: [os.kill(number, signal.SIGKILL) for number in numbers])
     with pytest.raises(WorkerError):
-        loop.train_in_workers(**given, on_evaluation=kill_all)
+        torchrun.train_in_workers(**given, on_evaluation=kill_all)
     kill_all.assert_all_ended()
 
     stop = At(17, interrupt)
     with pytest.raises(TrainingInterrupted, match="run this again to go on") as raised:
-        loop.train_in_workers(**given, on_evaluation=stop)
+        torchrun.train_in_workers(**given, on_evaluation=stop)
     stop.assert_all_ended()
     # They save when they are told to stop, not every three steps alone.
     stopped_after = int(re.search(r"after (\d+) of 30 steps", str(raised.value))[1])
     saved = max(
-        int(path.stem.removeprefix("state-")) for path in given["folder"].glob("state-*.json")
+        int(path.stem.removeprefix("state-")) for path in given["setup"].folder.glob("state-*.json")
     )
     assert 17 <= saved == stopped_after < N_STEPS
 
-    history = loop.train_in_workers(**given)
+    history = torchrun.train_in_workers(**given)
     assert history.n_steps == N_STEPS
     assert [step for step, sentence in history.events if "resumed" in sentence][-1] == saved
     expected, its_history = uncut
-    assert without_seconds(given["log_path"]) == without_seconds(expected["log_path"])
+    assert without_seconds(given["setup"].log_path) == without_seconds(expected["setup"].log_path)
     assert (history.n_tokens, history.val_loss) == (its_history.n_tokens, its_history.val_loss)
     weights = [
         checkpoints.save_model(tmp_path / f"{n}.pth", a["model"], a["checkpoint_folder"])
@@ -507,20 +514,19 @@ def test_the_weights_are_those_of_training_in_one_process(inputs, uncut):
         for split in ("train", "val")
     }
     # Half the records at a time: what each of the two workers takes.
-    config = replace(alone["config"], strategy="auto", gradient_accumulation_steps=2)
-    loop.train(alone["model"], batches, config, cpu(), alone["folder"], alone["log_path"], {})
+    config = replace(alone["setup"].config, strategy="auto", gradient_accumulation_steps=2)
+    loop.train(alone["model"], batches, replace(alone["setup"], config=config, identity={}))
     assert_close(given["model"].state_dict(), alone["model"].state_dict())
 
 
 def test_when_memory_runs_out_all_begin_again_with_half_the_micro_batch(inputs, uncut, monkeypatch):
+    original = torchrun.run_workers
     monkeypatch.setattr(
-        loop,
-        "run_workers",
-        lambda module, *rest: workers_module.run_workers("test_workers", *rest),
+        torchrun, "run_workers", lambda module, *rest: original("test_workers", *rest)
     )
     # Under FSDP, with answers written before training and after each epoch.
     given = inputs("out-of-memory", strategy="fsdp") | {"n_samples": 1}
-    history = loop.train_in_workers(**given)
+    history = torchrun.train_in_workers(**given)
     assert history.n_steps == N_STEPS
     assert [(step, sentence.partition(":")[0].partition(" from ")[0]) for step, sentence in history.events] == [
         (3, "resumed"), (3, "memory ran out"),
@@ -532,7 +538,7 @@ def test_when_memory_runs_out_all_begin_again_with_half_the_micro_batch(inputs, 
 def test_memory_that_never_suffices_is_an_error(inputs, monkeypatch):
     jobs = []
     given = inputs("never", batch_size=5, resume=False)
-    earlier = write_json(given["folder"] / "state-00000003.json", {})
+    earlier = write_json(given["setup"].folder / "state-00000003.json", {})
 
     def run_workers(module, arguments, n_workers, on_message):
         assert not earlier.exists()
@@ -540,9 +546,9 @@ def test_memory_that_never_suffices_is_an_error(inputs, monkeypatch):
         on_message({"out_of_memory": True})
         raise WorkerError("not even one record fits")
 
-    monkeypatch.setattr(loop, "run_workers", run_workers)
+    monkeypatch.setattr(torchrun, "run_workers", run_workers)
     with pytest.raises(WorkerError, match="not even one record fits"):
-        loop.train_in_workers(**given)
+        torchrun.train_in_workers(**given)
     assert [job["micro_batch"] for job in jobs] == [5, 3, 2, 1]
     # The restarts must not delete what the first start has saved.
     assert all(job["config"]["resume"] for job in jobs)
