@@ -60,8 +60,6 @@ from golf_nb_utils.training.history import History
 from golf_nb_utils.training.loop import Setup, train
 from golf_nb_utils.training.lora import add_lora
 from golf_nb_utils.training.memory import (
-from golf_nb_utils.training.step import records_per_step
-from golf_nb_utils.training.torchrun import train_in_workers
     GIB,
     T4_BYTES,
     measured_peak,
@@ -70,6 +68,8 @@ from golf_nb_utils.training.torchrun import train_in_workers
     proposal,
     usable_memory,
 )
+from golf_nb_utils.training.step import records_per_step
+from golf_nb_utils.training.torchrun import train_in_workers
 
 Report = Callable[..., None]
 TOY_GPT = GPTConfig(n_vocab=2048, n_ctx=1024, n_embd=32, n_head=2, n_layer=2)

@@ -131,8 +131,8 @@ def one_process():
     """All of this module's questions go to one process, where `run` would start TensorFlow, three seconds, for each of them."""
     servers = []
 
-    def ask(command, input, env, **_):
-        assert command == [sys.executable, "-P", "-m", "golf_nb_utils.gpt2.tensorflow_io"]
+    def ask(args, input, env, **_):
+        assert args == [sys.executable, "-m", "golf_nb_utils.gpt2.tensorflow_io"]
         if not servers:
             pipe = subprocess.PIPE
             servers.append(
