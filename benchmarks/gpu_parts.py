@@ -27,6 +27,7 @@ from tempfile import TemporaryDirectory
 import torch
 import yaml
 from gpu import read_rows, record
+from memory import measured_peak
 from safetensors.torch import save_file
 from t4 import LONGEST, RECORD, SIZES
 from torch import nn
@@ -62,7 +63,6 @@ from golf_nb_utils.training.lora import add_lora
 from golf_nb_utils.training.memory import (
     GIB,
     T4_BYTES,
-    measured_peak,
     named_devices,
     plan,
     proposal,
