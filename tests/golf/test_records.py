@@ -16,6 +16,7 @@ from golf_nb_utils.golf.checks import Verifier
 from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.knowledge import FIGURE
 from golf_nb_utils.golf.records import (
+    SHOWN,
     RecordError,
     deal_topics,
     generate_records,
@@ -805,6 +806,23 @@ def test_a_large_gap_comes_with_a_note_on_safety_and_a_small_one_without(records
         assert re.findall(r"\nSafety: (.+)", record["output"]) == [
             mirrored(note, record["meta"]["handedness"]) for note in notes
         ]
+
+
+def test_a_record_is_a_right_answer_to_its_own_request_even_if_that_says_next_to_nothing(
+    knowledge, monkeypatch
+):
+    """The club is said then where the answer is about the driver alone."""
+    for name in SHOWN:
+        monkeypatch.setitem(SHOWN, name, 0.0)
+    verifier = Verifier(knowledge)
+    rows = generate_records(knowledge, DataConfig(n_examples=1200, unseen_topics_per_area=0))
+    clubs = {}
+    for record in rows["train"]:
+        assert verifier.verify(record["output"], record["input"]).passed
+        clubs.setdefault(record["meta"]["topic"], set()).add(record["meta"]["club"])
+    assert {topic: seen for topic, seen in clubs.items() if seen != {None}} == {
+        "driver_setup": {"driver"}
+    }
 
 
 # The answer: its scores.
