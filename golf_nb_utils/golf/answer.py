@@ -188,7 +188,6 @@ class GrammarBook:
         if named:
             return [(self.faults[named].topic, named)]
         keep = request.severity == "none"
-        club, level, _, _ = request.case
         key = (request.area, *_case_of(request))
         if key not in self._subjects:
             found = [
@@ -199,14 +198,16 @@ class GrammarBook:
                 if self.is_answerable(topic.id, fault, request)
             ]
             # Who does not say the club is not told about the driver alone, where there is a choice.
-            for_all = [
-                (topic, fault)
-                for topic, fault in found
-                if (club or set(CLUB_FAMILIES) <= set(self.topics[topic].clubs))
-                and (level or set(LEVELS) <= set(self.topics[topic].levels))
-            ]
+            for_all = [pair for pair in found if self.is_for_all(pair[0], request)]
             self._subjects[key] = for_all or found
         return self._subjects[key]
+
+    def is_for_all(self, topic: str, request: Request) -> bool:
+        """Return whether a topic is for every club and every level that a request leaves open."""
+        clubs, levels = self.topics[topic].clubs, self.topics[topic].levels
+        return (request.club is not None or set(CLUB_FAMILIES) <= set(clubs)) and (
+            request.level is not None or set(LEVELS) <= set(levels)
+        )
 
     def grammar(self, request: Request, subjects: list[tuple[str, str]] | None = None) -> Grammar:
         """Return the grammar of all right answers to a request, or of those about `subjects`.

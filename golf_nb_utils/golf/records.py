@@ -349,6 +349,9 @@ def _draw_once(deck: Deck, split: str, group: Group, rng: random.Random) -> _Dra
     fault = book.faults.get(group.fault)
     if fault and rng.random() < SHOWN["observation"]:
         request = request.with_observation(fault.name)
+    elif not book.is_for_all(group.topic, request):
+        # Nothing would then say that it is about the driver, so its answer would not be a right one.
+        request = _draw_request(deck.config, group, topic, audience, rng, shows_all=True)
     answer = book.grammar(request, subject).draw(rng)
     return _Drawn(group, request, rng.choice(INSTRUCTIONS), answer)
 

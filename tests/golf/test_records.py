@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from golf_nb_utils.golf.answer import GroundingError, check_record
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, CLUBS, LEVELS
+from golf_nb_utils.golf.checks import Verifier
+from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.knowledge import FIGURE
 from golf_nb_utils.golf.records import (
+    SHOWN,
     RecordError,
-    answer_for,
     deal_topics,
     generate_records,
-    make_plan,
+    make_deck,
     make_record,
-    make_template,
     split_sizes,
     vocabulary_records,
 )
@@ -251,7 +251,7 @@ def test_every_split_has_the_six_areas_in_equal_numbers(made):
 
 
 def test_every_taught_fault_can_be_drawn_for_train_val_and_test(knowledge):
-    groups = make_plan(knowledge, DataConfig(n_examples=1)).groups
+    groups = make_deck(knowledge, DataConfig(n_examples=1)).groups
     taught, _ = deal_topics(knowledge, DataConfig(n_examples=1))
     expected = {fault.id for fault in knowledge.faults if fault.topic in taught}
     for split in ("train", "val", "test"):
@@ -343,7 +343,7 @@ def test_an_area_must_have_the_topics_that_are_asked_for_and_one_to_teach(knowle
             ConfigError,
             match=f"has {fewest} topics, too few to keep {unseen} unseen and teach {max(1, taught)};",
         ):
-            make_plan(knowledge, config)
+            make_deck(knowledge, config)
 
 
 @pytest.mark.parametrize(("phrasings", "endings"), [(1, {""}), (2, {"", "b"}), (0, {"", "b"})])
@@ -476,7 +476,7 @@ def test_a_record_does_not_depend_on_how_many_are_made_with_the_same_evaluation_
 
 
 def test_a_record_of_twenty_thousand_is_the_same_among_a_million(knowledge):
-    plans = [make_plan(knowledge, DataConfig(n_examples=n)) for n in (20_000, 1_000_000)]
+    decks = [make_deck(knowledge, DataConfig(n_examples=n)) for n in (20_000, 1_000_000)]
     for split, number in [
         ("train", 0),
         ("train", 17_999),
@@ -484,15 +484,15 @@ def test_a_record_of_twenty_thousand_is_the_same_among_a_million(knowledge):
         ("test", 999),
         ("unseen", 999),
     ]:
-        one, other = (make_record(plan, split, number) for plan in plans)
+        one, other = (make_record(deck, split, number) for deck in decks)
         assert one == other
 
 
 def test_a_record_does_not_depend_on_those_made_before_it(knowledge, tiny_records):
-    plan = make_plan(knowledge, DataConfig(n_examples=60))
+    deck = make_deck(knowledge, DataConfig(n_examples=60))
     for split in SPLITS:
         backwards = [
-            make_record(plan, split, number) for number in reversed(range(len(tiny_records[split])))
+            make_record(deck, split, number) for number in reversed(range(len(tiny_records[split])))
         ]
         assert backwards[::-1] == tiny_records[split]
 
@@ -808,6 +808,23 @@ def test_a_large_gap_comes_with_a_note_on_safety_and_a_small_one_without(records
         ]
 
 
+def test_a_record_is_a_right_answer_to_its_own_request_even_if_that_says_next_to_nothing(
+    knowledge, monkeypatch
+):
+    """The club is said then where the answer is about the driver alone."""
+    for name in SHOWN:
+        monkeypatch.setitem(SHOWN, name, 0.0)
+    verifier = Verifier(knowledge)
+    rows = generate_records(knowledge, DataConfig(n_examples=1200, unseen_topics_per_area=0))
+    clubs = {}
+    for record in rows["train"]:
+        assert verifier.verify(record["output"], record["input"]).passed
+        clubs.setdefault(record["meta"]["topic"], set()).add(record["meta"]["club"])
+    assert {topic: seen for topic, seen in clubs.items() if seen != {None}} == {
+        "driver_setup": {"driver"}
+    }
+
+
 # The answer: its scores.
 
 
@@ -930,15 +947,6 @@ def test_knowledge_for_adults_alone_gives_records_for_adults_alone(knowledge):
     assert {record["meta"]["audience"] for record in records} == {"adult"}
 
 
-def test_a_record_that_fails_its_proof_is_not_handed_out(knowledge):
-    plan = make_plan(knowledge, DataConfig(n_examples=60))
-    make_record(plan, "train", 0)
-    for name, entry in plan.index.items():
-        plan.index[name] = dataclasses.replace(entry, audiences=())
-    with pytest.raises(GroundingError, match="not for this"):
-        make_record(plan, "train", 0)
-
-
 def test_knowledge_too_small_to_keep_training_away_from_the_test_set_is_refused_with_the_way_to_mend_it(
     knowledge,
 ):
@@ -973,7 +981,7 @@ def test_knowledge_too_small_to_keep_training_away_from_the_test_set_is_refused_
     with pytest.raises(
         RecordError, match=r"is too small .* add phrasings or lower val_fraction and test_fraction"
     ):
-        make_plan(
+        make_deck(
             dataclasses.replace(knowledge, topics=tuple(topics)), DataConfig(n_examples=20_000)
         )
 
@@ -988,7 +996,7 @@ def test_knowledge_too_small_to_give_every_split_a_group_is_refused_with_the_are
     with pytest.raises(
         RecordError, match="the knowledge on tempo_rhythm is too small to give test a group"
     ):
-        make_plan(dataclasses.replace(knowledge, topics=topics), DataConfig(n_examples=60))
+        make_deck(dataclasses.replace(knowledge, topics=topics), DataConfig(n_examples=60))
 
 
 # The template: an answer for any request.
@@ -999,33 +1007,37 @@ ONE_OF_EACH_FAMILY = ("driver", "hybrid", "7-iron", "sand wedge")
 
 @pytest.fixture(scope="module")
 def template(knowledge):
-    return make_template(knowledge)
+    return Verifier(knowledge)
 
 
-def passes(template, text, seed=0):
-    """The answer to an input, once it has passed its check and been found to be about what was asked."""
-    record = answer_for(template, text, seed)
-    assert set(record) == {"instruction", "input", "output", "meta"}
-    assert record["input"] == text
-    assert record["instruction"] in INSTRUCTIONS
-    verdict = template.verifier.verify(record["output"], text)
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """An answer of the template, and what it is about."""
+
+    text: str
+    items: list
+    topic: str
+    fault: str
+    drill: str
+
+
+def drawn(template, request, seed=0):
+    answer = template.book.draw(request, seed)
+    return Drawn(answer.text, answer.names, *template.book.about(answer.names))
+
+
+def passes(template, request, seed=0):
+    """The answer to a request, once it has passed every check and been read back as it was made."""
+    found = drawn(template, request, seed)
+    verdict = template.verify(found.text, request.text)
     assert verdict.passed, verdict.reasons
-    meta, lines = record["meta"], dict(line.split(": ", 1) for line in text.split("\n"))
-    said = (
-        meta["area"],
-        meta["club"],
-        meta["level"],
-        f"{meta['current_score']:.2f}",
-        f"{meta['target_score']:.2f}",
+    assert [span.origin for span in verdict.sentences] == found.items
+    assert (verdict.fault, verdict.drill) == (found.fault, found.drill)
+    assert (
+        template.index[next(name for name in found.items if name in template.index)].topic
+        == found.topic
     )
-    assert said == tuple(
-        lines.get(name) for name in ("Area", "Club", "Level", "Current Score", "Target Score")
-    )
-    assert (meta["handedness"], meta["audience"]) == (
-        lines.get("Handedness", "right"),
-        lines.get("Golfer", "adult"),
-    )
-    return record
+    return found
 
 
 @pytest.mark.parametrize("severity", GAPS)
@@ -1037,11 +1049,11 @@ def test_every_golfer_gets_an_answer(template, area, severity):
         (None, *ONE_OF_EACH_FAMILY), (None, *LEVELS), audiences, ("left", None)
     )
     for seed, (club, level, audience, hand) in enumerate(cases):
-        text = Request(area, *GAPS[severity], club, level, hand, audience=audience).text
-        record = passes(template, text, seed)
-        assert record["meta"]["severity"] == severity
-        assert bool(record["meta"]["fault"]) == (severity != "none")
-        check_record(record, template.plan.index)
+        request = Request(area, *GAPS[severity], club, level, hand, audience=audience)
+        assert request.severity == severity
+        found = passes(template, request, seed)
+        assert bool(found.fault) == (severity != "none")
+        assert template.areas[found.topic] == area
 
 
 scores = st.integers(0, 100).map(lambda number: number / 100)
@@ -1075,24 +1087,18 @@ def test_the_template_answers_whatever_the_input_says(
     """Scores at the edges and above the target, All Scores with, without and against the own one, any observation."""
     if isinstance(observation, int):
         observation = knowledge.faults[observation % len(knowledge.faults)].name
-    text = Request(area, current, target, club, level, hand, observation, all_scores, audience).text
+    request = Request(area, current, target, club, level, hand, observation, all_scores, audience)
     if bare:
-        text = re.sub(r"\nGap: .*", "", text)
-    try:
-        Request.from_text(text)
-    except InputFormatError:
-        assert observation is not None
-        return
-    record = passes(template, text, seed)
-    assert record == answer_for(template, text, seed)
+        request = Request.from_text(re.sub(r"\nGap: .*", "", request.text))
+    assert passes(template, request, seed) == drawn(template, request, seed)
 
 
 def test_the_template_answers_about_the_fault_that_is_observed(template, knowledge):
     for fault in knowledge.faults:
         topic = knowledge.topic(fault.topic)
         for severity, club in itertools.product(topic.severities, (None, "driver")):
-            text = Request(fault.area, *GAPS[severity], club, observation=fault.name).text
-            assert passes(template, text)["meta"]["fault"] == fault.id
+            request = Request(fault.area, *GAPS[severity], club, observation=fault.name)
+            assert passes(template, request).fault == fault.id
 
 
 @pytest.mark.parametrize(
@@ -1102,60 +1108,59 @@ def test_an_observation_that_is_no_fault_for_this_golfer_is_ignored(
     template, knowledge, observation
 ):
     """The driver's fault, too, where the club is a wedge."""
-    text = Request("setup_quality", 0.3, 0.8, "sand wedge", observation=observation).text
-    faults = {passes(template, text, seed)["meta"]["fault"] for seed in range(40)}
+    request = Request("setup_quality", 0.3, 0.8, "sand wedge", observation=observation)
+    faults = {passes(template, request, seed).fault for seed in range(40)}
     assert len(faults) > 5
     assert "SF16" not in faults
 
 
 def test_a_score_that_meets_its_target_is_praised_whatever_the_observation(template, knowledge):
     for fault in knowledge.faults[:20]:
-        record = passes(template, Request(fault.area, 0.85, 0.8, observation=fault.name).text)
-        assert record["meta"]["fault"] == ""
-        assert any(name.startswith("say.praise") for name in record["meta"]["items"])
-        assert any(".keep." in name for name in record["meta"]["items"])
+        found = passes(template, Request(fault.area, 0.85, 0.8, observation=fault.name))
+        assert found.fault == ""
+        assert any(name.startswith("say.praise") for name in found.items)
+        assert any(".keep." in name for name in found.items)
 
 
 def test_the_current_score_counts_where_all_scores_has_another_one(template):
-    record = passes(
-        template,
-        Request("balance", 0.2, 0.8, all_scores={"balance": 0.9, "impact_quality": 0.4}).text,
-    )
-    assert "20.0%" in record["output"]
-    assert "90.0%" not in record["output"]
-    assert record["meta"]["all_scores"] == {"balance": 0.2, "impact_quality": 0.4}
+    request = Request("balance", 0.2, 0.8, all_scores={"balance": 0.9, "impact_quality": 0.4})
+    found = passes(template, request)
+    assert "20.0%" in found.text
+    assert "90.0%" not in found.text
+    assert template.request(request.text).all_scores == {"balance": 0.2, "impact_quality": 0.4}
 
 
 def test_a_golfer_who_does_not_say_the_club_is_told_what_holds_for_every_club(template, sentences):
     for seed in range(60):
-        record = passes(template, Request("setup_quality", *GAPS["clear"]).text, seed)
-        for sentence in used(record, sentences):
+        found = passes(template, Request("setup_quality", *GAPS["clear"]), seed)
+        for sentence in (sentences[name] for name in found.items if name in sentences):
             assert set(sentence.scope.clubs) == {"driver", "wood", "iron", "wedge"}
             assert set(sentence.scope.levels) == set(LEVELS)
 
 
-def test_the_template_depends_on_the_input_and_the_seed_alone(template, knowledge):
-    text, other = (Request("balance", current, 0.8).text for current in (0.3, 0.31))
-    first = answer_for(template, text, 1)
-    answer_for(template, other, 1)
-    assert answer_for(template, text, 1) == first == answer_for(make_template(knowledge), text, 1)
-    assert len({answer_for(template, text, seed)["output"] for seed in range(20)}) == 20
-    assert answer_for(template, other, 1)["meta"]["items"] != first["meta"]["items"]
+def test_the_template_depends_on_the_request_and_the_seed_alone(template, knowledge):
+    request, other = (Request("balance", current, 0.8) for current in (0.3, 0.31))
+    first = drawn(template, request, 1)
+    drawn(template, other, 1)
+    assert drawn(template, request, 1) == first == drawn(Verifier(knowledge), request, 1)
+    assert drawn(template, Request.from_text(request.text), 1) == first
+    assert len({drawn(template, request, seed).text for seed in range(20)}) == 20
+    assert drawn(template, other, 1).items != first.items
 
 
 def test_no_topic_and_no_drill_is_kept_from_the_template(template, knowledge):
     topics, drills = set(), set()
     for area, gap in itertools.product(AREAS, GAPS.values()):
+        request = Request(area, *gap, "driver")
         for seed in range(200):
-            meta = answer_for(template, Request(area, *gap, "driver").text, seed)["meta"]
-            assert not meta["unseen_topic"]
-            topics.add(meta["topic"])
-            drills.add(meta["drill"])
+            found = drawn(template, request, seed)
+            topics.add(found.topic)
+            drills.add(found.drill)
     assert topics == {topic.id for topic in knowledge.topics}
     assert drills == {drill.id for drill in knowledge.drills if "driver" in drill.clubs}
 
 
-def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge):
+def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge, template):
     """Setup is about the driver alone."""
     topics = tuple(
         topic
@@ -1163,39 +1168,47 @@ def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge):
         if topic.area != "setup_quality" or topic.id == "driver_setup"
     )
     faults = {fault.id for topic in topics for fault in topic.faults}
-    small = make_template(dataclasses.replace(knowledge, topics=topics))
-    assert passes(small, Request("setup_quality", 0.3, 0.8).text)["meta"]["fault"] in faults
+    small = Verifier(dataclasses.replace(knowledge, topics=topics))
+    assert passes(small, Request("setup_quality", 0.3, 0.8)).fault in faults
+    request = Request("setup_quality", 0.3, 0.8, "7-iron", audience="senior")
     with pytest.raises(
-        RecordError,
+        GrammarError,
         match="setup_quality has no answer for 7-iron, any level, senior, with a large gap",
     ):
-        answer_for(small, Request("setup_quality", 0.3, 0.8, "7-iron", audience="senior").text, 0)
+        drawn(small, request)
+    # Nor is any text a right one; the verdict says why.
+    verdict = small.verify(drawn(template, request).text, request.text)
+    assert not verdict.passed
 
 
-def test_the_template_draws_again_where_two_items_break_a_rule_together(knowledge):
-    """A user's rule forbids the first swing thought of a topic beside the first ideal of it."""
-    topic = knowledge.topics[0]
-    fault = topic.faults[0]
-    apart = tuple(
-        "|".join(map(re.escape, item.phrasings)) for item in (topic.cues[0], topic.ideal[0])
+def test_two_files_that_break_a_rule_together_never_come_together_in_an_answer(knowledge, template):
+    """A user's rule forbids a drill beside the swing thought of a topic whose fault it fixes.
+
+    Within one file, loading the knowledge refuses what such a rule forbids.
+    """
+    fault, drill = next(
+        (fault, drill)
+        for fault in knowledge.faults
+        for drill in knowledge.drills_for(fault.id)
+        if drill.topic != fault.topic and len(drill.clubs) == 4
     )
-    strict = make_template(
-        dataclasses.replace(
-            knowledge, rules=(*knowledge.rules, Rule("apart", "Never both.", together=apart))
-        )
+    topic = knowledge.topic(fault.topic)
+    apart = ("|".join(map(re.escape, topic.cues[0].phrasings)), re.escape(f'Drill "{drill.name}"'))
+    rule = Rule("apart", "Never both.", together=apart)
+    strict = Verifier(dataclasses.replace(knowledge, rules=(*knowledge.rules, rule)))
+    request = Request(topic.area, *GAPS["clear"], "7-iron", "beginner", observation=fault.name)
+    free, kept = (
+        [passes(book, request, seed).drill for seed in range(100)] for book in (template, strict)
     )
-    text = Request(topic.area, *GAPS["clear"], "driver", observation=fault.name).text
-    free = make_template(knowledge)
-    broken = [
-        seed
-        for seed in range(150)
-        if all(re.search(pattern, answer_for(free, text, seed)["output"]) for pattern in apart)
-    ]
-    assert broken
-    for seed in broken:
-        passes(strict, text, seed)
+    assert drill.id in free
+    assert drill.id not in kept
+    assert set(free) - {drill.id} == set(kept)
+    # Whichever swing thought stands beside it: the grammar takes no other answer for one, either.
+    for seed in range(100):
+        if free[seed] == drill.id:
+            assert not strict.verify(drawn(template, request, seed).text, request.text).passed
 
 
-def test_a_malformed_input_has_no_answer(template):
+def test_the_template_has_no_answer_to_a_malformed_input():
     with pytest.raises(InputFormatError):
-        answer_for(template, "Area: putting", 0)
+        Request.from_text("Area: putting")
