@@ -15,22 +15,26 @@ STARTED = time.perf_counter()
 
 import torch  # noqa: E402
 
-from golf_nb_utils import data_files  # noqa: E402
 from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator, TemplateFeedbackGenerator  # noqa: E402
 from golf_nb_utils.files import Paths  # noqa: E402
+from golf_nb_utils.golf import dataset  # noqa: E402
 from golf_nb_utils.golf.checks import Verifier  # noqa: E402
+from golf_nb_utils.golf.request import Request  # noqa: E402
 from golf_nb_utils.host import output_root  # noqa: E402
 
 
 def arguments(record: dict) -> dict:
     """The arguments of generate_feedback that lead to the record's own input."""
-    values = Request.from_text(record["input"])
+    request = Request.from_text(record["input"])
+    golfer = ("club", "level", "handedness", "audience")
     return {
-        "area": values["area"], "issue": values["observation"], "current_score": values["current_score"],
-        "target_score": values["target_score"],
-        "golfer_context": {name: values[name] for name in ("club", "level", "handedness", "audience")},
-        "all_quality_scores": values["all_scores"],
-    }  # fmt: skip
+        "area": request.area,
+        "issue": request.observation,
+        "current_score": request.current_score,
+        "target_score": request.target_score,
+        "golfer_context": {name: getattr(request, name) for name in golfer},
+        "all_quality_scores": request.all_scores,
+    }
 
 
 def best(repeats: int, work) -> float:
@@ -62,7 +66,7 @@ def main() -> None:
     )
     loaded = time.perf_counter()
     data = Paths(output_root(options.output_root)).data
-    records = data_files.first_records(data_files.records_path(data, "test"), options.requests)
+    records = dataset.first_records(dataset.records_path(data, "test"), options.requests)
     requests = [arguments(record) for record in records]
     first_begun = time.perf_counter()
     answers = generator.generate_many(requests[:1])

@@ -4,9 +4,9 @@
     python benchmarks/data_generation.py --largest 100000
 
 Each row runs in a process of its own, so that peaks of memory do not mix. The seconds of "streamed" include loading the
-knowledge base, proving every record, measuring leakage and diversity (over the first 10,000 answers at most), and writing and
-hashing the files; the peer makes and proves the same records. "records alone" leaves out what does not grow with the set, so
-that it shows the cost of one record: drawn, proven and turned into JSON, neither written nor measured.
+knowledge base, drawing every record, measuring leakage and diversity (over the first 10,000 answers at most), and writing and
+hashing the files; the peer makes the same records. "records alone" leaves out what does not grow with the set, so
+that it shows the cost of one record: drawn and turned into JSON, neither written nor measured.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from golf_nb_utils.golf.dataset import finish, write_dataset
 from golf_nb_utils.golf.knowledge import load_knowledge
-from golf_nb_utils.golf.records import generate_records, make_plan, make_record
+from golf_nb_utils.golf.records import generate_records, make_deck, make_record
 from golf_nb_utils.settings import DataConfig
 
 KNOWLEDGE = Path(__file__).resolve().parent.parent / "knowledge" / "golf_instruction"
@@ -36,10 +36,10 @@ def measure(way: str, n_examples: int, workers: int) -> dict:
         started = time.perf_counter()
         knowledge = load_knowledge(KNOWLEDGE)
         if way == "records alone":
-            plan = make_plan(knowledge, config)
+            deck = make_deck(knowledge, config)
             started = time.perf_counter()
             for number in range(n_examples):
-                json.dumps(make_record(plan, "train", number), ensure_ascii=False)
+                json.dumps(make_record(deck, "train", number), ensure_ascii=False)
         elif way == "streamed":
             finish(folder, write_dataset(folder, knowledge, config, workers=workers), config)
         else:

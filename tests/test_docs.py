@@ -18,9 +18,9 @@ import yaml
 from golf_nb_utils.__main__ import main
 from golf_nb_utils.coach.generators import (
     FineTunedGolfFeedbackGenerator,
-    OllamaFeedbackGenerator,
     TemplateFeedbackGenerator,
 )
+from golf_nb_utils.coach.ollama import OllamaFeedbackGenerator
 from golf_nb_utils.files import Paths, write_manifest
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.gpt2.checkpoints import save_model
@@ -183,7 +183,8 @@ def test_every_module_class_and_function_named_is_in_the_package(path):
         if module in modules and re.fullmatch(r"\w+", name) and f".{name}" not in SUFFIXES:
             assert hasattr(import_module(modules[module]), name), span
     for name in re.findall(r"\b\w+FeedbackGenerator\b", path.read_text(encoding="utf-8")):
-        assert hasattr(import_module("golf_nb_utils.coach.generators"), name), name
+        home = "ollama" if name == "OllamaFeedbackGenerator" else "generators"
+        assert hasattr(import_module(f"golf_nb_utils.coach.{home}"), name), name
 
 
 @pytest.mark.parametrize("path", OURS, ids=name_of)

@@ -28,6 +28,7 @@ from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
 from golf_nb_utils.golf.request import Request
+from golf_nb_utils.golf.wording import WITHOUT_SCORE
 from golf_nb_utils.gpt2.checkpoints import load_model
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.gpt2.sampling import generate_batch, in_batches, stream_batch
@@ -227,13 +228,16 @@ class LLMFeedbackGenerator(ABC):
             try:
                 text = self._verifier.book.draw(request, asked.seed).text
                 verdict = self._verifier.verify(text, request.text)
-                return self._result(asked, text, verdict, TEMPLATE)
+                if verdict.passed:
+                    return self._result(asked, text, verdict, TEMPLATE)
+                asked.refuse(list(verdict.reasons))
             except GrammarError as error:
                 # A knowledge base of one's own may have nothing for this golfer.
                 asked.refuse([str(error)])
         bare = replace(request, current_score=None, target_score=None)
         answer = self._verifier.book.draw(bare, asked.seed)
-        checks = {"grounded": True, "no_scores": "%" not in answer.text}
+        known = self._verifier.index.keys() | WITHOUT_SCORE.keys()
+        checks = {"grounded": known.issuperset(answer.names), "no_scores": "%" not in answer.text}
         return self._packed(asked, answer, TEMPLATE, checks, None)
 
     def _seed_of(self, text: str) -> int:

@@ -310,15 +310,15 @@ size_categories: [{size}]
 # Golf swing feedback
 
 Instruction records that turn the scores of a golf swing into coaching. Every sentence of every generated answer renders one
-listed item of the project's knowledge base, filled with numbers of the input alone; this was proven for each record when
-it was made.
+listed item of the project's knowledge base, filled with numbers of the input alone: answers are drawn
+from a grammar that holds nothing else.
 
 | file | records |
 | --- | --- |
 {rows}
 
 - **Source**: the project's own knowledge base (SHA-256 of its sentences {report["knowledge_sha256"][:16]}), written from cited sources;
-  records with `meta.source` `extra_knowledge` or `user_feedback` rest on what the user added. User feedback is not proven, only validated.
+  records with `meta.source` `extra_knowledge` or `user_feedback` rest on what the user added. User feedback is not drawn, only validated.
 - **Licence**: MIT, as the project. Texts of users are theirs: ask before you publish a set that holds any.
 - **Fields**: `instruction`, `input`, `output` (texts, the form that Alpaca tools read) and `meta` (area, topic, fault, drill, scores,
   severity, club, level, handedness, audience, `items`: the ids of the knowledge items used, group, source, unseen_topic).
@@ -382,7 +382,7 @@ def write_dataset_page(path: Path, report: dict, pictures: dict, shown: list[lis
             "<h2>User feedback</h2>"
             + table(["lines", "count"], [list(entry) for entry in report["user_feedback"].items()])
         )
-    made = "each generated one was proven when it was made: every sentence renders a listed item of the knowledge base."
+    made = "each generated one is drawn from the grammar of right answers: every sentence renders a listed item of the knowledge base."
     summary = f"{sum(sizes.values()):,} records; {made}"
     return write_text(path, page("Golf swing feedback: the data", summary, "\n".join(parts)))
 

@@ -1,7 +1,7 @@
 """What is asked: one Request, from the app or from a prompt, and back to the `input` of a prompt."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
@@ -181,8 +181,6 @@ _CHOICES = {
 }
 _SCORES = {"Current Score": "current_score", "Target Score": "target_score", "Gap": "gap"}
 _PRINTED = {f"{number / 100:.2f}": number / 100 for number in range(101)}
-FIELDS = tuple(field.name for field in fields(Request) if field.name != "area_is_known")
-"""What of a request its text holds."""
 
 
 def _parse_scores(text: str) -> dict[str, float]:

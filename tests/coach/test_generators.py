@@ -9,172 +9,34 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
+from independent_judge import NAMES, SHOULD, STEPS, Judge
 from issue_wordings import NO_FAULTS, PARAPHRASES
 
 from golf_nb_utils.coach import generators as coach_module
 from golf_nb_utils.coach.generators import (
     FineTunedGolfFeedbackGenerator,
     LLMFeedbackGenerator,
-    OllamaFeedbackGenerator,
     TemplateFeedbackGenerator,
     WritingError,
-    ollama_url,
 )
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, Paths, write_manifest
+from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
-from golf_nb_utils.golf.records import answer_for, make_template
+from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.wording import SAY
 from golf_nb_utils.gpt2.checkpoints import save_model
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
 from golf_nb_utils.settings import GPTConfig, SampleConfig
 
-SHOULD = "WHAT SHOULD HAPPEN (Ideal/Expected):"
-HAPPENING = "WHAT IS HAPPENING (Current Issue):"
-STEPS = "WHAT TO DO (Actionable Steps):"
-LABELS = (
-    "Check",
-    "Easier",
-    "Harder",
-    "Swing thought",
-    "Safety",
-    "As a senior",
-    "As a junior",
-    "With limited mobility",
-)
-NAMES = {
-    "setup_quality": "setup", "tempo_rhythm": "tempo and rhythm", "weight_shift": "weight shift", "body_rotation": "body rotation",
-    "impact_quality": "impact", "followthrough": "follow-through", "balance": "balance", "consistency": "consistency",
-}  # fmt: skip
-KEYS = {
-    "what_should_happen",
-    "what_is_happening",
-    "what_to_do",
-    "suggestion",
-    "drill",
-    "key_points",
-    "generated_by",
-    "verification",
-}
 REQUEST = {
     "area": "balance", "issue": "Falling onto the heels", "current_score": 0.45, "target_score": 0.80, "gap": 0.35, "impact_level": "high",
     "golfer_context": {"club": "7-iron", "level": "beginner"},
 }  # fmt: skip
 NO_SCORE = {**REQUEST, "current_score": None}
-
-
-# An independent check: it knows the topic files and the phrases with scores, and neither grounding.py nor verification.py.
-
-
-class Judge:
-    def __init__(self, knowledge):
-        self.areas: dict[str, set[str]] = {}
-        self.drills = set()
-        for topic in knowledge.topics:
-            texts = [*topic.sentences().values()]
-            for left, right in (("left", "right"), ("right", "left")):
-                for text in texts:
-                    self.areas.setdefault(
-                        text.replace("{left}", left).replace("{right}", right), set()
-                    ).add(topic.area)
-                self.drills |= {
-                    drill.text.replace("{left}", left).replace("{right}", right)
-                    for drill in topic.drills
-                }
-        self.by_start: dict[str, list[str]] = {}
-        for text in sorted(self.areas, key=len, reverse=True):
-            self.by_start.setdefault(text[:9], []).append(text)
-
-    def phrases(self, area, current, target, scores):
-        """Every sentence that may state a score of this request."""
-        gap = round(target - current, 2)
-        far = next(
-            (
-                words
-                for edge, words in (
-                    (0.30, "far below"),
-                    (0.15, "clearly below"),
-                    (0.05, "a little below"),
-                )
-                if gap >= edge
-            ),
-            "",
-        )
-        slots = {"label": NAMES[area], "current": f"{current:.1%}", "target": f"{target:.1%}"}
-        slots["words"] = far or ("above" if gap <= -0.05 else "in line with")
-        others = {name: score for name, score in scores.items() if name != area}
-        phrases = {text.format_map({**slots, "strength": "\0", "strength_score": "\0", "weakest": "\0", "weakest_score": "\0"})
-                   for texts in SAY.values() for text in texts}  # fmt: skip
-        for name, score in others.items():
-            if score == max(others.values()) and score >= 0.70:
-                phrases |= {
-                    text.format(strength=NAMES[name], strength_score=f"{score:.1%}")
-                    for text in SAY["strength"]
-                }
-            if score == min(others.values()) and score < 0.60:
-                texts = SAY["weakest"] + SAY["weakest_keep"]
-                phrases |= {
-                    text.format(weakest=NAMES[name], weakest_score=f"{score:.1%}") for text in texts
-                }
-        return {phrase for phrase in phrases if "\0" not in phrase}
-
-    def check(self, feedback, area, truth):
-        """Assert that a feedback holds nothing but the area's knowledge and the true scores: (current, target, others) or None."""
-        text = feedback["suggestion"]
-        assert feedback.keys() == KEYS
-        assert feedback["verification"]["passed"]
-        assert re.fullmatch(
-            rf"{re.escape(SHOULD)}\n.+\n\n{re.escape(HAPPENING)}\n.+\n\n{re.escape(STEPS)}\n(.+\n)*.+",
-            text,
-        )
-        assert text == "\n\n".join(
-            f"{heading}\n{feedback[key]}"
-            for heading, key in (
-                (SHOULD, "what_should_happen"),
-                (HAPPENING, "what_is_happening"),
-                (STEPS, "what_to_do"),
-            )
-        )
-        allowed = self.phrases(area, *truth) if truth else set()
-        areas = Counter()
-        for line in text.split("\n"):
-            if line in (SHOULD, HAPPENING, STEPS):
-                continue
-            rest = re.sub(r"^[0-9][.] ", "", line)
-            while rest:
-                rest = re.sub(rf"^ ?(?:(?:{'|'.join(LABELS)}): )?", "", rest)
-                known = next(
-                    (known for known in self.by_start.get(rest[:9], ()) if rest.startswith(known)),
-                    None,
-                )
-                if known is not None:
-                    areas.update(self.areas[known])
-                else:
-                    known = next((phrase for phrase in allowed if rest.startswith(phrase)), None)
-                if (
-                    known is None
-                    and truth is None
-                    and (match := re.match(r".* this is general advice( on [a-z -]+)?\.$", rest))
-                ):
-                    known = match[0]
-                assert known is not None, (rest, truth)
-                rest = rest[len(known) :]
-        assert areas[area] == max(areas.values())
-        assert feedback["drill"] in self.drills
-        assert feedback["drill"] in feedback["what_to_do"]
-        if truth:
-            current, target, _ = truth
-            stated = re.findall(r"[0-9.]+%", feedback["what_is_happening"])
-            assert stated[:2] == [f"{current:.1%}", f"{target:.1%}"]
-            assert f"{target:.1%}" in feedback["what_should_happen"]
-        else:
-            assert "%" not in text
-            assert "score suggests" not in text
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +45,12 @@ def judge(knowledge):
 
 
 @pytest.fixture(scope="module")
-def template(knowledge):
-    return make_template(knowledge)
+def book(knowledge):
+    return GrammarBook(knowledge)
+
+
+def right(book, entry, seed):
+    return book.draw(Request.from_text(entry["input"]), seed).text
 
 
 class StandIn(LLMFeedbackGenerator):
@@ -294,15 +160,11 @@ def a_request(rng):
     return arguments, area if known else None, truth
 
 
-def sabotaged(template, rng, earlier):
+def sabotaged(book, rng, earlier):
     """A right answer made wrong in one of many ways, once in a while left right, or one to another request."""
 
     def write(entry, seed, attempt):
-        text = (
-            answer_for(template, entry["input"], seed)["output"]
-            if attempt == 1
-            else rng.choice(earlier)
-        )
+        text = right(book, entry, seed) if attempt == 1 else rng.choice(earlier)
         numbers = re.findall(r"[0-9]+\.[0-9]%", text)
         name = re.search('Drill "(.*?)"', text)[1]
         sentences = re.findall(r"[A-Z][^.\n%]+\.", text)
@@ -338,10 +200,10 @@ def sabotaged(template, rng, earlier):
 
 @pytest.mark.parametrize("part", range(4))
 def test_of_ten_thousand_requests_to_a_sabotaged_model_not_one_gets_an_unverified_answer(
-    knowledge, judge, template, part
+    knowledge, judge, book, part
 ):
     rng = random.Random(part)
-    generator = StandIn(knowledge, sabotaged(template, rng, []))
+    generator = StandIn(knowledge, sabotaged(book, rng, []))
     requests = [a_request(rng) for _ in range(2250)]
     by = Counter()
     for (_, area, truth), feedback in zip(
@@ -400,25 +262,17 @@ def test_an_untrained_model_never_gets_to_speak(untrained, judge):
 # One answer.
 
 
-def right(template, entry, seed):
-    return answer_for(template, entry["input"], seed)["output"]
-
-
 def test_a_verified_answer_of_the_model_is_given_as_it_is_with_all_that_the_app_expects(
-    knowledge, template, judge
+    knowledge, book, judge
 ):
-    generator = StandIn(
-        knowledge, lambda entry, seed, attempt: [f"\n{right(template, entry, 1)} \n"]
-    )
+    generator = StandIn(knowledge, lambda entry, seed, attempt: [f"\n{right(book, entry, 1)} \n"])
     feedback = generator.generate_feedback(
         "balance", "falls onto the heels", 0.45, 0.8, 0.35, "high", "driver"
     )
     judge.check(feedback, "balance", (0.45, 0.8, {}))
     assert json.loads(json.dumps(feedback)) == feedback
     assert feedback["generated_by"] == "stand-in"
-    assert feedback["suggestion"] == right(
-        template, {"input": feedback["verification"]["input"]}, 1
-    )
+    assert feedback["suggestion"] == right(book, {"input": feedback["verification"]["input"]}, 1)
     record = feedback["verification"]
     assert record["input"].splitlines() == [
         "Area: balance", "Current Score: 0.45", "Target Score: 0.80", "Gap: 0.35", "Club: driver", "Observation: Falling onto the heels",
@@ -445,7 +299,7 @@ def test_every_sentence_is_traced_to_its_line_in_the_topic_file(knowledge, reque
         # In their order, and whole.
         rest = rest[rest.index(one["text"]) + len(one["text"]) :]
         name, _, line = one["place"].partition(":")
-        if name in ("phrases.py", "general_advice.py"):
+        if name == "wording.py":
             assert one["id"].startswith(("say.", "general."))
             assert one["sources"] == "the request"
             continue
@@ -459,12 +313,12 @@ def test_every_sentence_is_traced_to_its_line_in_the_topic_file(knowledge, reque
 
 
 def test_candidates_are_asked_for_when_the_first_answer_fails_and_the_record_says_why(
-    knowledge, template
+    knowledge, book
 ):
     good = []
 
     def write(entry, seed, attempt):
-        text = right(template, entry, attempt)
+        text = right(book, entry, attempt)
         good.append(text)
         broken = text.replace("45.0%", "54.0%")
         return (
@@ -484,9 +338,9 @@ def test_candidates_are_asked_for_when_the_first_answer_fails_and_the_record_say
     assert any("54.0%" in reason and "45.0%" in reason for reason in refused["reasons"])
 
 
-def test_the_reasons_are_those_of_the_candidate_that_came_closest(knowledge, template):
+def test_the_reasons_are_those_of_the_candidate_that_came_closest(knowledge, book):
     def write(entry, seed, attempt):
-        return ["nonsense", right(template, entry, 1).replace("45.0%", "54.0%", 1), "nonsense"]
+        return ["nonsense", right(book, entry, 1).replace("45.0%", "54.0%", 1), "nonsense"]
 
     (refused,) = StandIn(knowledge, write, max_attempts=1).generate_feedback(**REQUEST)[
         "verification"
@@ -515,13 +369,13 @@ def test_after_max_attempts_the_template_answers(knowledge, judge, attempts):
 
 
 def test_a_model_that_cannot_write_is_not_asked_again_and_costs_no_other_request_its_answer(
-    knowledge, template
+    knowledge, book
 ):
     asked = []
 
     def write(entry, seed, attempt):
         asked.append(attempt)
-        others = {"0.46": [right(template, entry, 1)], "0.47": []}
+        others = {"0.46": [right(book, entry, 1)], "0.47": []}
         return next(
             (texts for score, texts in others.items() if score in entry["input"]),
             WritingError("out of ink"),
@@ -548,17 +402,20 @@ def test_a_model_that_cannot_write_is_not_asked_again_and_costs_no_other_request
     ids=["no topic", "wrong"],
 )
 def test_where_the_template_has_no_verified_answer_the_advice_is_general(
-    knowledge, template, monkeypatch, judge, fails, reason
+    knowledge, book, monkeypatch, judge, fails, reason
 ):
-    def failing(own, input_text, seed):
-        if fails:
-            raise coach_module.RecordError("no topic for a senior")
-        return {
-            "output": answer_for(template, input_text, seed)["output"].replace("45.0%", "44.0%")
-        }
-
     generator = TemplateFeedbackGenerator(knowledge)
-    monkeypatch.setattr(coach_module, "answer_for", failing)
+    draw = generator._verifier.book.draw
+
+    def failing(request, seed):
+        if not request.is_scored:
+            return draw(request, seed)
+        if fails:
+            raise GrammarError("no topic for a senior")
+        answer = draw(request, seed)
+        return Answer(answer.text.replace("45.0%", "44.0%"), answer.sentences)
+
+    monkeypatch.setattr(generator._verifier.book, "draw", failing)
     feedback = generator.generate_feedback(**REQUEST)
     judge.check(feedback, "balance", None)
     assert reason in feedback["verification"]["refused"][-1]["reasons"][0]
@@ -586,6 +443,19 @@ def test_general_advice_exists_for_every_golfer_and_names_no_number(knowledge, j
     ]
     for feedback in generator.generate_many(requests):
         judge.check(feedback, area, None)
+
+
+def test_an_issue_without_an_answer_for_this_golfer_is_left_out_and_remarked(knowledge):
+    request = REQUEST | {"area": "setup", "issue": "level shoulders with the driver"}
+    told, chosen = TemplateFeedbackGenerator(knowledge).generate_many(
+        [request | {"golfer_context": {"club": club}} for club in ("driver", "7-iron")]
+    )
+    line = "\nObservation: Level shoulders with the driver"
+    assert line in told["verification"]["input"]
+    assert told["verification"]["remarks"] == []
+    assert "Observation" not in chosen["verification"]["input"]
+    (remark,) = chosen["verification"]["remarks"]
+    assert "nothing is known for this club" in remark
 
 
 def test_general_advice_is_against_the_fault_that_the_issue_names(knowledge):
@@ -659,7 +529,7 @@ def requests_of_many_kinds():
 def test_many_at_once_in_threads_and_one_by_one_are_the_same(untrained, requests_of_many_kinds):
     generator = untrained(n_candidates=3, max_attempts=3)
     # Verified by a stand-in, so that the model's own texts show.
-    generator._passing = lambda request, answers, attempt, refused: refused.append(
+    generator._passing = lambda asked, answers, attempt: asked.refused.append(
         {"attempt": attempt, "answers": answers}
     )
     alone = [
@@ -783,152 +653,3 @@ def test_a_stream_without_scores_is_the_general_advice_alone(untrained, argument
 def test_a_stream_whose_model_cannot_write_ends_at_the_template(untrained):
     (feedback,) = untrained(n_ctx=64).stream_feedback(**REQUEST)
     assert "wrote no answer" in feedback["verification"]["refused"][0]["reasons"][0]
-
-
-# Ollama, beside a server that speaks its protocol as docs/api.md has it.
-
-
-@pytest.fixture
-def ollama(knowledge):
-    """A function that starts a server whose answers are `reply(request body)`: (status, body) or None for silence."""
-    servers, silence = [], threading.Event()
-
-    def start(reply, **settings):
-        seen = []
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                seen.append(
-                    (self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-                )
-                answer = reply(seen[-1][1])
-                if answer is None:
-                    silence.wait(20)
-                    return
-                status, body = answer
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        host = f"127.0.0.1:{server.server_address[1]}"
-        return OllamaFeedbackGenerator("llama3.2", host, knowledge, **settings), seen
-
-    yield start
-    silence.set()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def message(text):
-    return 200, json.dumps(
-        {"model": "llama3.2", "message": {"role": "assistant", "content": text}, "done": True}
-    ).encode()
-
-
-def input_of(body):
-    return re.search(
-        r"### Input:\n(.*?)\n\n### Response:", body["messages"][0]["content"], re.DOTALL
-    )[1]
-
-
-def test_a_right_answer_of_ollama_is_given(ollama, template, judge):
-    generator, seen = ollama(
-        lambda body: message(answer_for(template, input_of(body), 1)["output"])
-    )
-    feedback = generator.generate_feedback(**REQUEST)
-    judge.check(feedback, "balance", (0.45, 0.8, {}))
-    assert feedback["generated_by"] == "ollama/llama3.2"
-    ((path, body),) = seen
-    assert path == "/api/chat"
-    assert {key: body[key] for key in ("model", "stream")} == {"model": "llama3.2", "stream": False}
-    assert set(body["options"]) == {"temperature", "seed", "num_predict"}
-    assert body["options"]["temperature"] == 0
-    (only,) = body["messages"]
-    assert only["role"] == "user"
-    for text in (SHOULD, HAPPENING, STEPS, "Area: balance", "Current Score: 0.45"):
-        assert text in only["content"]
-    assert [*generator.stream_feedback(**REQUEST)] == [feedback["suggestion"], feedback]
-
-
-def test_a_wrong_answer_of_ollama_is_asked_for_again_and_then_left_to_the_template(
-    ollama, template, judge
-):
-    generator, seen = ollama(
-        lambda body: message(
-            answer_for(template, input_of(body), 1)["output"].replace("45.0%", "46.0%")
-        )
-    )
-    feedback = generator.generate_feedback(**REQUEST)
-    judge.check(feedback, "balance", (0.45, 0.8, {}))
-    assert feedback["generated_by"] == "template"
-    assert [body["options"]["temperature"] > 0 for _, body in seen] == [False, True]
-    assert all(
-        "46.0%" in " ".join(refused["reasons"]) for refused in feedback["verification"]["refused"]
-    )
-
-
-BROKEN = [
-    ((500, b'{"error": "out of memory"}'), "Ollama refused: 500"), ((404, b'{"error": "model not found"}'), "ollama pull llama3.2"),
-    ((200, b"<html>hello</html>"), "chat protocol"), ((200, b""), "chat protocol"), ((200, b"\xff\xfe"), "chat protocol"),
-    ((200, b"[]"), "chat protocol"), ((200, b'{"message": "hi"}'), "chat protocol"), ((200, b'{"message": {"content": 7}}'),
-    "chat protocol"),
-    ((200, b'{"error": "?"}'), "chat protocol"), ((200, b"[" * 100_000), "chat protocol"), (None, "did not answer within"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("answer", "reason"), BROKEN, ids=range(len(BROKEN)))
-def test_whatever_else_a_server_answers_ends_at_the_template_with_the_reason(
-    ollama, judge, answer, reason
-):
-    generator, seen = ollama(lambda body: answer, read_seconds=0.3)
-    feedback = generator.generate_feedback(**REQUEST)
-    judge.check(feedback, "balance", (0.45, 0.8, {}))
-    assert feedback["generated_by"] == "template"
-    (refused,) = feedback["verification"]["refused"]
-    assert reason in refused["reasons"][0]
-    assert len(seen) == 1
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "127.0.0.1:1",
-        "http://[::1",
-        "http://127.0.0.1:99999999",
-        "ftp://127.0.0.1",
-        "http://",
-        "\ud800",
-        "a b",
-    ],
-)
-def test_a_server_that_is_not_there_ends_at_the_template(knowledge, host):
-    feedback = OllamaFeedbackGenerator("llama3.2", host, knowledge).generate_feedback(**REQUEST)
-    assert feedback["generated_by"] == "template"
-    assert feedback["verification"]["refused"][0]["reasons"]
-
-
-@pytest.mark.parametrize(
-    ("host", "url"),
-    [
-        ("", "http://127.0.0.1:11434"), ("0.0.0.0", "http://127.0.0.1:11434"), ("0.0.0.0:8080", "http://127.0.0.1:8080"),
-        ("gpu-box", "http://gpu-box:11434"), ("http://gpu-box", "http://gpu-box"), ("https://llm.example.com/ollama/",
-        "https://llm.example.com/ollama"),
-        ("http://gpu-box:11434/", "http://gpu-box:11434"), (" gpu-box:1 ", "http://gpu-box:1"),
-    ],
-)  # fmt: skip
-def test_the_host_may_be_written_in_each_form_that_ollama_takes(host, url):
-    assert ollama_url(host) == url
-
-
-def test_the_host_is_that_of_the_environment_where_none_is_given(knowledge, monkeypatch):
-    monkeypatch.setenv("OLLAMA_HOST", "gpu-box:1")
-    assert OllamaFeedbackGenerator("llama3.2", knowledge=knowledge).host == "http://gpu-box:1"
-    assert OllamaFeedbackGenerator("llama3.2", "other", knowledge).host == "http://other:11434"

@@ -4,8 +4,9 @@ import pytest
 
 from golf_nb_utils.evaluation import metrics
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS, chrf, measure_answer, reading_grade
-from golf_nb_utils.golf.answer import Entry, Span
+from golf_nb_utils.golf.answer import Entry
 from golf_nb_utils.golf.checks import CHECKS, Verdict
+from golf_nb_utils.golf.sentences import Span
 
 INDEX = {
     "a.F1.steps.1": Entry("Turn.", "Turn.", topic="a"),

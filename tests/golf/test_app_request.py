@@ -9,9 +9,8 @@ import pytest
 import torch
 from issue_wordings import NO_FAULTS, OPPOSITES, PARAPHRASES
 
-from golf_nb_utils.golf.app_request import ARGUMENTS, match_fault, read_request
+from golf_nb_utils.golf.app_request import ARGUMENTS, match_fault
 from golf_nb_utils.golf.areas import AREAS
-from golf_nb_utils.golf.checks import Verifier
 from golf_nb_utils.golf.request import Request
 
 EIGHT = [0.31, 0.42, 0.53, 0.64, 0.75, 0.66, 0.27, 0.88]
@@ -31,11 +30,16 @@ USUAL = {
 
 @pytest.fixture(scope="module")
 def read(knowledge):
-    verifier = Verifier(knowledge)
     names = {
         area: [fault.name for fault in knowledge.faults if fault.area == area] for area in AREAS
     }
-    return lambda **arguments: read_request({**USUAL, **arguments}, names, verifier)
+
+    def from_app(**arguments):
+        request, remarks = Request.from_app({**USUAL, **arguments}, names)
+        assert not request.is_scored or Request.from_text(request.text) == request
+        return request, remarks
+
+    return from_app
 
 
 class Hostile:
@@ -51,12 +55,8 @@ class Hostile:
         raise OSError("no")
 
 
-def said(request):
-    return Request.from_text(request.entry["input"])
-
-
-def remarked(request, words):
-    return any(words in remark for remark in request.remarks)
+def remarked(remarks, words):
+    return any(words in remark for remark in remarks)
 
 
 # Scores.
@@ -71,9 +71,9 @@ def remarked(request, words):
     ],
 )  # fmt: skip
 def test_a_score_is_read_in_every_spelling(read, value):
-    request = read(current_score=value, gap=None)
-    assert said(request)["current_score"] == 0.45
-    assert request.remarks == ()
+    request, remarks = read(current_score=value, gap=None)
+    assert request.current_score == 0.45
+    assert remarks == []
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_a_score_is_read_in_every_spelling(read, value):
     [(0, 0.0), (1, 1.0), ("0", 0.0), ("100%", 1.0), (1 + 1e-9, 1.0), (-1e-9, 0.0), (-0.0, 0.0)],
 )
 def test_the_ends_of_the_range_are_scores(read, value, expected):
-    request = read(current_score=value, gap=None)
-    assert said(request)["current_score"] == expected
-    assert request.remarks == ()
+    request, remarks = read(current_score=value, gap=None)
+    assert request.current_score == expected
+    assert remarks == []
 
 
 UNUSABLE = [
@@ -99,20 +99,20 @@ UNUSABLE = [
 @pytest.mark.parametrize("argument", ["current_score", "target_score"])
 @pytest.mark.parametrize("value", UNUSABLE, ids=range(len(UNUSABLE)))
 def test_what_is_no_score_leaves_an_answer_without_scores_and_is_remarked(read, argument, value):
-    request = read(**{argument: value})
-    assert request.entry is None
-    assert remarked(request, argument)
-    assert remarked(request, "general advice")
+    request, remarks = read(**{argument: value})
+    assert not request.is_scored
+    assert remarked(remarks, argument)
+    assert remarked(remarks, "general advice")
 
 
 def test_a_missing_current_score_is_the_areas_own_among_all_scores(read):
-    request = read(current_score=None, all_quality_scores=EIGHT)
-    assert said(request)["current_score"] == 0.27
-    assert remarked(request, "the current score is that of balance in all_quality_scores")
+    request, remarks = read(current_score=None, all_quality_scores=EIGHT)
+    assert request.current_score == 0.27
+    assert remarked(remarks, "the current score is that of balance in all_quality_scores")
 
 
 @pytest.mark.parametrize(
-    ("gap", "remarks"),
+    ("gap", "n_remarks"),
     [
         (0.53, 0),
         ("53%", 0),
@@ -125,17 +125,17 @@ def test_a_missing_current_score_is_the_areas_own_among_all_scores(read):
         (math.nan, 0),
     ],
 )
-def test_target_minus_current_counts_whatever_the_gap_says(read, gap, remarks):
-    request = read(gap=gap)
-    assert said(request)["gap"] == 0.53
-    assert len(request.remarks) == remarks
+def test_target_minus_current_counts_whatever_the_gap_says(read, gap, n_remarks):
+    request, remarks = read(gap=gap)
+    assert request.gap == 0.53
+    assert len(remarks) == n_remarks
 
 
 @pytest.mark.parametrize("gap", [0, 0.0, -0.1])
 def test_the_gap_of_a_score_above_its_target_may_be_negative_or_none(read, gap):
-    request = read(current_score=0.9, gap=gap)
-    assert said(request)["gap"] == 0
-    assert request.remarks == ()
+    request, remarks = read(current_score=0.9, gap=gap)
+    assert request.gap == 0
+    assert remarks == []
 
 
 # Areas.
@@ -152,15 +152,15 @@ def test_the_gap_of_a_score_above_its_target_may_be_negative_or_none(read, gap):
     ],
 )  # fmt: skip
 def test_an_area_is_known_in_every_spelling(read, value, area):
-    request = read(area=value)
-    assert said(request)["area"] == request.area == area
-    assert request.remarks == ()
+    request, remarks = read(area=value)
+    assert request.area == area
+    assert remarks == []
 
 
 def test_an_area_with_a_typing_error_is_read_and_remarked(read):
-    request = read(area="ballance")
-    assert said(request)["area"] == "balance"
-    assert remarked(request, "'ballance' was read as balance")
+    request, remarks = read(area="ballance")
+    assert request.area == "balance"
+    assert remarked(remarks, "'ballance' was read as balance")
 
 
 UNKNOWN = [
@@ -184,17 +184,17 @@ UNKNOWN = [
 def test_an_unknown_area_is_the_one_with_the_lowest_score_and_takes_no_score_of_another(
     read, value
 ):
-    request = read(
+    request, remarks = read(
         area=value, all_quality_scores={**BY_NAME, "consistency": 0.01, "impact_quality": 0.02}
     )
     assert request.area == "balance"
     assert request.area_is_known
-    assert request.entry is None
-    assert remarked(request, "is none of setup_quality")
-    alone = read(area=value)
+    assert not request.is_scored
+    assert remarked(remarks, "is none of setup_quality")
+    alone, _ = read(area=value)
     assert alone.area == "setup_quality"
     assert not alone.area_is_known
-    assert alone.entry is None
+    assert not alone.is_scored
 
 
 # All scores.
@@ -213,10 +213,10 @@ def test_an_unknown_area_is_the_one_with_the_lowest_score_and_takes_no_score_of_
     ids=range(12),
 )  # fmt: skip
 def test_the_eight_scores_are_read_in_every_form_and_in_the_documented_order(read, value):
-    request = read(all_quality_scores=value)
-    assert said(request)["all_scores"] == pytest.approx(BY_NAME)
-    assert list(said(request)["all_scores"]) == list(BY_NAME)
-    assert request.remarks == ()
+    request, remarks = read(all_quality_scores=value)
+    assert request.all_scores == pytest.approx(BY_NAME)
+    assert list(request.all_scores) == list(BY_NAME)
+    assert remarks == []
 
 
 WRONG_VECTORS = [
@@ -237,32 +237,34 @@ WRONG_VECTORS = [
 
 @pytest.mark.parametrize("value", WRONG_VECTORS, ids=range(len(WRONG_VECTORS)))
 def test_a_vector_of_another_form_is_left_out_and_remarked(read, value):
-    request = read(all_quality_scores=value)
-    assert said(request)["all_scores"] is None
-    assert remarked(request, "expected the eight scores in the order setup_quality")
+    request, remarks = read(all_quality_scores=value)
+    assert request.all_scores is None
+    assert remarked(remarks, "expected the eight scores in the order setup_quality")
 
 
 def test_single_scores_that_are_none_are_left_out_of_the_vector(read):
-    request = read(all_quality_scores=[math.nan, None, "x", 7, 0.75, 0.66, 0.27, 0.88])
-    assert said(request)["all_scores"] == {
+    request, remarks = read(all_quality_scores=[math.nan, None, "x", 7, 0.75, 0.66, 0.27, 0.88])
+    assert request.all_scores == {
         "impact_quality": 0.75,
         "followthrough": 0.66,
         "balance": 0.27,
         "consistency": 0.88,
     }
-    assert len(request.remarks) == 4
+    assert len(remarks) == 4
 
 
 def test_unknown_and_double_names_are_remarked(read):
-    request = read(all_quality_scores={"balance": 0.27, "Balance": 0.9, "putting": 0.1, 7: 0.2})
-    assert said(request)["all_scores"] == {"balance": 0.27}
-    assert len(request.remarks) == 3
+    request, remarks = read(
+        all_quality_scores={"balance": 0.27, "Balance": 0.9, "putting": 0.1, 7: 0.2}
+    )
+    assert request.all_scores == {"balance": 0.27}
+    assert len(remarks) == 3
 
 
 def test_the_current_score_counts_where_the_vector_has_another(read):
-    request = read(all_quality_scores={**BY_NAME, "balance": 0.55})
-    assert said(request)["all_scores"]["balance"] == 0.27
-    assert remarked(request, "current_score counts")
+    request, remarks = read(all_quality_scores={**BY_NAME, "balance": 0.55})
+    assert request.all_scores["balance"] == 0.27
+    assert remarked(remarks, "current_score counts")
 
 
 # The golfer.
@@ -299,11 +301,9 @@ def test_the_current_score_counts_where_the_vector_has_another(read):
     ],
 )
 def test_the_golfer_is_read_from_a_dict_or_a_text(read, context, expected):
-    request = read(golfer_context=context)
+    request, remarks = read(golfer_context=context)
     assert (request.club, request.level, request.handedness, request.audience) == expected
-    values = said(request)
-    assert (values["club"], values["level"], values["handedness"], values["audience"]) == expected
-    assert request.remarks == ()
+    assert remarks == []
 
 
 @pytest.mark.parametrize(
@@ -322,28 +322,28 @@ def test_the_golfer_is_read_from_a_dict_or_a_text(read, context, expected):
     ],
 )
 def test_what_cannot_be_read_of_a_golfer_is_left_out_and_remarked(read, context, words):
-    request = read(golfer_context=context)
+    request, remarks = read(golfer_context=context)
     assert (request.club, request.level, request.handedness, request.audience) == (
         None,
         None,
         None,
         None,
     )
-    assert remarked(request, words)
+    assert remarked(remarks, words)
 
 
 @pytest.mark.parametrize(
-    ("swing_type", "context", "club", "remarks"),
+    ("swing_type", "context", "club", "n_remarks"),
     [
         ("Driver", None, "driver", 0), ("full swing, 8 iron", None, "8-iron", 0), ("full swing", None, None, 0), (None, None, None, 0),
         ("3-iron", None, None, 1), ("lob wedge", None, None, 1), ("driver and 7-iron", None, None, 1), (5, None, None, 0),
         ("driver", {"club": "driver"}, "driver", 0), ("driver", {"club": "7-iron"}, "7-iron", 1), (Hostile(), None, None, 0),
     ],
 )  # fmt: skip
-def test_a_swing_type_can_name_the_club(read, swing_type, context, club, remarks):
-    request = read(swing_type=swing_type, golfer_context=context)
+def test_a_swing_type_can_name_the_club(read, swing_type, context, club, n_remarks):
+    request, remarks = read(swing_type=swing_type, golfer_context=context)
     assert request.club == club
-    assert len(request.remarks) == remarks
+    assert len(remarks) == n_remarks
 
 
 # The issue.
@@ -382,9 +382,9 @@ def test_opposites_and_what_is_no_fault_are_not_taken_for_one(knowledge):
 
 
 def test_an_issue_becomes_the_name_of_a_known_fault(read):
-    request = read(issue="The golfer falls onto the heels.")
-    assert said(request)["observation"] == request.fault == "Falling onto the heels"
-    assert request.remarks == ()
+    request, remarks = read(issue="The golfer falls onto the heels.")
+    assert request.observation == "Falling onto the heels"
+    assert remarks == []
 
 
 @pytest.mark.parametrize(
@@ -399,29 +399,21 @@ def test_an_issue_becomes_the_name_of_a_known_fault(read):
     ids=range(12),
 )  # fmt: skip
 def test_no_other_text_of_an_issue_enters_the_prompt(read, issue):
-    request = read(issue=issue)
-    assert request.entry == read().entry
-    assert remarked(request, "issue")
-    assert all(len(remark) < 400 for remark in request.remarks)
+    request, remarks = read(issue=issue)
+    assert request == read()[0]
+    assert remarked(remarks, "issue")
+    assert all(len(remark) < 400 for remark in remarks)
 
 
 def test_an_issue_of_another_area_names_no_fault(read):
-    assert read(issue="Chicken wing").fault == ""
-    assert read(area="followthrough", issue="Chicken wing").fault == "Chicken wing"
+    assert read(issue="Chicken wing")[0].observation is None
+    assert read(area="followthrough", issue="Chicken wing")[0].observation == "Chicken wing"
 
 
 def test_an_issue_is_left_out_where_the_score_meets_its_target(read):
-    request = read(current_score=0.8, gap=0, issue="Falling onto the heels")
-    assert said(request)["observation"] is None
-    assert remarked(request, "meets its target")
-
-
-def test_an_issue_without_an_answer_for_this_golfer_is_left_out_and_remarked(read):
-    issue = {"area": "setup", "issue": "level shoulders with the driver"}
-    assert read(**issue, swing_type="driver").fault == "Level shoulders with the driver"
-    request = read(**issue, swing_type="7-iron")
-    assert said(request)["observation"] is None
-    assert remarked(request, "nothing is known for this club")
+    request, remarks = read(current_score=0.8, gap=0, issue="Falling onto the heels")
+    assert request.observation is None
+    assert remarked(remarks, "meets its target")
 
 
 # The whole.
@@ -432,13 +424,13 @@ def test_what_is_no_dict_of_arguments_is_remarked(knowledge, arguments):
     names = {
         area: [fault.name for fault in knowledge.faults if fault.area == area] for area in AREAS
     }
-    request = read_request(arguments, names, Verifier(knowledge))
-    assert request.entry is None
-    assert remarked(request, "a request must be a dict")
+    request, remarks = Request.from_app(arguments, names)
+    assert not request.is_scored
+    assert remarked(remarks, "a request must be a dict")
 
 
 def test_an_unknown_argument_is_remarked(read):
-    assert remarked(read(curent_score=0.3), "no argument 'curent_score'")
+    assert remarked(read(curent_score=0.3)[1], "no argument 'curent_score'")
 
 
 @pytest.mark.parametrize("argument", ["impact_level", "all_weaknesses", "all_strengths"])

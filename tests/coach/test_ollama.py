@@ -1,0 +1,169 @@
+"""Ollama, beside a server that speaks its protocol as docs/api.md has it: right answers are given, all else ends at the template."""
+
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from independent_judge import HAPPENING, SHOULD, STEPS, Judge
+
+from golf_nb_utils.coach.ollama import OllamaFeedbackGenerator, ollama_url
+from golf_nb_utils.golf.answer import GrammarBook
+from golf_nb_utils.golf.request import Request
+
+REQUEST = {
+    "area": "balance", "issue": "Falling onto the heels", "current_score": 0.45, "target_score": 0.80, "gap": 0.35, "impact_level": "high",
+    "golfer_context": {"club": "7-iron", "level": "beginner"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def judge(knowledge):
+    return Judge(knowledge)
+
+
+@pytest.fixture(scope="module")
+def book(knowledge):
+    return GrammarBook(knowledge)
+
+
+@pytest.fixture
+def ollama(knowledge):
+    """A function that starts a server whose answers are `reply(request body)`: (status, body) or None for silence."""
+    servers, silence = [], threading.Event()
+
+    def start(reply, **settings):
+        seen = []
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                seen.append(
+                    (self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                )
+                answer = reply(seen[-1][1])
+                if answer is None:
+                    silence.wait(20)
+                    return
+                status, body = answer
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        return OllamaFeedbackGenerator("llama3.2", host, knowledge, **settings), seen
+
+    yield start
+    silence.set()
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def message(text):
+    return 200, json.dumps(
+        {"model": "llama3.2", "message": {"role": "assistant", "content": text}, "done": True}
+    ).encode()
+
+
+def right(book, body):
+    """A right answer to a request as the server sees it."""
+    content = body["messages"][0]["content"]
+    text = re.search(r"### Input:\n(.*?)\n\n### Response:", content, re.DOTALL)[1]
+    return book.draw(Request.from_text(text), 1).text
+
+
+def test_a_right_answer_of_ollama_is_given(ollama, book, judge):
+    generator, seen = ollama(lambda body: message(right(book, body)))
+    feedback = generator.generate_feedback(**REQUEST)
+    judge.check(feedback, "balance", (0.45, 0.8, {}))
+    assert feedback["generated_by"] == "ollama/llama3.2"
+    ((path, body),) = seen
+    assert path == "/api/chat"
+    assert {key: body[key] for key in ("model", "stream")} == {"model": "llama3.2", "stream": False}
+    assert set(body["options"]) == {"temperature", "seed", "num_predict"}
+    assert body["options"]["temperature"] == 0
+    (only,) = body["messages"]
+    assert only["role"] == "user"
+    for text in (SHOULD, HAPPENING, STEPS, "Area: balance", "Current Score: 0.45"):
+        assert text in only["content"]
+    assert [*generator.stream_feedback(**REQUEST)] == [feedback["suggestion"], feedback]
+
+
+def test_a_wrong_answer_of_ollama_is_asked_for_again_and_then_left_to_the_template(
+    ollama, book, judge
+):
+    generator, seen = ollama(lambda body: message(right(book, body).replace("45.0%", "46.0%")))
+    feedback = generator.generate_feedback(**REQUEST)
+    judge.check(feedback, "balance", (0.45, 0.8, {}))
+    assert feedback["generated_by"] == "template"
+    assert [body["options"]["temperature"] > 0 for _, body in seen] == [False, True]
+    assert all(
+        "46.0%" in " ".join(refused["reasons"]) for refused in feedback["verification"]["refused"]
+    )
+
+
+BROKEN = [
+    ((500, b'{"error": "out of memory"}'), "Ollama refused: 500"), ((404, b'{"error": "model not found"}'), "ollama pull llama3.2"),
+    ((200, b"<html>hello</html>"), "chat protocol"), ((200, b""), "chat protocol"), ((200, b"\xff\xfe"), "chat protocol"),
+    ((200, b"[]"), "chat protocol"), ((200, b'{"message": "hi"}'), "chat protocol"), ((200, b'{"message": {"content": 7}}'),
+    "chat protocol"),
+    ((200, b'{"error": "?"}'), "chat protocol"), ((200, b"[" * 100_000), "chat protocol"), (None, "did not answer within"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "reason"), BROKEN, ids=range(len(BROKEN)))
+def test_whatever_else_a_server_answers_ends_at_the_template_with_the_reason(
+    ollama, judge, answer, reason
+):
+    generator, seen = ollama(lambda body: answer, read_seconds=0.3)
+    feedback = generator.generate_feedback(**REQUEST)
+    judge.check(feedback, "balance", (0.45, 0.8, {}))
+    assert feedback["generated_by"] == "template"
+    (refused,) = feedback["verification"]["refused"]
+    assert reason in refused["reasons"][0]
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1:1",
+        "http://[::1",
+        "http://127.0.0.1:99999999",
+        "ftp://127.0.0.1",
+        "http://",
+        "\ud800",
+        "a b",
+    ],
+)
+def test_a_server_that_is_not_there_ends_at_the_template(knowledge, host):
+    feedback = OllamaFeedbackGenerator("llama3.2", host, knowledge).generate_feedback(**REQUEST)
+    assert feedback["generated_by"] == "template"
+    assert feedback["verification"]["refused"][0]["reasons"]
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("", "http://127.0.0.1:11434"), ("0.0.0.0", "http://127.0.0.1:11434"), ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        ("gpu-box", "http://gpu-box:11434"), ("http://gpu-box", "http://gpu-box"), ("https://llm.example.com/ollama/",
+        "https://llm.example.com/ollama"),
+        ("http://gpu-box:11434/", "http://gpu-box:11434"), (" gpu-box:1 ", "http://gpu-box:1"),
+    ],
+)  # fmt: skip
+def test_the_host_may_be_written_in_each_form_that_ollama_takes(host, url):
+    assert ollama_url(host) == url
+
+
+def test_the_host_is_that_of_the_environment_where_none_is_given(knowledge, monkeypatch):
+    monkeypatch.setenv("OLLAMA_HOST", "gpu-box:1")
+    assert OllamaFeedbackGenerator("llama3.2", knowledge=knowledge).host == "http://gpu-box:1"
+    assert OllamaFeedbackGenerator("llama3.2", "other", knowledge).host == "http://other:11434"
