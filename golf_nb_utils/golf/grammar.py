@@ -108,6 +108,17 @@ class Grammar:
 
     root: Node
 
+    @property
+    def start(self) -> Todo:
+        """Where every text begins."""
+        return self.root, None
+
+    @staticmethod
+    def next_texts(state: Todo) -> Iterator[tuple[str, Todo]]:
+        """Yield (words, state after them) of all that may follow a state; words "" end the text."""
+        for choice in choices(state):
+            yield choice.glue + choice.text, choice.then
+
     def draw(self, rng: random.Random) -> Answer:
         """Write an answer at random."""
         words: list[str] = []
