@@ -107,7 +107,9 @@ class Judge:
         praise = "praise" in words if scored(request) else "keep" in words
         about = "praise" if praise else "observation _ cause _ (effect|feel)"
         weakest = "weakest_keep" if praise else "weakest"
-        happening = f"score _ {about}( _ strength)?( _ {weakest})?" if scored(request) else "general"
+        happening = (
+            f"score _ {about}( _ strength)?( _ {weakest})?" if scored(request) else "general"
+        )
         step = "# keep( / # keep)?" if praise else "# steps( / # steps)?"
         drill, check = "# drill( (Easier: easier|Harder: harder))?", "# Check: check"
         orders = [(step, drill), (drill, step)]
@@ -119,7 +121,9 @@ class Judge:
         goal = " Goal: goal" if scored(request) and not praise else ""
         safety = " Safety: safety" if severity(request)[0] == "large" else ""
         ideals = "ideal( _ ideal)?" + (" _ target" if scored(request) else "")
-        form = f"SHOULD {ideals} HAPPENING {happening} DO ({do}){adapted} Thought: cues{goal}{safety}"
+        form = (
+            f"SHOULD {ideals} HAPPENING {happening} DO ({do}){adapted} Thought: cues{goal}{safety}"
+        )
         return "" if re.fullmatch(form, words) else f"not in this form: {words}"
 
     def wrong_for(self, sentences, request):
@@ -168,7 +172,11 @@ class Judge:
     def can_answer(self, fault, request):
         """Whether there is something for this golfer for each part of an answer about a fault."""
         topic = next(topic for topic in self.knowledge.topics if topic.id == fault.topic)
-        plain = [kind for kind in PLAIN if kind != "adaptations" or request.audience not in (None, "adult")]
+        plain = [
+            kind
+            for kind in PLAIN
+            if kind != "adaptations" or request.audience not in (None, "adult")
+        ]
         needed = ("observation", "cause", "check", "steps")
         return (
             all(self.pool(kind, topic, topic, request) for kind in plain)
@@ -182,7 +190,11 @@ class Judge:
         gap, level = severity(request)[0], request.level
         key = (kind, owner.id, FAMILIES.get(request.club), level, request.audience, gap)
         if key not in self.pools:
-            items = [item for item in getattr(owner, kind) if suits(item, topic, request) and gap in item.severities]
+            items = [
+                item
+                for item in getattr(owner, kind)
+                if suits(item, topic, request) and gap in item.severities
+            ]
             plain = [item for item in items if not any(map(FIGURE.search, item.phrasings))]
             self.pools[key] = plain if plain and level in (None, "beginner") else items
         return self.pools[key]
@@ -235,7 +247,9 @@ def said_about(request):
     if not scored(request):
         name = "general.no_score" if request.area_is_known else "general.no_area"
         return {WITHOUT_SCORE[name].replace("{label}", label): "general"}
-    current, target = (f"{hundredths(score)}.0%" for score in (request.current_score, request.target_score))
+    current, target = (
+        f"{hundredths(score)}.0%" for score in (request.current_score, request.target_score)
+    )
     fill = {"label": label, "current": current, "target": target, "words": severity(request)[1]}
     scores = (request.all_scores or {}).items()
     others = [(hundredths(score), name) for name, score in scores if name != request.area]
