@@ -28,8 +28,10 @@ LABELS = (
     "Goal: ",
     "As a senior: ",
 )
-WORDS = "zero one two three four five six seven eight nine ten eleven twelve".split()
-TENS = ". ten twenty thirty forty fifty sixty seventy eighty ninety".split()
+WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+)  # fmt: skip
+TENS = (".", "ten", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 SIDES = {"left": "right", "right": "left"}
 
 
