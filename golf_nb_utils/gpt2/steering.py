@@ -45,6 +45,8 @@ class Steered:
     def note(self, scores: torch.Tensor, chosen: int) -> None:
         """Keep what there is to know of a choice: the log-probabilities of all, and which was taken."""
         mass = scores.logsumexp(0)
+        if not mass.isfinite():
+            raise ValueError("the model's probabilities are not numbers; its weights are damaged.")
         self.legal_masses.append(float(mass.exp()))
         self.log_probability += float(scores[chosen] - mass)
 
@@ -93,6 +95,22 @@ class _Walk:
         return taken
 
 
+class _Row:
+    """A prompt on its way to an answer."""
+
+    def __init__(self, prompt: list[int], walk: _Walk, seed: int):
+        self.walk, self.unread, self.result = walk, prompt, Steered()
+        self.numbers = torch.Generator().manual_seed(seed)
+
+    def take(self, chosen: list[int]) -> None:
+        """Go on along the tokens that were chosen, and all that must follow them."""
+        for token in chosen:
+            self.walk.take(token)
+        tokens = [] if self.walk.has_ended else [*chosen, *self.walk.take_forced()]
+        self.unread += tokens
+        self.result.tokens += tokens
+
+
 class _Cache:
     """Keys and values of each row, in slots of its own: row i has read `lengths[i]` tokens.
 
@@ -128,10 +146,9 @@ class Steerer:
     """A model, ready to be steered; threads may share it if one at a time writes."""
 
     def __init__(self, model: GPTModel, tokenizer: tiktoken.Encoding):
-        self._model, self._tokenizer = packed(model), tokenizer
+        self._model, self._end = packed(model), tokenizer.eot_token
         self._encode = lru_cache(1 << 15)(lambda text: tuple(tokenizer.encode_ordinary(text)))
 
-    @torch.inference_mode()
     def write(
         self,
         prompts: Sequence[Sequence[int]],
@@ -139,48 +156,60 @@ class Steerer:
         temperature: float = 0.0,
         top_p: float = 1.0,
         seeds: Sequence[int] | None = None,
-        on_tokens: Callable[[int, list[int]], None] = lambda row, tokens: None,
     ) -> list[Steered]:
         """Continue each prompt (token ids) along its grammar, (next texts, first state).
 
         Temperature 0 takes the likeliest of the tokens that may follow; otherwise one is drawn from
         the softmax of their logits / temperature, cut to the fewest that reach `top_p`. Row i draws
-        by `seeds[i]` (or i), whatever else is in the batch. `on_tokens(row, tokens)` is told what is
-        written, as it is written.
+        by `seeds[i]` (or i), whatever else is in the batch.
 
         Raises:
-            ValueError: a prompt is empty, or prompt and answer exceed the context.
+            ValueError: a prompt is empty, prompt and answer exceed the context, or the model's
+                probabilities are not numbers.
         """
-        if not all(map(len, prompts)):
-            raise ValueError("a prompt is empty; expected at least one token.")
-        end, results = self._tokenizer.eot_token, [Steered() for _ in prompts]
-        walks = [_Walk(texts, state, self._encode, end) for texts, state in grammars]
         seeds = range(len(prompts)) if seeds is None else seeds
-        numbers = [torch.Generator().manual_seed(seed) for seed in seeds]
-        unread = [list(prompt) for prompt in prompts]
+        rows = [
+            _Row(list(prompt), _Walk(*grammar, self._encode, self._end), seed)
+            for prompt, grammar, seed in zip(prompts, grammars, seeds, strict=True)
+        ]
+        for _ in self._passes(rows, temperature, top_p):
+            pass
+        return [row.result for row in rows]
 
-        def take(row: int, tokens: list[int]) -> None:
-            tokens = [*tokens, *walks[row].take_forced()]
-            unread[row] += tokens
-            results[row].tokens += tokens
-            on_tokens(row, tokens)
+    def stream(
+        self, prompt: Sequence[int], grammar: tuple[NextTexts, object]
+    ) -> Iterator[list[int]]:
+        """Yield all tokens so far of one greedy answer, after each of the model's choices.
 
-        rows, cache = list(range(len(prompts))), _Cache(self._model, len(prompts))
+        Every one of them is the beginning of a text of the grammar.
+
+        Raises:
+            ValueError: as `write`.
+        """
+        row = _Row(list(prompt), _Walk(*grammar, self._encode, self._end), 0)
+        for _ in self._passes([row], 0.0, 1.0):
+            yield row.result.tokens
+
+    def _passes(self, rows: list["_Row"], temperature: float, top_p: float) -> Iterator[None]:
+        """Let the rows write; pause after each pass through the model."""
+        if not all(row.unread for row in rows):
+            raise ValueError("a prompt is empty; expected at least one token.")
+        cache = _Cache(self._model, len(rows))
         for row in rows:
-            take(row, [])
-        while running := [place for place, row in enumerate(rows) if not walks[row].has_ended]:
-            cache.keep_rows(running)
+            row.take([])
+        while running := [place for place, row in enumerate(rows) if not row.walk.has_ended]:
             rows = [rows[place] for place in running]
-            logits = self._read(cache, [unread[row] for row in rows])
-            log_probabilities = logits.log_softmax(dim=1)
-            for row, scores in zip(rows, log_probabilities, strict=True):
-                legal = walks[row].legal()
-                chosen = _choose(scores[legal], temperature, top_p, numbers[row])
-                results[row].note(scores[legal], chosen)
-                walks[row].take(legal[chosen])
-                unread[row] = []
-                take(row, [] if walks[row].has_ended else [legal[chosen]])
-        return results
+            # Entered anew for each pass: a reader may pause, and goes on with grad mode as it was.
+            with torch.inference_mode():
+                cache.keep_rows(running)
+                logits = self._read(cache, [row.unread for row in rows])
+                for row, scores in zip(rows, logits.log_softmax(dim=1), strict=True):
+                    legal = row.walk.legal()
+                    chosen = _choose(scores[legal], temperature, top_p, row.numbers)
+                    row.result.note(scores[legal], chosen)
+                    row.unread = []
+                    row.take([legal[chosen]])
+            yield
 
     def _read(self, cache: _Cache, rows: list[list[int]]) -> torch.Tensor:
         """Let each row read its tokens; return the logits after the last of each, (rows, n_vocab)."""

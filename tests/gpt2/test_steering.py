@@ -1,5 +1,7 @@
 """Whatever a model is led to say is a text of the grammar, and what it chooses is what it finds likeliest."""
 
+from itertools import pairwise
+
 import pytest
 import tiktoken
 import torch
@@ -104,10 +106,26 @@ def test_a_small_top_p_leaves_the_likeliest_alone(steerer):
         assert [each.tokens for each in drawn] == [each.tokens for each in greedy]
 
 
-def test_it_is_told_as_it_is_written(steerer):
-    told = [[], [], []]
-    for row, each in enumerate(written(steerer, on_tokens=lambda row, new: told[row].extend(new))):
-        assert told[row] == each.tokens
+def test_a_stream_grows_to_what_is_written_and_is_right_at_every_moment(steerer):
+    for prompt, each in zip(PROMPTS, written(steerer), strict=True):
+        seen = [
+            list(tokens) for tokens in steerer.stream(list(prompt), (next_texts(SMALL), "start"))
+        ]
+        assert seen[-1] == each.tokens
+        for earlier, later in pairwise(seen):
+            assert later[: len(earlier)] == earlier
+        assert all(
+            any(text.startswith(bytes(tokens).decode()) for text in language(SMALL))
+            for tokens in seen
+        )
+
+
+def test_weights_that_are_not_numbers_choose_nothing(byte_tokenizer, random_model):
+    model = random_model(CONFIG)
+    with torch.no_grad():
+        model.ln_f.weight.fill_(float("nan"))
+    with pytest.raises(ValueError, match="not numbers"):
+        written(Steerer(model, byte_tokenizer))
 
 
 def test_a_grammar_without_a_choice_asks_the_model_nothing(steerer):
