@@ -226,7 +226,8 @@ def test_a_sentence_of_two_items_is_the_one_that_fits_its_place_and_the_rest():
     index = {
         "t.cues.1": entry("cues", "Easy.", topic="t"),
         "u.cues.1": entry("cues", "Easy.", topic="u"),
-        "t.BF1.check.1": entry("check", "Easy.", topic="t", fault="BF1"),
+        "t.cues.2": entry("cues", "Look.", topic="t"),
+        "t.BF1.check.1": entry("check", "Look.", topic="t", fault="BF1"),
         "t.ideal.1": entry("ideal", "Tall.", topic="t"),
         "u.ideal.1": entry("ideal", "Wide.", topic="u"),
     }
@@ -237,7 +238,8 @@ def test_a_sentence_of_two_items_is_the_one_that_fits_its_place_and_the_rest():
 
     assert found(f"{HEADINGS[0]}\nTall.\nSwing thought: Easy.") == ["t.ideal.1", "t.cues.1"]
     assert found(f"{HEADINGS[0]}\nWide.\nSwing thought: Easy.") == ["u.ideal.1", "u.cues.1"]
-    assert found(f"{HEADINGS[0]}\nTall. Tall.\n1. Check: Easy.")[-1] == "t.BF1.check.1"
+    assert found(f"{HEADINGS[0]}\nTall.\n1. Check: Look.") == ["t.ideal.1", "t.BF1.check.1"]
+    assert found(f"{HEADINGS[0]}\nTall.\nSwing thought: Look.") == ["t.ideal.1", "t.cues.2"]
 
 
 # Nearest entries.
