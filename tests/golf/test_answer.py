@@ -871,8 +871,6 @@ def test_general_advice_with_more_or_less_than_its_sentences_is_refused(book):
     for sentence, _ in answer.sentences:
         with pytest.raises(GrammarError):
             grammar.read(answer.text.replace(sentence, ""))
-        with pytest.raises(GrammarError):
-            grammar.read(answer.text.replace(f" {sentence}", "").replace(f"{sentence} ", ""))
     first = answer.sentences[0][0]
     for added in (" Buy.", "\nBuy a driver.", "\n7. Swing", f" {first}", " 45.0%"):
         with pytest.raises(GrammarError, match=r"expected the end\.$"):
