@@ -1,7 +1,7 @@
 """What golfers said about answers: feedback.jsonl becomes training records, and lines that cannot are kept aside.
 
 A line is a JSON object: `input` and `output` (the request and the answer that was shown), `thumb` ("up" or "down"), and
-where the person gave one, `corrected` (the text as it should have been). Other keys are left alone: `append_feedback`
+where the person gave one, `corrected` (the text as it should have been). Other keys are left alone: `append_correction`
 adds `schema_version`, and which model and which way made the answer, but nothing about the person.
 """
 
@@ -24,7 +24,7 @@ from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
 
 
 @dataclass(frozen=True)
-class UserFeedback:
+class Corrections:
     """Training records, rejected lines ({"line", "reason", "text"}), and how many lines went where."""
 
     records: tuple[dict, ...]
@@ -43,7 +43,7 @@ class _Rejected(Exception):
 SCHEMA_VERSION = 1
 
 
-def append_feedback(
+def append_correction(
     path: Path,
     request: dict,
     answer: str,
@@ -89,9 +89,9 @@ def append_feedback(
     return line
 
 
-def read_feedback(
+def read_corrections(
     path: Path, knowledge: KnowledgeBase, evaluation_answers: list[str]
-) -> UserFeedback:
+) -> Corrections:
     """Turn the usable lines of feedback.jsonl into records with `meta.source` "user_feedback".
 
     A corrected text is used as it stands, an answer with thumb up likewise; an answer with thumb down and no correction
@@ -143,10 +143,10 @@ def read_feedback(
         if similarity < NEAR_DUPLICATE
     )
     counts["used"], counts["near to the test set"] = len(used), len(records) - len(used)
-    return UserFeedback(used, tuple(rejected), dict(counts))
+    return Corrections(used, tuple(rejected), dict(counts))
 
 
-def write_rejected(path: Path, feedback: UserFeedback) -> Path:
+def write_rejected(path: Path, feedback: Corrections) -> Path:
     """Write the rejected lines with their reasons as JSON lines; an empty file says that none was."""
     return write_text(
         path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in feedback.rejected)

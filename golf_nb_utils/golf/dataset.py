@@ -23,7 +23,7 @@ from golf_nb_utils.files import (
     write_text,
     write_with,
 )
-from golf_nb_utils.golf.corrections import read_feedback, write_rejected
+from golf_nb_utils.golf.corrections import read_corrections, write_rejected
 from golf_nb_utils.golf.diversity import leakage, measure_diversity
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import (
@@ -69,7 +69,7 @@ def write_dataset(
     """Write golf_feedback_{split}.json (one record a line), dataset_report.json and the card README.md; return the paths.
 
     The training set is streamed: memory does not grow with it. Usable lines of the file `feedback` (see
-    feedback.read_feedback) join it, the others go to feedback_rejected.jsonl. `workers` processes make the records
+    golf.corrections.read_corrections) join it, the others go to feedback_rejected.jsonl. `workers` processes make the records
     (default: one per core for a large set, else none); the bytes do not depend on their number.
 
     Raises:
@@ -91,7 +91,7 @@ def write_dataset(
     for split in ("test", "val", "unseen", "train"):
         chunks = _chunks(deck, knowledge, split, sizes[split], workers if split == "train" else 0)
         if split == "train" and feedback:
-            own = read_feedback(
+            own = read_corrections(
                 feedback, knowledge, [text for texts in answers.values() for text in texts]
             )
             files.append(write_rejected(folder / "feedback_rejected.jsonl", own))
