@@ -75,6 +75,8 @@ class LLMFeedbackGenerator(ABC):
     """
 
     generated_by = ""
+    is_steered = False
+    """Whether what is being written is right at every moment, see stream_feedback."""
 
     def __init__(
         self, knowledge: KnowledgeBase | None = None, max_attempts: int = 2, seed: int = 123
@@ -329,6 +331,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         self.generated_by = f"gpt2-{config.model_size}-golf-feedback"
         self.config = config
         self._model, self._tokenizer = model.eval(), tokenizer
+        self.is_steered = steered
         self._steerer = Steerer(self._model, tokenizer) if steered else None
         # The model's weights are only read; the lock keeps several threads from each holding a cache
         # of keys and values.
