@@ -1,16 +1,18 @@
-"""The one prompt template: the same text at training and at sampling, its hash saved with every model."""
+"""The one prompt, the same at training and at sampling; its hash is saved with every model.
+
+It is that of Stanford Alpaca (github.com/tatsu-lab/stanford_alpaca, train.py) for a record with an
+input. A model that learnt one form of words answers badly to any other, so nothing else builds one.
+"""
 
 import hashlib
 
 PREAMBLE = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request."
+    "Below is an instruction that describes a task, paired with an input that provides further "
+    "context. Write a response that appropriately completes the request."
 )
-TEMPLATE = (
-    PREAMBLE + "\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
-)
+PROMPT = PREAMBLE + "\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
 
-SECTIONS = {
+HEADINGS = {
     "what_should_happen": "WHAT SHOULD HAPPEN (Ideal/Expected):",
     "what_is_happening": "WHAT IS HAPPENING (Current Issue):",
     "what_to_do": "WHAT TO DO (Actionable Steps):",
@@ -23,11 +25,11 @@ class FeedbackFormatError(ValueError):
 
 def format_input(entry: dict) -> str:
     """Return the prompt of a record (its `instruction` and `input`), response header included."""
-    return TEMPLATE.format(instruction=entry["instruction"], input=entry["input"])
+    return PROMPT.format(instruction=entry["instruction"], input=entry["input"])
 
 
 def format_example(entry: dict) -> str:
-    """Return prompt and answer of a record as one text; the end-of-text token is added as a token, not here."""
+    """Return prompt and answer of a record as one text, without the end-of-text token."""
     return format_input(entry) + entry["output"]
 
 
@@ -35,18 +37,18 @@ def format_feedback(what_should_happen: str, what_is_happening: str, what_to_do:
     """Return the three parts under their headings."""
     bodies = (what_should_happen, what_is_happening, what_to_do)
     return "\n\n".join(
-        f"{heading}\n{body}" for heading, body in zip(SECTIONS.values(), bodies, strict=True)
+        f"{heading}\n{body}" for heading, body in zip(HEADINGS.values(), bodies, strict=True)
     )
 
 
 def parse_feedback(text: str) -> dict[str, str]:
-    """Split a feedback text into its three parts, by the keys of SECTIONS.
+    """Split a feedback text into its three parts, by the keys of HEADINGS.
 
     Raises:
         FeedbackFormatError: a heading is missing, double, out of order or without text below it.
     """
     positions = []
-    for heading in SECTIONS.values():
+    for heading in HEADINGS.values():
         if text.count(heading) != 1:
             raise FeedbackFormatError(
                 f"the heading {heading!r} occurs {text.count(heading)} times, expected once."
@@ -56,7 +58,7 @@ def parse_feedback(text: str) -> dict[str, str]:
         raise FeedbackFormatError("the three headings are out of order.")
     parts = {}
     for (key, heading), start, end in zip(
-        SECTIONS.items(), positions, [*positions[1:], len(text)], strict=True
+        HEADINGS.items(), positions, [*positions[1:], len(text)], strict=True
     ):
         parts[key] = text[start + len(heading) : end].strip()
         if not parts[key]:
@@ -64,6 +66,6 @@ def parse_feedback(text: str) -> dict[str, str]:
     return parts
 
 
-def template_hash() -> str:
-    """Return the SHA-256 of the template and the headings; a model only serves the template it was trained on."""
-    return hashlib.sha256("\n".join((TEMPLATE, *SECTIONS.values())).encode()).hexdigest()
+def prompt_hash() -> str:
+    """Return the SHA-256 of prompt and headings; a model only serves the prompt it was trained on."""
+    return hashlib.sha256("\n".join((PROMPT, *HEADINGS.values())).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The template and the three-part answer: the app and the model agree on these texts to the letter."""
+"""The prompt and the three-part answer: the app and the model agree on these texts to the letter."""
 
 import re
 
@@ -13,7 +13,7 @@ from golf_nb_utils.prompt import (
     format_feedback,
     format_input,
     parse_feedback,
-    template_hash,
+    prompt_hash,
 )
 
 HEADINGS = (
@@ -22,7 +22,7 @@ HEADINGS = (
     "WHAT TO DO (Actionable Steps):",
 )
 KEYS = ("what_should_happen", "what_is_happening", "what_to_do")
-# The template of Stanford Alpaca's train.py for examples with an input.
+# The prompt of Stanford Alpaca's train.py for examples with an input.
 ALPACA = (
     "Below is an instruction that describes a task, paired with an input that provides further context. "
     "Write a response that appropriately completes the request.\n\n"
@@ -134,12 +134,12 @@ def test_an_answer_is_accepted_exactly_when_each_heading_stands_once_in_order_wi
             parse_feedback(text)
 
 
-def test_a_changed_template_or_heading_changes_the_hash_that_travels_with_a_model(monkeypatch):
-    before = template_hash()
+def test_a_changed_prompt_or_heading_changes_the_hash_that_travels_with_a_model(monkeypatch):
+    before = prompt_hash()
     with monkeypatch.context() as changed:
-        changed.setattr(prompt, "TEMPLATE", prompt.TEMPLATE.replace("### Response", "### Answer"))
-        assert template_hash() != before
+        changed.setattr(prompt, "PROMPT", prompt.PROMPT.replace("### Response", "### Answer"))
+        assert prompt_hash() != before
     with monkeypatch.context() as changed:
-        changed.setitem(prompt.SECTIONS, "what_to_do", "WHAT TO DO:")
-        assert template_hash() != before
-    assert template_hash() == before
+        changed.setitem(prompt.HEADINGS, "what_to_do", "WHAT TO DO:")
+        assert prompt_hash() != before
+    assert prompt_hash() == before

@@ -3,7 +3,7 @@
 from html import escape
 
 from golf_nb_utils.html import mark_in_order, table
-from golf_nb_utils.prompt import SECTIONS
+from golf_nb_utils.prompt import HEADINGS
 
 CARD_TITLES = {
     "what_should_happen": "What should happen",
@@ -49,7 +49,7 @@ def _cards(verdict: str, text: str, state: str = "") -> str:
     """The parts of `text` (HTML) in their cards; of a draft there may be fewer than three yet."""
     bodies = {}
     # From the last heading back, so that what is left over is the text before it.
-    for part, heading in reversed(SECTIONS.items()):
+    for part, heading in reversed(HEADINGS.items()):
         text, found, body = text.partition(escape(heading))
         bodies[part] = body.strip() if found else ""
     cards = "".join(

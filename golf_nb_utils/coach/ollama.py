@@ -7,7 +7,7 @@ import requests
 
 from golf_nb_utils.coach.generators import LLMFeedbackGenerator, WritingError
 from golf_nb_utils.golf.knowledge import KnowledgeBase
-from golf_nb_utils.prompt import SECTIONS, format_input
+from golf_nb_utils.prompt import HEADINGS, format_input
 
 
 class OllamaFeedbackGenerator(LLMFeedbackGenerator):
@@ -43,7 +43,7 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
         return answers
 
     def _ask(self, entry: dict, temperature: float, seed: int) -> str:
-        headings = "\n".join(SECTIONS.values())
+        headings = "\n".join(HEADINGS.values())
         asked = f"{entry['instruction']} Answer in three parts, under exactly these headings, each on a line of its own:\n{headings}"
         body = {
             "model": self.model,

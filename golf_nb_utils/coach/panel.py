@@ -15,7 +15,7 @@ from IPython.display import HTML
 from golf_nb_utils.coach.cards import feedback_cards
 from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, CLUBS, HANDEDNESS, LEVELS, SCORE_LABELS
-from golf_nb_utils.golf.corrections import append_feedback
+from golf_nb_utils.golf.corrections import append_correction
 from golf_nb_utils.golf.wording import INSTRUCTIONS
 from golf_nb_utils.host import is_headless
 from golf_nb_utils.prompt import parse_feedback
@@ -52,7 +52,7 @@ def coach_panel(
     `observations` are the names of the faults, by area, that the panel offers: those that the
     model was taught. The answer streams into three cards as a draft, and gives way to the verified
     one, each sentence with the entry of the knowledge base that it is. A thumb, with or without a
-    better wording, is added to `feedback_path` (golf.corrections.append_feedback).
+    better wording, is added to `feedback_path` (golf.corrections.append_correction).
     No Output widget and no `interact`: those can hang a run that nobody watches.
     """
     if not is_headless():
@@ -192,7 +192,7 @@ class _Panel:
         made_by = self.feedback["generated_by"], self.model_sha256
         try:
             parse_feedback(better or answer)
-            append_feedback(self.feedback_path, request, answer, thumb, better, *made_by)
+            append_correction(self.feedback_path, request, answer, thumb, better, *made_by)
         except (ValueError, OSError) as error:
             self.note.value = f'<p class="golf-refused">Not kept: {escape(str(error))}</p>'
             return

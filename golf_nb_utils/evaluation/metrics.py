@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from golf_nb_utils.golf.answer import Entry
 from golf_nb_utils.golf.checks import CHECKS, Verdict
 from golf_nb_utils.golf.records import Record
-from golf_nb_utils.prompt import SECTIONS
+from golf_nb_utils.prompt import HEADINGS
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,6 @@ def reading_grade(answer: str) -> tuple[float, int]:
     """
     import textstat
 
-    for heading in SECTIONS.values():
+    for heading in HEADINGS.values():
         answer = answer.replace(heading, "")
     return (textstat.coleman_liau_index(answer), 1) if any(map(str.isalpha, answer)) else (0.0, 0)

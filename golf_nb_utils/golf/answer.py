@@ -26,9 +26,9 @@ from golf_nb_utils.golf.grammar import (
 from golf_nb_utils.golf.knowledge import FIGURE, Drill, Item, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.wording import ADAPTED, SAY, WITHOUT_SCORE
-from golf_nb_utils.prompt import SECTIONS
+from golf_nb_utils.prompt import HEADINGS
 
-SHOULD, HAPPENING, TO_DO = SECTIONS.values()
+SHOULD, HAPPENING, TO_DO = HEADINGS.values()
 STEP_ORDERS = (
     ("steps", "drill", "check"),
     ("check", "steps", "drill"),

@@ -2,7 +2,7 @@
 
 A line is a JSON object: `input` and `output` (the request and the answer that was shown), `thumb`
 ("up" or "down"), and where the person gave one, `corrected` (the text as it should have been).
-Other keys are left alone: `append_feedback` adds `schema_version`, and which model and which way
+Other keys are left alone: `append_correction` adds `schema_version`, and which model and which way
 made the answer, but nothing about the person.
 """
 
@@ -24,7 +24,7 @@ from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
 
 
 @dataclass(frozen=True)
-class UserFeedback:
+class Corrections:
     """Training records, rejected lines ({"line", "reason", "text"}), and how often each outcome."""
 
     records: tuple[Record, ...]
@@ -47,7 +47,7 @@ class _Rejected(Exception):
 SCHEMA_VERSION = 1
 
 
-def append_feedback(
+def append_correction(
     path: Path,
     request: dict,
     answer: str,
@@ -105,9 +105,9 @@ def _append(path: Path, encoded: bytes) -> None:
         )
 
 
-def read_feedback(
+def read_corrections(
     path: Path, knowledge: KnowledgeBase, evaluation_answers: list[str]
-) -> UserFeedback:
+) -> Corrections:
     """Turn the usable lines of feedback.jsonl into records with `meta.source` "user_feedback".
 
     A corrected text is used as it stands, an answer with thumb up likewise; an answer with thumb
@@ -143,10 +143,10 @@ def read_feedback(
     candidates = zip(records.values(), nearest, strict=True)
     used = tuple(record for record, similarity in candidates if similarity < NEAR_DUPLICATE)
     counts["used"], counts["near to the test set"] = len(used), len(records) - len(used)
-    return UserFeedback(used, tuple(rejected), counts)
+    return Corrections(used, tuple(rejected), counts)
 
 
-def write_rejected(path: Path, feedback: UserFeedback) -> Path:
+def write_rejected(path: Path, feedback: Corrections) -> Path:
     """Write the rejected lines with their reasons as JSON lines: none, if none was."""
     lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in feedback.rejected)
     return write_text(path, "".join(lines))

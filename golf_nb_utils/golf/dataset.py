@@ -26,7 +26,7 @@ from golf_nb_utils.files import (
     write_text,
     write_with,
 )
-from golf_nb_utils.golf.corrections import UserFeedback, read_feedback, write_rejected
+from golf_nb_utils.golf.corrections import Corrections, read_corrections, write_rejected
 from golf_nb_utils.golf.diversity import leakage, measure_diversity
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import (
@@ -66,9 +66,9 @@ def write_dataset(
     """Write golf_feedback_{split}.json, dataset_report.json and README.md; return their paths.
 
     A file has one record a line, and the training set is streamed into it: memory does not grow
-    with it. Usable lines of the file `feedback` (see corrections.read_feedback) join it, the others
-    go to feedback_rejected.jsonl. `workers` processes make the records (default: one per core for a
-    large set, else none); the bytes do not depend on their number.
+    with it. Usable lines of the file `feedback` (see corrections.read_corrections) join it, the
+    others go to feedback_rejected.jsonl. `workers` processes make the records (default: one per
+    core for a large set, else none); the bytes do not depend on their number.
 
     Raises:
         ConfigError, RecordError: see records.make_deck and make_record; the file in question is
@@ -83,7 +83,7 @@ def write_dataset(
     for split in ("test", "val", "unseen", "train"):
         chunks = _chunks(deck, knowledge, split, sizes[split], workers if split == "train" else 0)
         if split == "train" and feedback:
-            told = read_feedback(feedback, knowledge, list(itertools.chain(*answers.values())))
+            told = read_corrections(feedback, knowledge, list(itertools.chain(*answers.values())))
             files.append(write_rejected(folder / "feedback_rejected.jsonl", told))
             chunks = itertools.chain(chunks, [_encode(told.records)] if told.records else [])
         files.append(records_path(folder, split))
@@ -103,7 +103,7 @@ def write_dataset(
 def _report(
     knowledge: KnowledgeBase,
     config: DataConfig,
-    told: UserFeedback | None,
+    told: Corrections | None,
     counts: Counter,
     answers: dict[str, list[str]],
 ) -> dict:

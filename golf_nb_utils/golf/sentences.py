@@ -15,9 +15,9 @@ from golf_nb_utils.golf.areas import SCORE_LABELS
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.similarity import TrigramIndex, jaccard, trigrams
 from golf_nb_utils.golf.wording import ADAPTED, LABELS, SAY_BY_ID
-from golf_nb_utils.prompt import SECTIONS
+from golf_nb_utils.prompt import HEADINGS
 
-PART_OF = {heading: part for part, heading in SECTIONS.items()}
+PART_OF = {heading: part for part, heading in HEADINGS.items()}
 _NUMBERING = re.compile(r"[0-9]{1,3}[.] ")
 _LABEL = re.compile(rf"({'|'.join(LABELS)}): ?")
 _SENTENCE_END = re.compile(r"[.!?](?= |$)")
@@ -112,7 +112,7 @@ class Reading:
         Those of a sentence of the knowledge base are no scores. Any other belongs to the score that
         its sentence names last before it, or else first after it.
         """
-        found: dict[str, list[Score]] = {part: [] for part in (*SECTIONS, "goal", "")}
+        found: dict[str, list[Score]] = {part: [] for part in (*HEADINGS, "goal", "")}
         for piece, span in zip(self.pieces, self.sentences, strict=True):
             if "%" not in piece.text or (span.origin and span.origin not in SAY_BY_ID):
                 continue
@@ -125,7 +125,7 @@ class Reading:
                 name = names[max(0, before - 1)][1] if names else None
                 place = "goal" if piece.label == "Goal" else piece.part
                 found[place].append(Score(match[0], name, piece.text))
-        if {piece.part for piece in self.pieces if piece.part} != set(SECTIONS):
+        if {piece.part for piece in self.pieces if piece.part} != set(HEADINGS):
             return None
         happening, goal = found["what_is_happening"], found["goal"]
         others = (*happening[2:], *goal[2:], *found["what_to_do"], *found[""])

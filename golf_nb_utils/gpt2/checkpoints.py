@@ -34,7 +34,7 @@ from golf_nb_utils.gpt2.convert import CheckpointError, name_table, write_safete
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
 from golf_nb_utils.gpt2.tokenizer import learn_bpe, tokenizer_hash
 from golf_nb_utils.host import require_disk, seed_everything
-from golf_nb_utils.prompt import template_hash
+from golf_nb_utils.prompt import prompt_hash
 from golf_nb_utils.settings import GPT_CONFIGS, GPTConfig
 
 CONVERTED = "model.safetensors"
@@ -284,7 +284,7 @@ def save_model(path: Path, model: GPTModel, checkpoint_folder: Path, **facts) ->
 def _surroundings(path: Path, checkpoint_folder: str | Path) -> dict[str, str]:
     """The hashes of all that a fine-tuned model is worth nothing without."""
     return {
-        "template_sha256": template_hash(),
+        "template_sha256": prompt_hash(),
         "tokenizer_sha256": tokenizer_hash(checkpoint_folder),
         "weights_sha256": sha256_file(path),
     }
@@ -297,9 +297,9 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
     badly. So the hashes decide.
 
     Raises:
-        MissingArtifactError: the weights or the sidecar are missing. ArtifactMismatchError:
-        weights, template or tokenizer are not those of the sidecar, the message
-            says which; or the file holds more than weights.
+        MissingArtifactError: the weights or the sidecar are missing.
+        ArtifactMismatchError: weights, prompt or tokenizer are not those of the sidecar, and the
+            message says which; or the file holds more than weights.
     """
     path = Path(path)
     sidecar_path = path.with_suffix(".json")

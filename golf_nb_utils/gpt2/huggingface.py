@@ -123,7 +123,7 @@ renders an item of a knowledge
 | --- | --- |
 {measures}
 
-- **Use**: the prompt is the Alpaca template, up to and with the line `### Response:`; it was \
+- **Use**: the prompt is that of Stanford Alpaca, up to and with the line `### Response:`; it was \
 trained on nothing else.
 - **Limits**: English only. It knows scores, no video and no body, and can be wrong in fluent \
 sentences: check an answer before a golfer

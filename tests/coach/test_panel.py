@@ -9,7 +9,7 @@ from IPython.display import HTML
 from golf_nb_utils.coach import panel as panel_module
 from golf_nb_utils.coach.generators import TemplateFeedbackGenerator
 from golf_nb_utils.golf.areas import AREAS
-from golf_nb_utils.golf.corrections import read_feedback
+from golf_nb_utils.golf.corrections import read_corrections
 from golf_nb_utils.settings import SampleConfig
 
 DRAFT = "WHAT SHOULD HAPPEN (Ideal/Expected):\nThe <b>weight</b> ends"
@@ -177,7 +177,7 @@ def test_a_better_wording_is_what_the_next_round_trains_on(panel, knowledge, tmp
     better = described(panel, "better wording")
     better.value = better.value.replace("Swing thought: ", "Swing thought: Smoothly. ")
     described(panel, "Not helpful").click()
-    (record,) = read_feedback(tmp_path / "feedback.jsonl", knowledge, []).records
+    (record,) = read_corrections(tmp_path / "feedback.jsonl", knowledge, []).records
     assert record["output"] == better.value
 
 

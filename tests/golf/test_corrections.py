@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf_nb_utils.golf.corrections import append_feedback, read_feedback, write_rejected
+from golf_nb_utils.golf.corrections import append_correction, read_corrections, write_rejected
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import generate_records
 from golf_nb_utils.golf.request import Request
@@ -49,7 +49,7 @@ def read(tmp_path):
     def read_lines(*lines, knowledge=OURS, evaluation_answers=(), ending=b"\n"):
         path = tmp_path / "feedback.jsonl"
         path.write_bytes(ending.join(lines))
-        return read_feedback(path, knowledge, list(evaluation_answers))
+        return read_corrections(path, knowledge, list(evaluation_answers))
 
     return read_lines
 
@@ -328,7 +328,7 @@ def test_an_empty_file_has_no_records(read):
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"feedback\.jsonl"):
-        read_feedback(tmp_path / "feedback.jsonl", OURS, [])
+        read_corrections(tmp_path / "feedback.jsonl", OURS, [])
 
 
 HELD_OUT = format_feedback("Something else.", "Nothing alike.", "1. Do that.")
@@ -345,7 +345,7 @@ KINDS = {
 def test_every_line_is_counted_once_and_as_what_it_is(tmp_path_factory, kinds):
     path = tmp_path_factory.mktemp("feedback") / "feedback.jsonl"
     path.write_bytes(b"\n".join(KINDS[kind] for kind in kinds))
-    found = read_feedback(path, OURS, [HELD_OUT])
+    found = read_corrections(path, OURS, [HELD_OUT])
     assert sum(found.counts.values()) == len([kind for kind in kinds if kind])
     for kind in ("rejected", "thumb down without a correction"):
         assert found.counts[kind] == kinds.count(kind)
@@ -369,7 +369,7 @@ def test_every_line_is_counted_once_and_as_what_it_is(tmp_path_factory, kinds):
 def test_no_file_however_broken_stops_the_reading(tmp_path_factory, lines):
     path = tmp_path_factory.mktemp("feedback") / "feedback.jsonl"
     path.write_bytes(b"\n".join(lines))
-    found = read_feedback(path, OURS, [])
+    found = read_corrections(path, OURS, [])
     # An editor's byte order mark is no part of the first line; anywhere else it is, and no JSON.
     written = [
         raw for raw in b"\n".join(lines).removeprefix(BOM).split(b"\n") if raw.strip(b" \t\r\v\f")
@@ -420,10 +420,10 @@ ENTRY = {"instruction": INSTRUCTIONS[2], "input": REQUEST}
 
 def test_a_thumb_that_was_kept_is_a_record_of_the_next_round(tmp_path):
     path = tmp_path / "user_feedback" / "feedback.jsonl"
-    append_feedback(path, ENTRY, answer(), "up", generated_by="fine-tuned", model_sha256="ab" * 32)
+    append_correction(path, ENTRY, answer(), "up", generated_by="fine-tuned", model_sha256="ab" * 32)
     better = answer("You lean back a little; stand up to the finish.")
-    append_feedback(path, ENTRY, answer("You lean back."), "down", corrected=better)
-    found = read_feedback(path, OURS, [])
+    append_correction(path, ENTRY, answer("You lean back."), "down", corrected=better)
+    found = read_corrections(path, OURS, [])
     assert [(record["instruction"], record["input"], record["output"]) for record in found.records] == [
         (INSTRUCTIONS[2], REQUEST, answer()), (INSTRUCTIONS[2], REQUEST, better),
     ]  # fmt: skip
@@ -431,7 +431,7 @@ def test_a_thumb_that_was_kept_is_a_record_of_the_next_round(tmp_path):
 
 def test_a_line_says_which_model_answered_and_nothing_about_the_person(tmp_path):
     path = tmp_path / "feedback.jsonl"
-    kept = append_feedback(
+    kept = append_correction(
         path, ENTRY, answer(), "up", generated_by="fine-tuned", model_sha256="ab" * 32
     )
     assert json.loads(path.read_text(encoding="utf-8")) == kept
@@ -443,7 +443,7 @@ def test_a_line_says_which_model_answered_and_nothing_about_the_person(tmp_path)
 
 @pytest.mark.parametrize("corrected", [None, "", " \n", answer(), answer() + "\n"])
 def test_a_correction_that_changes_nothing_is_none(tmp_path, corrected):
-    assert "corrected" not in append_feedback(
+    assert "corrected" not in append_correction(
         tmp_path / "feedback.jsonl", ENTRY, answer(), "down", corrected=corrected
     )
 
@@ -451,8 +451,8 @@ def test_a_correction_that_changes_nothing_is_none(tmp_path, corrected):
 def test_after_a_line_that_was_cut_off_the_next_one_stands_alone(tmp_path):
     path = tmp_path / "feedback.jsonl"
     path.write_bytes(line()[:40])
-    append_feedback(path, ENTRY, answer(), "up")
-    assert only(read_feedback(path, OURS, []).counts) == {"used": 1, "rejected": 1}
+    append_correction(path, ENTRY, answer(), "up")
+    assert only(read_corrections(path, OURS, []).counts) == {"used": 1, "rejected": 1}
 
 
 def test_lines_written_at_the_same_time_stay_whole(tmp_path):
@@ -461,7 +461,7 @@ def test_lines_written_at_the_same_time_stay_whole(tmp_path):
         answer(f"You lean back {'a little ' * 400}at finish {number}.") for number in range(60)
     ]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda text: append_feedback(path, ENTRY, text, "up"), texts))
+        list(pool.map(lambda text: append_correction(path, ENTRY, text, "up"), texts))
     # A reader passes over empty lines.
     written = [
         json.loads(raw)["output"] for raw in path.read_text(encoding="utf-8").split("\n") if raw
@@ -475,5 +475,5 @@ def test_lines_written_at_the_same_time_stay_whole(tmp_path):
 )
 def test_what_could_not_be_read_again_is_not_written(tmp_path, thumb, text, named):
     with pytest.raises(ValueError, match=named):
-        append_feedback(tmp_path / "feedback.jsonl", ENTRY, text, thumb)
+        append_correction(tmp_path / "feedback.jsonl", ENTRY, text, thumb)
     assert not list(tmp_path.iterdir())

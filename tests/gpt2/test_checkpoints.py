@@ -935,9 +935,9 @@ def test_another_tokenizer_is_refused(saved, name):
         checkpoints.load_model(path, folder)
 
 
-def test_another_template_is_refused(saved, monkeypatch):
+def test_another_prompt_is_refused(saved, monkeypatch):
     _, path, folder = saved
-    monkeypatch.setattr(prompt, "TEMPLATE", prompt.TEMPLATE.replace("### Response:", "### Answer:"))
+    monkeypatch.setattr(prompt, "PROMPT", prompt.PROMPT.replace("### Response:", "### Answer:"))
     with pytest.raises(ArtifactMismatchError, match="template_sha256"):
         checkpoints.load_model(path, folder)
 
