@@ -66,9 +66,9 @@ def write_dataset(
     """Write golf_feedback_{split}.json, dataset_report.json and README.md; return their paths.
 
     A file has one record a line, and the training set is streamed into it: memory does not grow
-    with it. Usable lines of the file `feedback` (see corrections.read_corrections) join it, the others
-    go to feedback_rejected.jsonl. `workers` processes make the records (default: one per core for a
-    large set, else none); the bytes do not depend on their number.
+    with it. Usable lines of the file `feedback` (see corrections.read_corrections) join it, the
+    others go to feedback_rejected.jsonl. `workers` processes make the records (default: one per
+    core for a large set, else none); the bytes do not depend on their number.
 
     Raises:
         ConfigError, RecordError: see records.make_deck and make_record; the file in question is
