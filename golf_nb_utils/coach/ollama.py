@@ -54,17 +54,17 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
             f"{entry['instruction']} Answer in three parts, under exactly these headings, "
             f"each on a line of its own:\n{headings}"
         )
-        body = {
+        # Ollama's seed is a 32-bit number.
+        options = {"temperature": temperature, "seed": seed % 2**31}
+        return self._chat({
             "model": self.model,
             "messages": [{"role": "user", "content": format_input(entry | {"instruction": asked})}],
             "stream": False,
-            # Ollama's seed is a 32-bit number.
-            "options": {
-                "temperature": temperature,
-                "seed": seed % 2**31,
-                "num_predict": self.max_new_tokens,
-            },
-        }
+            "options": options | {"num_predict": self.max_new_tokens},
+        })  # fmt: skip
+
+    def _chat(self, body: dict) -> str:
+        """Send a request, and return the content of the message that comes back."""
         url = f"{self.host}/api/chat"
         try:
             response = requests.post(

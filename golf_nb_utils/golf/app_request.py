@@ -67,8 +67,9 @@ _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-
 
 # Words without which a fault's name says the same.
 _UNTELLING = frozenset(
-    "a an and are at by during for her his in is it of on s the their to too very with".split()
-)
+    ("a", "an", "and", "are", "at", "by", "during", "for", "her", "his", "in", "is", "it", "of",
+     "on", "s", "the", "their", "to", "too", "very", "with")
+)  # fmt: skip
 _NEGATIONS = frozenset(("no", "not", "without", "never", "isn", "doesn", "don", "aren", "hardly"))
 
 
