@@ -21,6 +21,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 CELLS = range(25, 41)
 CODE_LINES = 25
+BOOTSTRAP_LINES = 33
 FUNCTION_LINES = 10
 BYTES = 1_000_000
 
@@ -225,11 +226,13 @@ def sizes(notebook, path) -> list[str]:
     n_bytes = len(json.dumps(notebook, ensure_ascii=False, indent=1).encode())
     if n_bytes >= BYTES:
         complaints.append(f"{n_bytes:,} bytes, expected less than {BYTES:,}")
-    for number, cell in cells_of(notebook, "code"):
+    for place, (number, cell) in enumerate(cells_of(notebook, "code")):
         n_lines = len(cell.source.splitlines())
+        # The bootstrap is longer: it finds the package, so nothing of it can be in the package.
+        most = CODE_LINES if place else BOOTSTRAP_LINES
         # The parameters are one line each, and as many as the configuration has.
-        if n_lines > CODE_LINES and "parameters" not in tags(cell):
-            complaints.append(f"cell {number}: {n_lines} lines, expected at most {CODE_LINES}")
+        if n_lines > most and "parameters" not in tags(cell):
+            complaints.append(f"cell {number}: {n_lines} lines, expected at most {most}")
         for node in ast.walk(parse(cell)):
             if isinstance(node, ast.ClassDef):
                 complaints.append(f"cell {number}: class {node.name} belongs into the package")

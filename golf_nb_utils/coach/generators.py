@@ -35,6 +35,7 @@ from golf_nb_utils.golf.wording import WITHOUT_SCORE
 from golf_nb_utils.gpt2.checkpoints import load_model
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.gpt2.sampling import generate_batch, in_batches, stream_batch
+from golf_nb_utils.gpt2.steering import Steerer
 from golf_nb_utils.gpt2.tokenizer import load_tokenizer, token_ids_to_text
 from golf_nb_utils.host import detect_devices, input_roots, knowledge_folder, output_root
 from golf_nb_utils.prompt import format_input
@@ -89,6 +90,8 @@ class LLMFeedbackGenerator(ABC):
     """
 
     generated_by = ""
+    is_steered = False
+    """Whether what is being written is right at every moment, see stream_feedback."""
 
     def __init__(
         self, knowledge: KnowledgeBase | None = None, max_attempts: int = 2, seed: int = 123
@@ -145,9 +148,9 @@ class LLMFeedbackGenerator(ABC):
     def stream_feedback(self, **arguments) -> Iterator[str | dict]:
         """Yield the first answer as it grows, and last of all what generate_feedback returns.
 
-        The texts are not verified: they may be shown while they are written, as a draft that is
-        marked as such, and must then give way to the dict, whose answer may be another one. They
-        are not to be stored, read aloud or sent on.
+        Of a steered model every text is the beginning of a right answer, and the dict has the whole
+        of it. Of any other the texts are not verified: show them as a draft that is marked as such;
+        the dict's answer may be another one.
         """
         asked = self._read(arguments)
         first: list[str] | WritingError | None = None
@@ -302,12 +305,14 @@ class TemplateFeedbackGenerator(LLMFeedbackGenerator):
 
 
 class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
-    """Answers of a fine-tuned GPT-2: the greedy one, then `config.n_candidates` in one batch.
+    """Answers of a fine-tuned GPT-2.
 
-    Every second candidate continues the request without its All Scores: to find the best and the
-    lowest of them is the hardest part of an answer, and one that names neither is right, too. Of
-    several that pass, the one with the highest mean log-probability of its tokens under the model
-    is given.
+    Steered, the model chooses its way through the right answers to the request (gpt2/steering.py),
+    so that whatever it chooses passes. With `steered=False` it writes freely: once greedily, then
+    `config.n_candidates` sampled in one batch. Every second candidate continues the request without
+    its All Scores: to find the best and the lowest of them is the hardest part of an answer, and
+    one that names neither is right, too. Of several that pass, the one with the highest mean
+    log-probability of its tokens under the model is given.
     """
 
     def __init__(
@@ -316,17 +321,22 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         tokenizer: tiktoken.Encoding,
         config: SampleConfig,
         knowledge: KnowledgeBase | None = None,
+        steered: bool = True,
     ):
         super().__init__(knowledge, config.max_attempts, config.seed)
         self.generated_by = f"gpt2-{config.model_size}-golf-feedback"
         self.config = config
         self._model, self._tokenizer = model.eval(), tokenizer
+        self.is_steered = steered
+        self._steerer = Steerer(self._model, tokenizer) if steered else None
         # The model's weights are only read; the lock keeps several threads from each holding a
         # cache of keys and values.
         self._lock = threading.Lock()
 
     @classmethod
-    def load(cls, model_size: str = "auto", **parameters) -> "FineTunedGolfFeedbackGenerator":
+    def load(
+        cls, model_size: str = "auto", steered: bool = True, **parameters
+    ) -> "FineTunedGolfFeedbackGenerator":
         """Load the model that notebook 03 made, onto the GPU if there is one.
 
         `parameters` are those of SampleConfig.
@@ -347,7 +357,8 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         models = find_folder(paths.models, paths.root, "03", input_roots(), weights)
         model, _ = load_model(models / weights, checkpoint)
         knowledge = load_knowledge(knowledge_folder(), config.extra_knowledge)
-        return cls(model.to(devices.device), load_tokenizer(checkpoint), config, knowledge)
+        model, tokenizer = model.to(devices.device), load_tokenizer(checkpoint)
+        return cls(model, tokenizer, config, knowledge, steered)
 
     def _prompt(self, entry: dict, with_all_scores: bool = True) -> torch.Tensor:
         if not with_all_scores:
@@ -357,6 +368,8 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     def _write(
         self, entries: list[dict], seeds: list[int], attempt: int
     ) -> list[list[str] | WritingError]:
+        if self._steerer:
+            return self._steer(entries)
         config = self.config
         count = 1 if attempt == 1 else config.n_candidates
         sampling = (
@@ -382,6 +395,36 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
             next((text for text in group if isinstance(text, WritingError)), group)
             for group in answers
         ]
+
+    def _steer(self, entries: list[dict]) -> list[list[str] | WritingError]:
+        """For each entry the right answer that the model chooses."""
+        answers = in_batches(
+            lambda prompts, places: self._steer_batch(prompts, [entries[p] for p in places]),
+            [self._prompt(entry) for entry in entries],
+            self.config.batch_size,
+            list(range(len(entries))),
+        )
+        return [answer if isinstance(answer, WritingError) else [answer] for answer in answers]
+
+    def _steer_batch(
+        self, prompts: list[torch.Tensor], entries: list[dict]
+    ) -> list[str | WritingError]:
+        try:
+            grammars = [self._grammar(entry) for entry in entries]
+            with self._lock:
+                found = self._steerer.write([prompt.tolist() for prompt in prompts], grammars)
+        except (GrammarError, ValueError, RuntimeError) as error:
+            if len(prompts) == 1:
+                return [WritingError(f"the model wrote no answer: {error}")]
+            # One by one, so that one prompt does not cost the others their answer.
+            alone = zip(prompts, entries, strict=True)
+            return [self._steer_batch([prompt], [entry])[0] for prompt, entry in alone]
+        return [self._tokenizer.decode(each.tokens) for each in found]
+
+    def _grammar(self, entry: dict) -> tuple:
+        """What Steerer needs of the right answers to an entry."""
+        grammar = self._verifier.book.grammar(self._verifier.request(entry["input"]))
+        return grammar.next_texts, grammar.start
 
     def _batch(
         self, prompts: list[torch.Tensor], seeds: list[int], sampling: dict
@@ -426,21 +469,25 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         return min(answers, key=mean_loss)
 
     def _stream(self, entry: dict) -> Iterator[str]:
-        tokens: list[int] = []
-        steps = stream_batch(
-            self._model,
-            [self._prompt(entry)],
-            self.config.max_new_tokens,
-            eot_id=self._tokenizer.eot_token,
-        )
         try:
+            steps = self._steps(entry)
             while True:
                 # Not held between the steps: a reader may pause, or never come back.
                 with self._lock:
-                    step = next(steps, None)
-                if step is None:
+                    tokens = next(steps, None)
+                if tokens is None:
                     return
-                tokens.append(step[0])
                 yield self._tokenizer.decode(tokens)
-        except (ValueError, RuntimeError) as error:
+        except (GrammarError, ValueError, RuntimeError) as error:
             raise WritingError(f"the model wrote no answer: {error}") from error
+
+    def _steps(self, entry: dict) -> Iterator[list[int]]:
+        """All tokens of the first attempt so far, whenever there are more."""
+        prompt, tokens = self._prompt(entry), []
+        if self._steerer:
+            yield from self._steerer.stream(prompt.tolist(), self._grammar(entry))
+            return
+        end = self._tokenizer.eot_token
+        for step in stream_batch(self._model, [prompt], self.config.max_new_tokens, eot_id=end):
+            tokens.append(step[0])
+            yield tokens

@@ -108,6 +108,17 @@ class Grammar:
 
     root: Node
 
+    @property
+    def start(self) -> Todo:
+        """Where every text begins."""
+        return self.root, None
+
+    @staticmethod
+    def next_texts(state: Todo) -> Iterator[tuple[str, Todo]]:
+        """Yield (words, state after them) of all that may follow a state; words "" end the text."""
+        for choice in choices(state):
+            yield choice.glue + choice.text, choice.then
+
     def draw(self, rng: random.Random) -> Answer:
         """Write an answer at random."""
         words: list[str] = []
@@ -174,12 +185,16 @@ def _unexpected(text: str, place: int, expected: list[str]) -> str:
     }
     # Of all sentences that could stand here, those that agree with the text for longest.
     most = max(shared.values(), default=0)
-    going_on = [said[most:] or "the end" for said in shared if shared[said] == most]
-    before, found = text[max(0, place + most - 40) : place + most], text[place + most :][:40]
-    shown = " or ".join(repr(words[:40]) for words in dict.fromkeys(going_on[:3]))
+    going_on = [said[most:] for said in shared if shared[said] == most]
+    before, found = text[max(0, place + most - 40) : place + most], text[place + most :]
+    shown = " or ".join(dict.fromkeys(map(_shown, going_on[:3])))
     more = f" or {len(going_on) - 3} others" if len(going_on) > 3 else ""
-    found = repr(found) if found else "the end"
-    return f"after {before!r} stands {found}, expected {shown}{more}."
+    return f"after {before!r} stands {_shown(found)}, expected {shown}{more}."
+
+
+def _shown(words: str) -> str:
+    """The first words of what stands, or should stand, somewhere."""
+    return repr(words[:40]) if words else "the end"
 
 
 def either(forms: tuple[Node, ...], weights: tuple[float, ...] = ()) -> Node:

@@ -139,7 +139,7 @@ def _steps(
         if not running or step + 1 == n_steps:
             return
         if step == 0:
-            model = _with_packed_weights(model)
+            model = packed(model)
         if len(running) < len(rows):
             # Rows that ended leave the batch. The first rows stay where they are, and the last ones
             # take the places that fall free, so that little of the cache is copied.
@@ -235,7 +235,7 @@ def cumulative_probabilities(
     return (probabilities * (before < top_p)).cumsum(dim=-1), token_ids
 
 
-def _with_packed_weights(model: GPTModel) -> GPTModel:
+def packed(model: GPTModel) -> GPTModel:
     """A model with the same parameters, and copies of its matrices in the order that the CPU reads.
 
     What torch.compile does when it freezes weights, without its minutes. Elsewhere the model itself
@@ -257,8 +257,8 @@ def _with_packed_weights(model: GPTModel) -> GPTModel:
     def product(
         weight: torch.Tensor, bias: torch.Tensor | None
     ) -> Callable[[torch.Tensor], torch.Tensor]:
-        packed = ops._reorder_linear_weight(weight, None)
-        return lambda x: ops._linear_pointwise(x, packed, bias, "none", [], "")
+        reordered = ops._reorder_linear_weight(weight, None)
+        return lambda x: ops._linear_pointwise(x, reordered, bias, "none", [], "")
 
     model = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
     for module in model.modules():

@@ -235,19 +235,32 @@ def area_of(judge, feedback):
 def untrained(knowledge, random_model, byte_tokenizer):
     """A fine-tuned generator around a model that nobody trained."""
 
-    def make(max_new_tokens=5, n_ctx=1024, **settings):
+    def make(max_new_tokens=5, n_ctx=1024, steered=False, **settings):
         model = random_model(
             GPTConfig(n_vocab=257, n_ctx=n_ctx, n_embd=16, n_head=2, n_layer=1), seed=1
         )
         config = SampleConfig(
             model_size="tiny", max_new_tokens=max_new_tokens, batch_size=64, **settings
         )
-        return FineTunedGolfFeedbackGenerator(model, byte_tokenizer, config, knowledge)
+        return FineTunedGolfFeedbackGenerator(model, byte_tokenizer, config, knowledge, steered)
 
     return make
 
 
-def test_an_untrained_model_never_gets_to_speak(untrained, judge):
+def test_a_steered_model_says_what_is_right_even_if_nobody_trained_it(untrained, judge):
+    rng = random.Random(7)
+    requests = [a_request(rng) for _ in range(200)]
+    generator = untrained(n_ctx=4096, steered=True)
+    n_written, given = 0, [arguments for arguments, _, _ in requests]
+    for (_, area, truth), feedback in zip(requests, generator.generate_many(given), strict=True):
+        judge.check(feedback, area or area_of(judge, feedback), truth)
+        assert feedback["generated_by"] == (generator.generated_by if truth else "template")
+        assert feedback["verification"]["refused"] == []
+        n_written += bool(truth)
+    assert n_written > 100
+
+
+def test_an_untrained_model_that_writes_freely_never_gets_to_speak(untrained, judge):
     rng = random.Random(5)
     requests = [a_request(rng) for _ in range(1000)]
     generator = untrained(n_candidates=2)
@@ -603,16 +616,18 @@ def test_a_saved_model_is_found_by_its_size_and_one_of_another_run_is_refused(
     write_manifest(paths.checkpoint("tiny"), "notebook 02", [])
     with pytest.raises(MissingArtifactError, match="03"):
         FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
-    model = random_model(GPTConfig(n_vocab=400, n_ctx=512, n_embd=16, n_head=2, n_layer=1))
+    model = random_model(GPTConfig(n_vocab=400, n_ctx=2048, n_embd=16, n_head=2, n_layer=1))
     save_model(paths.weights("tiny"), model, paths.checkpoint("tiny"))
     write_manifest(paths.models, "notebook 03", [])
-    generator = FineTunedGolfFeedbackGenerator.load(
-        "tiny", output_root=str(tmp_path), max_new_tokens=4
-    )
-    feedback = generator.generate_feedback(**REQUEST)
+    settings = {"output_root": str(tmp_path), "max_new_tokens": 4}
+    free = FineTunedGolfFeedbackGenerator.load("tiny", steered=False, **settings)
+    feedback = free.generate_feedback(**REQUEST)
     judge.check(feedback, "balance", (0.45, 0.8, {}))
-    assert generator.generated_by == "gpt2-tiny-golf-feedback"
     assert len(feedback["verification"]["refused"]) == 2
+    steered = FineTunedGolfFeedbackGenerator.load("tiny", **settings)
+    feedback = steered.generate_feedback(**REQUEST)
+    judge.check(feedback, "balance", (0.45, 0.8, {}))
+    assert feedback["generated_by"] == steered.generated_by == "gpt2-tiny-golf-feedback"
     learn_bpe([record["input"] for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
     with pytest.raises(ArtifactMismatchError, match="tokenizer"):
         FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
@@ -628,6 +643,17 @@ def test_a_stream_grows_and_ends_with_what_generate_feedback_returns(untrained):
     assert len(drafts) == 7
     assert last == generator.generate_feedback(**REQUEST)
     assert last["generated_by"] == "template"
+
+
+def test_every_moment_of_a_steered_stream_begins_the_answer_that_is_given(untrained):
+    generator = untrained(n_ctx=4096, steered=True)
+    *texts, last = generator.stream_feedback(**REQUEST)
+    assert len(texts) > 10
+    assert texts[-1] == last["suggestion"]
+    assert all(last["suggestion"].startswith(text) for text in texts)
+    assert last == generator.generate_feedback(**REQUEST)
+    (feedback,) = untrained(n_ctx=64, steered=True).stream_feedback(**REQUEST)
+    assert "the context has 64" in feedback["verification"]["refused"][0]["reasons"][0]
 
 
 def test_a_stream_that_nobody_reads_on_blocks_no_other_request(untrained):

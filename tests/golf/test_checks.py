@@ -16,7 +16,7 @@ from golf_nb_utils.golf.checks import CHECKS, Verifier
 from golf_nb_utils.golf.records import generate_records
 from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import Rule
-from golf_nb_utils.golf.sentences import jaccard, trigrams
+from golf_nb_utils.golf.similarity import jaccard, trigrams
 from golf_nb_utils.golf.wording import SAY_BY_ID
 from golf_nb_utils.settings import DataConfig
 

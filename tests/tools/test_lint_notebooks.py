@@ -11,6 +11,7 @@ import pytest
 
 from tools import lint_notebooks
 from tools.lint_notebooks import (
+    BOOTSTRAP_LINES,
     BYTES,
     CELLS,
     CODE_LINES,
@@ -211,6 +212,7 @@ SPOILINGS = {
     },
     sizes: {
         "a long cell": adding("\n".join("pass" for _ in range(CODE_LINES))),
+        "a long bootstrap": in_code(0, r"\Z", "\npass" * BOOTSTRAP_LINES),
         "a class": adding("class Coach:\n    pass"),
         "a method's class": adding("if True:\n    class Coach:\n        pass"),
         "a long function": in_code(-1, "(?s).+", "def long():\n" + "\n".join("    pass" for _ in range(FUNCTION_LINES))),

@@ -1,0 +1,260 @@
+"""Let a model choose its way through the texts of a grammar: whatever it chooses is one of them.
+
+At most places of an answer only one token can follow. Such forced tokens need no sampling: they are
+read together in one pass, when the model is next asked (jump-forward decoding, as SGLang calls it).
+Where several can follow, the model's probabilities are cut to those and one of them is taken. An
+answer of 300 tokens then takes two dozen passes, and is right before it is written.
+
+The sentences of a grammar are encoded whole, each with the blanks and labels before it. GPT-2 cuts
+text before blanks and line breaks, so the tokens of the parts are those of the whole text; a model
+that is steered along other tokens would be pushed off what it learnt (Beurer-Kellner et al. 2024,
+arXiv 2403.06988).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import tiktoken
+import torch
+from torch.nn import functional as F
+
+from golf_nb_utils.gpt2.model import GPTModel
+from golf_nb_utils.gpt2.sampling import cumulative_probabilities, packed
+
+NextTexts = Callable[[object], Iterable[tuple[str, object]]]
+"""From a state to the (text, state after it) pairs that may follow; a text "" ends."""
+
+
+@dataclass
+class Steered:
+    """What was written for a prompt."""
+
+    tokens: list[int] = field(default_factory=list)
+    """Without the end-of-text."""
+    legal_masses: list[float] = field(default_factory=list)
+    """For each choice the share of the model's probability that lay on the tokens that may follow."""
+    log_probability: float = 0.0
+    """Of its choices, among the tokens that may follow."""
+
+    @property
+    def legal_mass(self) -> float:
+        """The mean of legal_masses, 0..1: how much of an answer the model knew by itself."""
+        return sum(self.legal_masses) / len(self.legal_masses) if self.legal_masses else 1.0
+
+    def note(self, scores: torch.Tensor, chosen: int) -> None:
+        """Keep what there is to know of a choice: the log-probabilities of all, and which was taken."""
+        mass = scores.logsumexp(0)
+        if not mass.isfinite():
+            raise ValueError("the model's probabilities are not numbers; its weights are damaged.")
+        self.legal_masses.append(float(mass.exp()))
+        self.log_probability += float(scores[chosen] - mass)
+
+
+class _Walk:
+    """All places of a grammar where the text written so far may stand."""
+
+    def __init__(self, texts: NextTexts, state: object, encode: Callable[[str], tuple], end: int):
+        self._texts, self._encode, self._end = texts, encode, end
+        # (tokens that are left of a sentence, the state after it): several while sentences agree.
+        self._threads = list(self._after(state))
+        self.has_ended = False
+
+    def _after(self, state: object) -> Iterator[tuple[tuple[int, ...], object]]:
+        for text, then in self._texts(state):
+            yield (self._encode(text) if text else (self._end,)), then
+
+    def legal(self) -> list[int]:
+        """The tokens that may follow."""
+        return list(dict.fromkeys(tokens[0] for tokens, _ in self._threads))
+
+    def take(self, token: int) -> None:
+        """Go on along a token that may follow."""
+        self.has_ended = token == self._end
+        threads = []
+        for left, then in () if self.has_ended else self._threads:
+            if left[0] == token:
+                threads += [(left[1:], then)] if len(left) > 1 else self._after(then)
+        self._threads = threads
+
+    def take_forced(self) -> list[int]:
+        """Go on as long as one token alone can follow, and return those tokens."""
+        taken: list[int] = []
+        while not self.has_ended:
+            if len(self._threads) == 1 and self._threads[0][0][0] != self._end:
+                # One sentence: it is taken whole.
+                ((tokens, then),) = self._threads
+                taken += tokens
+                self._threads = list(self._after(then))
+                continue
+            legal = self.legal()
+            if len(legal) > 1:
+                break
+            self.take(legal[0])
+            taken += [] if self.has_ended else legal
+        return taken
+
+
+class _Row:
+    """A prompt on its way to an answer."""
+
+    def __init__(self, prompt: list[int], walk: _Walk, seed: int):
+        self.walk, self.unread, self.result = walk, prompt, Steered()
+        self.numbers = torch.Generator().manual_seed(seed)
+
+    def take(self, chosen: list[int]) -> None:
+        """Go on along the tokens that were chosen, and all that must follow them."""
+        for token in chosen:
+            self.walk.take(token)
+        tokens = [] if self.walk.has_ended else [*chosen, *self.walk.take_forced()]
+        self.unread += tokens
+        self.result.tokens += tokens
+
+
+class _Cache:
+    """Keys and values of each row, in slots of its own: row i has read `lengths[i]` tokens.
+
+    A pass may bring each row another number of tokens, padded to the longest. Pads go to the last
+    slot, which no query sees: one sees the slots up to its own position alone.
+    """
+
+    def __init__(self, model: GPTModel, n_rows: int):
+        self._model = model
+        self.lengths = torch.zeros(n_rows, dtype=torch.int64, device=model.wte.weight.device)
+        self.tensor = self._empty(n_rows, 0)
+
+    def _empty(self, n_rows: int, n_slots: int) -> torch.Tensor:
+        config, weight = self._model.config, self._model.wte.weight
+        shape = (config.n_layer, 2, n_rows, n_slots + 1, config.n_head)
+        return weight.new_zeros((*shape, config.n_embd // config.n_head))
+
+    def make_room(self, n_slots: int) -> None:
+        """Grow to so many slots; by more than is asked for, as an answer's length is not known."""
+        n_old = self.tensor.shape[3] - 1
+        if n_slots > n_old:
+            grown = self._empty(len(self.lengths), min(n_slots + 256, self._model.config.n_ctx))
+            grown[:, :, :, :n_old] = self.tensor[:, :, :, :n_old]
+            self.tensor = grown
+
+    def keep_rows(self, places: list[int]) -> None:
+        """Drop all other rows."""
+        if len(places) < len(self.lengths):
+            self.tensor, self.lengths = self.tensor[:, :, places], self.lengths[places]
+
+
+class Steerer:
+    """A model, ready to be steered; threads may share it if one at a time writes."""
+
+    def __init__(self, model: GPTModel, tokenizer: tiktoken.Encoding):
+        self._model, self._end = packed(model), tokenizer.eot_token
+        self._encode = lru_cache(1 << 15)(lambda text: tuple(tokenizer.encode_ordinary(text)))
+
+    def write(
+        self,
+        prompts: Sequence[Sequence[int]],
+        grammars: Sequence[tuple[NextTexts, object]],
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seeds: Sequence[int] | None = None,
+    ) -> list[Steered]:
+        """Continue each prompt (token ids) along its grammar, (next texts, first state).
+
+        Temperature 0 takes the likeliest of the tokens that may follow; otherwise one is drawn from
+        the softmax of their logits / temperature, cut to the fewest that reach `top_p`. Row i draws
+        by `seeds[i]` (or i), whatever else is in the batch.
+
+        Raises:
+            ValueError: a prompt is empty, prompt and answer exceed the context, or the model's
+                probabilities are not numbers.
+        """
+        seeds = range(len(prompts)) if seeds is None else seeds
+        rows = [
+            _Row(list(prompt), _Walk(*grammar, self._encode, self._end), seed)
+            for prompt, grammar, seed in zip(prompts, grammars, seeds, strict=True)
+        ]
+        for _ in self._passes(rows, temperature, top_p):
+            pass
+        return [row.result for row in rows]
+
+    def stream(
+        self, prompt: Sequence[int], grammar: tuple[NextTexts, object]
+    ) -> Iterator[list[int]]:
+        """Yield all tokens so far of one greedy answer, after each of the model's choices.
+
+        Every one of them is the beginning of a text of the grammar.
+
+        Raises:
+            ValueError: as `write`.
+        """
+        row = _Row(list(prompt), _Walk(*grammar, self._encode, self._end), 0)
+        for _ in self._passes([row], 0.0, 1.0):
+            yield row.result.tokens
+
+    def _passes(self, rows: list["_Row"], temperature: float, top_p: float) -> Iterator[None]:
+        """Let the rows write; pause after each pass through the model."""
+        if not all(row.unread for row in rows):
+            raise ValueError("a prompt is empty; expected at least one token.")
+        cache = _Cache(self._model, len(rows))
+        for row in rows:
+            row.take([])
+        while running := [place for place, row in enumerate(rows) if not row.walk.has_ended]:
+            rows = [rows[place] for place in running]
+            # Entered anew for each pass: a reader may pause, and goes on with grad mode as it was.
+            with torch.inference_mode():
+                cache.keep_rows(running)
+                logits = self._read(cache, [row.unread for row in rows])
+                for row, scores in zip(rows, logits.log_softmax(dim=1), strict=True):
+                    legal = row.walk.legal()
+                    chosen = _choose(scores[legal], temperature, top_p, row.numbers)
+                    row.result.note(scores[legal], chosen)
+                    row.unread = []
+                    row.take([legal[chosen]])
+            yield
+
+    def _read(self, cache: _Cache, rows: list[list[int]]) -> torch.Tensor:
+        """Let each row read its tokens; return the logits after the last of each, (rows, n_vocab)."""
+        model, device = self._model, cache.lengths.device
+        counts = torch.tensor([len(row) for row in rows], device=device)
+        n_seen = int((cache.lengths + counts).max())
+        if n_seen > model.config.n_ctx:
+            raise ValueError(
+                f"prompt and answer need {n_seen} tokens, the context has {model.config.n_ctx}; "
+                "shorten the prompt."
+            )
+        cache.make_room(n_seen)
+        longest = int(counts.max())
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
+        places = torch.arange(longest, device=device)
+        positions = (cache.lengths[:, None] + places).clamp(max=model.config.n_ctx - 1)
+        is_pad = places >= counts[:, None]
+        slots = positions.masked_fill(is_pad, cache.tensor.shape[3] - 1)
+        # Every query sees what its row has read before, and of this pass what stands before itself.
+        mask = torch.arange(n_seen, device=device) <= positions[:, :, None]
+        index = torch.arange(len(rows), device=device)[:, None]
+        x = model.wte(ids) + model.wpe(positions)
+        for layer, block in enumerate(model.h):
+            attention = block.attn
+            heads = attention.c_attn(block.ln_1(x)).view(*ids.shape, 3, attention.n_head, -1)
+            query, key, value = heads.unbind(2)
+            cache.tensor[layer, 0, index, slots] = key
+            cache.tensor[layer, 1, index, slots] = value
+            keys, values = cache.tensor[layer, :, :, :n_seen].transpose(2, 3)
+            y = F.scaled_dot_product_attention(
+                query.transpose(1, 2), keys, values, attn_mask=mask[:, None]
+            )
+            x = x + attention.c_proj(y.transpose(1, 2).flatten(2))
+            x = x + block.mlp(block.ln_2(x))
+        cache.lengths = cache.lengths + counts
+        return model.head(model.ln_f(x[index[:, 0], counts - 1])).float()
+
+
+def _choose(
+    scores: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator
+) -> int:
+    """The place of the token that is taken, of those with these log-probabilities."""
+    if temperature == 0:
+        return int(scores.argmax())
+    cumulative, order = cumulative_probabilities(scores[None], temperature, 0, top_p)
+    drawn = torch.rand(1, 1, generator=generator, dtype=torch.float64).to(scores.device)
+    place = torch.searchsorted(cumulative, drawn * cumulative[:, -1:], right=True)
+    return int(order[0, place[0, 0].clamp(max=len(scores) - 1)])
