@@ -272,8 +272,8 @@ def _compare_gap(value, current: float, target: float, remarks: list[str]) -> No
         )
 
 
-def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | None]:
-    """Club, level, handedness and audience, each None where it is not said."""
+def _read_context(context, remarks: list[str]) -> dict[str, str | None]:
+    """Club, level, handedness and audience of golfer_context, each None where it is not said."""
     golfer: dict[str, str | None] = dict.fromkeys(_CHOICES)
     if isinstance(context, Mapping):
         unread = []
@@ -309,6 +309,12 @@ def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | Non
             f"golfer_context is {_shown(context)}; "
             "expected a dict with club, level, handedness, audience, or a text."
         )
+    return golfer
+
+
+def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | None]:
+    """The same, with the club of swing_type where golfer_context says none."""
+    golfer = _read_context(context, remarks)
     # What holds for everybody has no line in a prompt.
     golfer["audience"] = None if golfer["audience"] == "adult" else golfer["audience"]
     clubs = _named(swing_type, "club")
