@@ -5,7 +5,7 @@ import re
 from golf_nb_utils.golf.grammar import Answer
 from golf_nb_utils.prompt import parse_feedback
 
-# {id: (file and line, sources)} of every sentence of the knowledge base, see golf.answer.places.
+# {id: (file and line, sources)} of every sentence, see golf.answer.places.
 Places = dict[str, tuple[str, tuple[str, ...]]]
 
 
@@ -32,6 +32,5 @@ def pack(answer: Answer, drill: str, places: Places, generated_by: str, verifica
 
 def _traced(text: str, name: str, places: Places) -> dict[str, str]:
     """A sentence with its id, where it stands, and on which sources it rests."""
-    # What carries scores is no topic file's.
-    place, sources = places.get(name, ("wording.py", ("the request",)))
+    place, sources = places[name]
     return {"text": text, "id": name, "place": place, "sources": ", ".join(sources)}

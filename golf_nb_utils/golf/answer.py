@@ -25,7 +25,7 @@ from golf_nb_utils.golf.grammar import (
 )
 from golf_nb_utils.golf.knowledge import FIGURE, Drill, Item, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.wording import ADAPTED, SAY, WITHOUT_SCORE
+from golf_nb_utils.golf.wording import ADAPTED, SAY, SAY_BY_ID, WITHOUT_SCORE
 from golf_nb_utils.prompt import HEADINGS
 
 SHOULD, HAPPENING, TO_DO = HEADINGS.values()
@@ -489,8 +489,11 @@ class _Clashes:
 
 
 def places(knowledge: KnowledgeBase) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return {id: (file and line, sources)} of every phrasing and every whole drill."""
-    found = {}
+    """Return {id: (file and line, sources)} of every sentence that an answer may hold.
+
+    What carries a score, or says that there is none, stands in wording.py instead of a topic file.
+    """
+    found = dict.fromkeys((*SAY_BY_ID, *WITHOUT_SCORE), ("wording.py", ("the request",)))
     for topic in knowledge.topics:
         for _, _, item in topic.items():
             for name in item.named_phrasings:
@@ -501,10 +504,7 @@ def places(knowledge: KnowledgeBase) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def trace(sentences: Iterable[tuple[str, str]], knowledge: KnowledgeBase) -> list[list[str]]:
-    """Return the rows [sentence, id, file and line, sources] of an answer's (sentence, id) pairs.
-
-    A sentence that carries scores stands in wording.py instead of a topic file.
-    """
-    known, own = places(knowledge), ("wording.py", ("the request",))
-    rows = ([text, name, *known.get(name, own)] for text, name in sentences)
+    """Return rows [sentence, id, file and line, sources] of an answer's (sentence, id) pairs."""
+    known = places(knowledge)
+    rows = ([text, name, *known[name]] for text, name in sentences)
     return [[text, name, place, ", ".join(sources)] for text, name, place, sources in rows]
