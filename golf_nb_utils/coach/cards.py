@@ -30,10 +30,10 @@ _STYLE = """<style>
 def feedback_cards(feedback: dict | str | None, is_right: bool = False) -> str:
     """Return an answer as HTML: three cards below a line that says whether it is verified.
 
-    `feedback` is what generate_feedback returned, or the text that is being written (`is_right` says
-    that it begins a right answer), or None where nothing has been asked yet. Each sentence of verified feedback shows on hover or
-    focus the entry of the knowledge base that it is; all of them stand in a table below, too, for
-    those who do not use a mouse.
+    `feedback` is what generate_feedback returned, or the text that is being written (`is_right`
+    says that it begins a right answer), or None where nothing has been asked yet. Each sentence of
+    verified feedback shows on hover or focus the entry of the knowledge base that it is; all of
+    them stand in a table below, too, for those who do not use a mouse.
     """
     if isinstance(feedback, dict):
         sentences = feedback["verification"]["sentences"]

@@ -146,9 +146,9 @@ def read_corrections(
     return Corrections(used, tuple(rejected), counts)
 
 
-def write_rejected(path: Path, feedback: Corrections) -> Path:
+def write_rejected(path: Path, corrections: Corrections) -> Path:
     """Write the rejected lines with their reasons as JSON lines: none, if none was."""
-    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in feedback.rejected)
+    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in corrections.rejected)
     return write_text(path, "".join(lines))
 
 

@@ -60,14 +60,14 @@ def write_dataset(
     folder: Path,
     knowledge: KnowledgeBase,
     config: DataConfig,
-    feedback: Path | None = None,
+    corrections: Path | None = None,
     workers: int | None = None,
 ) -> list[Path]:
     """Write golf_feedback_{split}.json, dataset_report.json and README.md; return their paths.
 
     A file has one record a line, and the training set is streamed into it: memory does not grow
-    with it. Usable lines of the file `feedback` (see corrections.read_corrections) join it, the
-    others go to feedback_rejected.jsonl. `workers` processes make the records (default: one per
+    with it. Usable lines of the file `corrections` (see golf.corrections.read_corrections) join it,
+    the others go to feedback_rejected.jsonl. `workers` processes make the records (default: one per
     core for a large set, else none); the bytes do not depend on their number.
 
     Raises:
@@ -82,8 +82,9 @@ def write_dataset(
     # The training set last: what users sent must not come close to an answer of the others.
     for split in ("test", "val", "unseen", "train"):
         chunks = _chunks(deck, knowledge, split, sizes[split], workers if split == "train" else 0)
-        if split == "train" and feedback:
-            told = read_corrections(feedback, knowledge, list(itertools.chain(*answers.values())))
+        if split == "train" and corrections:
+            others = list(itertools.chain(*answers.values()))
+            told = read_corrections(corrections, knowledge, others)
             files.append(write_rejected(folder / "feedback_rejected.jsonl", told))
             chunks = itertools.chain(chunks, [_encode(told.records)] if told.records else [])
         files.append(records_path(folder, split))
