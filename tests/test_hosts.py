@@ -33,7 +33,6 @@ from golf_nb_utils.golf import dataset
 from golf_nb_utils.gpt2 import checkpoints
 from golf_nb_utils.gpt2.checkpoints import save_model, state_dict_to_tf
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
-from golf_nb_utils.prompt import format_example
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -348,7 +347,7 @@ def outputs(tmp_path_factory, knowledge, tiny_records, random_model):
             dataset.finish(data, dataset.write_dataset(data, knowledge, config), config).parent
         )
 
-        learn_bpe([format_example(record) for record in tiny_records["train"]], 1000, checkpoint)
+        learn_bpe([record.example for record in tiny_records["train"]], 1000, checkpoint)
         shape = settings.GPTConfig(n_vocab=1000, **SHAPE)
         tensors = state_dict_to_tf(random_model(shape).state_dict(), shape)
         write_json(checkpoint / "hparams.json", dataclasses.asdict(shape))
