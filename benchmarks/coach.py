@@ -19,13 +19,14 @@ from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator, Templ
 from golf_nb_utils.files import Paths  # noqa: E402
 from golf_nb_utils.golf import dataset  # noqa: E402
 from golf_nb_utils.golf.checks import Verifier  # noqa: E402
+from golf_nb_utils.golf.records import Record  # noqa: E402
 from golf_nb_utils.golf.request import Request  # noqa: E402
 from golf_nb_utils.host import output_root  # noqa: E402
 
 
-def arguments(record: dict) -> dict:
+def arguments(record: Record) -> dict:
     """The arguments of generate_feedback that lead to the record's own input."""
-    request = Request.from_text(record["input"])
+    request = Request.from_text(record.input)
     golfer = ("club", "level", "handedness", "audience")
     return {
         "area": request.area,
@@ -89,7 +90,7 @@ def main() -> None:
         "fine-tuned, generate_many": lambda: generator.generate_many(requests),
         "template": lambda: template.generate_many(requests),
         "verification": lambda: [
-            verifier.verify(record["output"], record["input"]) for record in records
+            verifier.verify(record.output, record.input) for record in records
         ],
     }
     print(f"\n| {len(requests)} requests | ms an answer | answers/s |")

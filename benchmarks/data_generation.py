@@ -39,13 +39,13 @@ def measure(way: str, n_examples: int, workers: int) -> dict:
             deck = make_deck(knowledge, config)
             started = time.perf_counter()
             for number in range(n_examples):
-                json.dumps(make_record(deck, "train", number), ensure_ascii=False)
+                json.dumps(vars(make_record(deck, "train", number)), ensure_ascii=False)
         elif way == "streamed":
             finish(folder, write_dataset(folder, knowledge, config, workers=workers), config)
         else:
             for split, records in generate_records(knowledge, config).items():
                 with open(folder / f"{split}.json", "w", encoding="utf-8") as file:
-                    json.dump(records, file, indent=2, ensure_ascii=False)
+                    json.dump([vars(one) for one in records], file, indent=2, ensure_ascii=False)
         seconds = time.perf_counter() - started
         size = sum(path.stat().st_size for path in folder.iterdir())
     peak = [

@@ -49,12 +49,16 @@ from golf_nb_utils import host
 from golf_nb_utils.files import sha256_file, write_json
 from golf_nb_utils.golf.dataset import read_records, records_path
 from golf_nb_utils.golf.knowledge import load_knowledge
-from golf_nb_utils.golf.records import generate_records, split_sizes, vocabulary_records
+from golf_nb_utils.golf.records import (
+    Record,
+    generate_records,
+    split_sizes,
+    vocabulary_records,
+)
 from golf_nb_utils.gpt2 import checkpoints
 from golf_nb_utils.gpt2.model import Block, GPTModel, init_weights
 from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
 from golf_nb_utils.host import Devices
-from golf_nb_utils.prompt import format_example
 from golf_nb_utils.settings import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
 from golf_nb_utils.training.batches import Batches, InstructionDataset
 from golf_nb_utils.training.history import History
@@ -286,14 +290,14 @@ def openai_folder() -> Path | None:
     return folder if all((folder / name).is_file() for name in names) else None
 
 
-def golf_records(folder: Path, n_records: int) -> tuple[list[dict], Path]:
+def golf_records(folder: Path, n_records: int) -> tuple[list[Record], Path]:
     """Return records of notebook 01 and the folder of a vocabulary, GPT-2's or one learnt here."""
     knowledge = load_knowledge(host.knowledge_folder())
     records = generate_records(knowledge, DataConfig(n_examples=2 * n_records))["train"]
     if source := openai_folder():
         return records, source
     learnt = folder / "work" / "vocabulary"
-    texts = map(format_example, vocabulary_records(knowledge))
+    texts = (record.example for record in vocabulary_records(knowledge))
     learn_bpe(texts, GPT_CONFIGS["tiny"].n_vocab, learnt)
     return records, learnt
 
@@ -596,7 +600,7 @@ def prepare_run(config: GPTConfig, folder: Path, n_records: int) -> tuple[Path, 
     checkpoint, data = folder / "work" / "checkpoint", folder / "work" / "data"
     records, vocabulary = golf_records(folder, n_records)
     for split, chosen in (("train", records[:n_records]), ("val", records[-8:])):
-        write_json(records_path(data, split), chosen)
+        write_json(records_path(data, split), [vars(record) for record in chosen])
     shutil.copytree(vocabulary, checkpoint, dirs_exist_ok=True)
     if not openai_folder():
         write_json(checkpoint / "hparams.json", asdict(config))

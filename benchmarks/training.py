@@ -34,7 +34,6 @@ from golf_nb_utils.golf.knowledge import load_knowledge
 from golf_nb_utils.golf.records import generate_records, vocabulary_records
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
 from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
-from golf_nb_utils.prompt import format_example
 from golf_nb_utils.settings import GPT_CONFIGS, DataConfig, GPTConfig, TrainConfig
 from golf_nb_utils.training.batches import Batches, InstructionDataset
 from golf_nb_utils.training.history import History
@@ -85,7 +84,7 @@ def make_batches(config: GPTConfig, batch_size: int, steps: int) -> list[Batch]:
     knowledge = load_knowledge(host.knowledge_folder())
     with TemporaryDirectory() as folder:
         learn_bpe(
-            [format_example(record) for record in vocabulary_records(knowledge)],
+            [record.example for record in vocabulary_records(knowledge)],
             GPT_CONFIGS["tiny"].n_vocab,
             folder,
         )

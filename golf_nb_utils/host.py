@@ -183,7 +183,7 @@ def cpu_has_bf16() -> bool:
 
 
 def python_child(module: str, *arguments: str, **environment: str) -> dict:
-    """Return `args` and `env` for subprocess: `python -m module arguments`, which imports this package.
+    """Return `args` and `env` for subprocess: `python -m module arguments` with this package.
 
     The package need not be installed: the child finds it where this process did. Python's safe path
     (PYTHONSAFEPATH) keeps a file of the working folder from standing in for a library's module, in

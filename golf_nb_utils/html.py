@@ -12,8 +12,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # Not at run time: training imports this module by way of golf.dataset, also where there is no
-    # matplotlib.
+    # Not at run time: the app's cards need this module, and no matplotlib.
     from matplotlib.figure import Figure
 
 _PAGE = """<!DOCTYPE html>

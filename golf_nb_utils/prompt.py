@@ -67,5 +67,8 @@ def parse_feedback(text: str) -> dict[str, str]:
 
 
 def prompt_hash() -> str:
-    """Return the SHA-256 of prompt and headings; a model only serves the prompt it was trained on."""
+    """Return the SHA-256 of the prompt and the headings.
+
+    A model only serves the prompt that it was trained on.
+    """
     return hashlib.sha256("\n".join((PROMPT, *HEADINGS.values())).encode()).hexdigest()

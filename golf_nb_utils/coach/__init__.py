@@ -1,4 +1,4 @@
-"""Notebook 04 and the app: generators of verified feedback behind the app's interface, and the panel.
+"""Notebook 04 and the app: verified feedback behind the app's interface, and the panel.
 
-Read in this order: generators, cards, panel.
+Read in this order: generators, packing, ollama, cards, panel.
 """

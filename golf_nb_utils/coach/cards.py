@@ -27,13 +27,13 @@ _STYLE = """<style>
 </style>"""
 
 
-def feedback_cards(feedback: dict | str | None) -> str:
+def feedback_cards(feedback: dict | str | None, is_right: bool = False) -> str:
     """Return an answer as HTML: three cards below a line that says whether it is verified.
 
-    `feedback` is what generate_feedback returned, or the text of a draft that is being written, or
-    None where nothing has been asked yet. Each sentence of verified feedback shows on hover or
-    focus the entry of the knowledge base that it is; all of them stand in a table below, too, for
-    those who do not use a mouse.
+    `feedback` is what generate_feedback returned, or the text that is being written (`is_right`
+    says that it begins a right answer), or None where nothing has been asked yet. Each sentence of
+    verified feedback shows on hover or focus the entry of the knowledge base that it is; all of
+    them stand in a table below, too, for those who do not use a mouse.
     """
     if isinstance(feedback, dict):
         sentences = feedback["verification"]["sentences"]
@@ -41,6 +41,8 @@ def feedback_cards(feedback: dict | str | None) -> str:
         text = mark_in_order(feedback["suggestion"], marks)
         return _cards(_verdict(feedback), text) + _sources(sentences)
     if feedback:
+        if is_right:
+            return _cards("Writing: every sentence so far is verified ...", escape(feedback))
         return _cards("Draft, not verified yet ...", escape(feedback), " golf-draft")
     return _cards("Set a swing, then press <b>Give feedback</b>.", "", " golf-draft")
 

@@ -1,12 +1,14 @@
-"""Feedback for the app: generators behind its one interface, each of which gives out nothing that was not verified.
+"""Feedback for the app: generators behind its one interface, which give out only what is verified.
 
 A generator writes an answer, and Verifier holds it against the request and the knowledge base. An
-answer that fails is never given out: more are written, and after `max_attempts` the template answers,
-which draws one of the right answers at random. `verification` in the result says what was done, and
-which entry of the knowledge base each sentence is.
+answer that fails is never given out: more are written, and after `max_attempts` the template
+answers, which draws one of the right answers at random. `verification` in the result says what was
+done, and which entry of the knowledge base each sentence is.
 
     generator = FineTunedGolfFeedbackGenerator.load()
-    feedback = generator.generate_feedback("balance", "Falling onto the heels", 0.45, 0.80, 0.35, "high")
+    feedback = generator.generate_feedback(
+        "balance", "Falling onto the heels", 0.45, 0.80, 0.35, "high"
+    )
 """
 
 import hashlib
@@ -20,6 +22,7 @@ from dataclasses import dataclass, field, replace
 import tiktoken
 import torch
 
+from golf_nb_utils.coach.packing import pack
 from golf_nb_utils.files import Paths, find_folder
 from golf_nb_utils.golf.answer import places
 from golf_nb_utils.golf.app_request import ARGUMENTS
@@ -35,7 +38,7 @@ from golf_nb_utils.gpt2.sampling import generate_batch, in_batches, stream_batch
 from golf_nb_utils.gpt2.steering import Steerer
 from golf_nb_utils.gpt2.tokenizer import load_tokenizer, token_ids_to_text
 from golf_nb_utils.host import detect_devices, input_roots, knowledge_folder, output_root
-from golf_nb_utils.prompt import format_input, parse_feedback
+from golf_nb_utils.prompt import format_input
 from golf_nb_utils.settings import SampleConfig, resolve_model_size
 
 TEMPLATE = "template"
@@ -66,20 +69,37 @@ class _Asked:
         note = {"attempt": attempt, "candidates": n, "failed": failed or {}, "reasons": reasons}
         self.refused.append(note)
 
+    def verification(self, generated_by: str, checks: dict[str, bool], read: str | None) -> dict:
+        """What was done for the answer, without its sentences; `read` is what the model read."""
+        return {
+            "passed": all(checks.values()),
+            "attempts": len(self.refused) + (generated_by != TEMPLATE),
+            "remarks": self.remarks,
+            "checks": checks,
+            "refused": self.refused,
+            "seed": self.seed,
+            "input": read,
+        }
+
 
 class LLMFeedbackGenerator(ABC):
-    """The app's interface. A subclass writes answers; reading the request, verifying and the template are here.
+    """The app's interface: reads a request, verifies what a subclass writes, and has the template.
 
-    Threads may share a generator. The same request and seed give the same answer, whatever was asked
-    before.
+    Threads may share a generator. The same request and seed give the same answer, whatever was
+    asked before.
     """
 
     generated_by = ""
+    is_steered = False
+    """Whether what is being written is right at every moment, see stream_feedback."""
 
     def __init__(
         self, knowledge: KnowledgeBase | None = None, max_attempts: int = 2, seed: int = 123
     ):
-        """Take `knowledge` (by default the project's own), how often answers are written before the template, and the seed."""
+        """Take `knowledge` (by default the project's own) and how often answers are written.
+
+        After `max_attempts` the template answers.
+        """
         self.knowledge = knowledge or load_knowledge(knowledge_folder())
         self.max_attempts = max_attempts
         self.seed = seed
@@ -104,29 +124,33 @@ class LLMFeedbackGenerator(ABC):
         all_weaknesses=None,
         all_strengths=None,
     ) -> dict:
-        """Return verified feedback; no value of any argument makes it raise (app_request.py says what each one means).
+        """Return verified feedback; no value of any argument makes it raise.
 
-        The keys are what_should_happen, what_is_happening, what_to_do (the parts without their
-        headings), suggestion (the whole text), drill (the whole drill as the knowledge base has it),
-        key_points (the steps and the swing thought), generated_by (the model, or "template"), and
-        `verification`: passed, checks, attempts, refused (for each attempt that failed its number of
-        candidates, how many failed which check, and the reasons of the best of them), remarks (what
-        to change in the request), seed, input (what the model read) and sentences (text, id, file and
-        line, sources). All of it is plain JSON.
+        golf.app_request says how each one is read. The keys are what_should_happen,
+        what_is_happening, what_to_do (the parts without their headings), suggestion (the whole
+        text), drill (the whole drill as the knowledge base has it), key_points (the steps and the
+        swing thought), generated_by (the model, or "template"), and `verification`: passed, checks,
+        attempts, refused (for each attempt that failed its number of candidates, how many failed
+        which check, and the reasons of the best of them), remarks (what to change in the request),
+        seed, input (what the model read) and sentences (text, id, file and line, sources). All of
+        it is plain JSON.
         """
         given = locals()
         return self.generate_many([{name: given[name] for name in ARGUMENTS}])[0]
 
     def generate_many(self, requests: list[dict]) -> list[dict]:
-        """Return what generate_feedback returns for each dict of its arguments, in their order; any of them may be missing."""
+        """Return what generate_feedback returns for each dict of its arguments, in their order.
+
+        Any argument may be missing.
+        """
         return self._answered([self._read(arguments) for arguments in requests])
 
     def stream_feedback(self, **arguments) -> Iterator[str | dict]:
-        """Yield the text of the first answer as it grows, and last of all what generate_feedback returns.
+        """Yield the first answer as it grows, and last of all what generate_feedback returns.
 
-        Of a steered model every text is the beginning of a right answer, and the dict has the whole of
-        it. Of any other the texts are not verified: show them as a draft that is marked as such; the
-        dict's answer may be another one.
+        Of a steered model every text is the beginning of a right answer, and the dict has the whole
+        of it. Of any other the texts are not verified: show them as a draft that is marked as such;
+        the dict's answer may be another one.
         """
         asked = self._read(arguments)
         first: list[str] | WritingError | None = None
@@ -141,7 +165,9 @@ class LLMFeedbackGenerator(ABC):
         yield self._answered([asked], first)[0]
 
     def unverified(self, entries: list[dict]) -> list[str]:
-        """Return what the model writes first for each entry (instruction and input), as it stands: for an evaluation, not for a golfer.
+        """Return what the model writes first for each entry (instruction and input), unchecked.
+
+        This is for an evaluation, not for a golfer.
 
         Raises:
             WritingError: one of them could not be written.
@@ -153,7 +179,7 @@ class LLMFeedbackGenerator(ABC):
     def _write(
         self, entries: list[dict], seeds: list[int], attempt: int
     ) -> list[list[str] | WritingError]:
-        """For each entry (instruction and input) the answers of this attempt, or why there is none."""
+        """For each entry (instruction, input) the answers of this attempt, or why there is none."""
 
     def _best(self, entry: dict, answers: list[str]) -> str:
         """Which of several verified answers is given."""
@@ -173,15 +199,17 @@ class LLMFeedbackGenerator(ABC):
                 "the answer chooses another fault."
             )
             request = request.with_observation(None)
-        text = request.text if request.is_scored else "/".join(
-            str(value) for value in (request.area, named, request.club, request.level, request.audience)
-        )  # fmt: skip
+        told = (request.area, named, request.club, request.level, request.audience)
+        text = request.text if request.is_scored else "/".join(map(str, told))
         return _Asked(request, remarks, self._seed_of(text))
 
     def _answered(
         self, asked: list[_Asked], first: list[str] | WritingError | None = None
     ) -> list[dict]:
-        """Verified feedback for each request; `first` is the first attempt at the only one, where that is written already."""
+        """Verified feedback for each request.
+
+        `first` is the first attempt at the only one, where that is written already.
+        """
         results: dict[int, dict] = {}
         waiting = [place for place, each in enumerate(asked) if each.request.is_scored]
         for attempt in range(1, self.max_attempts + 1):
@@ -223,7 +251,7 @@ class LLMFeedbackGenerator(ABC):
         return None
 
     def _from_template(self, asked: _Asked) -> dict:
-        """An answer that is drawn at random from the right ones, or general advice where there is none."""
+        """One of the right answers, drawn at random, or general advice where there is none."""
         request = asked.request
         if request.is_scored:
             try:
@@ -239,7 +267,7 @@ class LLMFeedbackGenerator(ABC):
         answer = self._verifier.book.draw(bare, asked.seed)
         known = self._verifier.index.keys() | WITHOUT_SCORE.keys()
         checks = {"grounded": known.issuperset(answer.names), "no_scores": "%" not in answer.text}
-        return self._packed(asked, answer, TEMPLATE, checks, None)
+        return self._packed(answer, TEMPLATE, asked.verification(TEMPLATE, checks, None))
 
     def _seed_of(self, text: str) -> int:
         # Six bytes stay exact in the JSON of any language.
@@ -248,42 +276,12 @@ class LLMFeedbackGenerator(ABC):
 
     def _result(self, asked: _Asked, text: str, verdict: Verdict, generated_by: str) -> dict:
         answer = Answer(text, tuple((span.text, span.origin) for span in verdict.sentences))
-        return self._packed(asked, answer, generated_by, verdict.checks, asked.request.text)
+        verification = asked.verification(generated_by, verdict.checks, asked.request.text)
+        return self._packed(answer, generated_by, verification)
 
-    def _packed(
-        self,
-        asked: _Asked,
-        answer: Answer,
-        generated_by: str,
-        checks: dict[str, bool],
-        read: str | None,
-    ) -> dict:
-        parts = parse_feedback(answer.text)
-        steps = re.findall(r"^[0-9]+[.] (.*)$", parts["what_to_do"], re.MULTILINE)
-        thought = re.search(r"^Swing thought: (.*)$", parts["what_to_do"], re.MULTILINE)
+    def _packed(self, answer: Answer, generated_by: str, verification: dict) -> dict:
         _, _, drill = self._verifier.book.about(answer.names)
-        drill = next(sentence for sentence, name in answer.sentences if name == drill)
-        return {
-            **parts,
-            "suggestion": answer.text,
-            "drill": drill,
-            "key_points": [*(step for step in steps if not step.startswith(drill)), thought[1]],
-            "generated_by": generated_by,
-            "verification": {
-                "passed": all(checks.values()),
-                "attempts": len(asked.refused) + (generated_by != TEMPLATE),
-                "remarks": asked.remarks,
-                "checks": checks,
-                "refused": asked.refused,
-                "seed": asked.seed,
-                "input": read,
-                "sentences": [self._traced(*sentence) for sentence in answer.sentences],
-            },
-        }
-
-    def _traced(self, sentence: str, name: str) -> dict[str, str]:
-        place, sources = self._places.get(name, ("wording.py", ("the request",)))
-        return {"text": sentence, "id": name, "place": place, "sources": ", ".join(sources)}
+        return pack(answer, drill, self._places, generated_by, verification)
 
 
 def _or_raise(written: list[str] | WritingError) -> list[str]:
@@ -309,11 +307,11 @@ class TemplateFeedbackGenerator(LLMFeedbackGenerator):
 class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     """Answers of a fine-tuned GPT-2.
 
-    Steered, the model chooses its way through the right answers to the request (gpt2/steering.py), so
-    that whatever it chooses passes. With `steered=False` it writes freely: once greedily, then
+    Steered, the model chooses its way through the right answers to the request (gpt2/steering.py),
+    so that whatever it chooses passes. With `steered=False` it writes freely: once greedily, then
     `config.n_candidates` sampled in one batch. Every second candidate continues the request without
-    its All Scores: to find the best and the lowest of them is the hardest part of an answer, and one
-    that names neither is right, too. Of several that pass, the one with the highest mean
+    its All Scores: to find the best and the lowest of them is the hardest part of an answer, and
+    one that names neither is right, too. Of several that pass, the one with the highest mean
     log-probability of its tokens under the model is given.
     """
 
@@ -329,9 +327,10 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         self.generated_by = f"gpt2-{config.model_size}-golf-feedback"
         self.config = config
         self._model, self._tokenizer = model.eval(), tokenizer
+        self.is_steered = steered
         self._steerer = Steerer(self._model, tokenizer) if steered else None
-        # The model's weights are only read; the lock keeps several threads from each holding a cache
-        # of keys and values.
+        # The model's weights are only read; the lock keeps several threads from each holding a
+        # cache of keys and values.
         self._lock = threading.Lock()
 
     @classmethod
@@ -430,7 +429,10 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     def _batch(
         self, prompts: list[torch.Tensor], seeds: list[int], sampling: dict
     ) -> list[str | WritingError]:
-        """Texts that continue the prompts; where that fails, one by one, so that one prompt does not cost the others their answer."""
+        """Texts that continue the prompts, in one batch.
+
+        Where that fails, one by one, so that one prompt does not cost the others their answer.
+        """
         try:
             with self._lock:
                 new = generate_batch(
@@ -452,7 +454,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         return [token_ids_to_text(row, self._tokenizer) for row in new]
 
     def _best(self, entry: dict, answers: list[str]) -> str:
-        """The answer of the highest mean log-probability of its tokens, its end-of-text among them."""
+        """The answer of the highest mean log-probability of its tokens, end-of-text included."""
         prompt = self._prompt(entry)
 
         def mean_loss(text: str) -> float:

@@ -11,7 +11,10 @@ from golf_nb_utils.prompt import HEADINGS, format_input
 
 
 class OllamaFeedbackGenerator(LLMFeedbackGenerator):
-    """Answers of a model that an Ollama server runs, over its chat protocol (POST /api/chat, github.com/ollama/ollama, docs/api.md)."""
+    """Answers of a model that an Ollama server runs.
+
+    They come over its chat protocol: POST /api/chat (github.com/ollama/ollama, docs/api.md).
+    """
 
     CONNECT_SECONDS = 3.0
 
@@ -25,7 +28,10 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
         max_new_tokens: int = 600,
         seed: int = 123,
     ):
-        """Ask `model` at `host` (by default OLLAMA_HOST, or this machine's own), and wait `read_seconds` for an answer."""
+        """Ask `model` at `host`, and wait `read_seconds` for an answer.
+
+        The host is by default OLLAMA_HOST's, or this machine.
+        """
         super().__init__(knowledge, max_attempts, seed)
         self.generated_by = f"ollama/{model}"
         self.model, self.read_seconds, self.max_new_tokens = model, read_seconds, max_new_tokens
@@ -44,18 +50,21 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
 
     def _ask(self, entry: dict, temperature: float, seed: int) -> str:
         headings = "\n".join(HEADINGS.values())
-        asked = f"{entry['instruction']} Answer in three parts, under exactly these headings, each on a line of its own:\n{headings}"
-        body = {
+        asked = (
+            f"{entry['instruction']} Answer in three parts, under exactly these headings, "
+            f"each on a line of its own:\n{headings}"
+        )
+        # Ollama's seed is a 32-bit number.
+        options = {"temperature": temperature, "seed": seed % 2**31}
+        return self._chat({
             "model": self.model,
             "messages": [{"role": "user", "content": format_input(entry | {"instruction": asked})}],
             "stream": False,
-            # Ollama's seed is a 32-bit number.
-            "options": {
-                "temperature": temperature,
-                "seed": seed % 2**31,
-                "num_predict": self.max_new_tokens,
-            },
-        }
+            "options": options | {"num_predict": self.max_new_tokens},
+        })  # fmt: skip
+
+    def _chat(self, body: dict) -> str:
+        """Send a request, and return the content of the message that comes back."""
         url = f"{self.host}/api/chat"
         try:
             response = requests.post(
@@ -69,7 +78,8 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
             ) from error
         except requests.Timeout as error:
             raise WritingError(
-                f"{url} did not answer within {self.CONNECT_SECONDS:g} s to connect and {self.read_seconds:g} s to read."
+                f"{url} did not answer within {self.CONNECT_SECONDS:g} s to connect "
+                f"and {self.read_seconds:g} s to read."
             ) from error
         except requests.ConnectionError as error:
             raise WritingError(
@@ -88,13 +98,17 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
             ) from error
         if not isinstance(content, str):
             raise WritingError(
-                f"{url} did not answer as Ollama's chat protocol says (the content is {content!r:.60})."
+                f"{url} did not answer as Ollama's chat protocol says "
+                f"(the content is {content!r:.60})."
             )
         return content
 
 
 def ollama_url(host: str) -> str:
-    """Return the address of a server from what OLLAMA_HOST may hold: a URL, host:port, a host or nothing."""
+    """Return the address of a server from what OLLAMA_HOST may hold.
+
+    That is a URL, host:port, a host or nothing.
+    """
     host = host.strip().rstrip("/") or "127.0.0.1"
     scheme, _, rest = host.rpartition("://")
     address, _, path = rest.partition("/")

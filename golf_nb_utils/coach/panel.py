@@ -107,7 +107,9 @@ class _Panel:
         self.ask.on_click(self._answer)
         self.cards = ipywidgets.HTML(feedback_cards(None))
         swing, sampling, opinion = self._swing(), self._sampling(), self._opinion()
-        self.box = ipywidgets.VBox([swing, sampling, self.ask, self.cards, *opinion])
+        # A steered model needs no candidates: its first answer passes.
+        sampling = [] if coach.is_steered else [sampling]
+        self.box = ipywidgets.VBox([swing, *sampling, self.ask, self.cards, *opinion])
         self.box.add_class("golf-panel")
 
     def _swing(self) -> ipywidgets.Widget:
@@ -176,7 +178,8 @@ class _Panel:
                 if isinstance(written, dict):
                     self.feedback = written
                 elif time.monotonic() - drawn > SECONDS_BETWEEN_DRAFTS:
-                    self.cards.value, drawn = feedback_cards(written), time.monotonic()
+                    self.cards.value = feedback_cards(written, self.coach.is_steered)
+                    drawn = time.monotonic()
             self.cards.value = feedback_cards(self.feedback)
             self.better.value = self.feedback["suggestion"]
             self._allow_thumbs(True)

@@ -1,23 +1,25 @@
-"""The baseline without a model: the answer of the training record whose input is most like the one asked."""
+"""The baseline without a model: the answer of the training record with the likest input."""
 
 from collections.abc import Iterable
 
 import numpy as np
 
 from golf_nb_utils.golf.areas import CLUBS
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.request import Request
 
-# What a line that differs costs, in points of score (1 is the whole scale); this project's choice. The fault that was observed
-# decides what the advice is about, so it comes before any score.
+# What a line that differs costs, in points of score (1 is the whole scale); this project's choice.
+# The fault that was observed decides what the advice is about, so it comes before any score.
 _COSTS = {
-    "observation": 1.0, "club family": 0.2, "club": 0.02, "level": 0.2, "handedness": 0.2, "golfer": 0.2, "all scores shown": 0.2,
+    "observation": 1.0, "club family": 0.2, "club": 0.02, "level": 0.2, "handedness": 0.2,
+    "golfer": 0.2, "all scores shown": 0.2,
 }  # fmt: skip
 
 
 class Retrieval:
     """The inputs and answers of the training records, by area."""
 
-    def __init__(self, records: Iterable[dict]):
+    def __init__(self, records: Iterable[Record]):
         """Keep input and output of each record; it takes about 2 kB a record.
 
         Raises:
@@ -25,8 +27,8 @@ class Retrieval:
         """
         by_area: dict[str, list[tuple[Request, str]]] = {}
         for record in records:
-            request = Request.from_text(record["input"])
-            by_area.setdefault(request.area, []).append((request, record["output"]))
+            request = Request.from_text(record.input)
+            by_area.setdefault(request.area, []).append((request, record.output))
         self._codes: dict[str, int] = {}
         self._answers = {area: [answer for _, answer in rows] for area, rows in by_area.items()}
         self._lines = {
@@ -46,7 +48,9 @@ class Retrieval:
         return [self._codes.setdefault(str(line), len(self._codes)) for line in lines]
 
     def answer(self, input_text: str) -> str:
-        """Return the answer of the nearest training input of the same area, as it stands; "" where the area was never taught.
+        """Return the answer of the nearest training input of the same area, as it stands.
+
+        It is "" where the area was never taught.
 
         The distance is the sum of the differences of current score, target and gap, plus a constant
         for each line that differs: observation, club, level, handedness, golfer, and whether all

@@ -1,9 +1,9 @@
-"""Change one thing in a request and see what becomes of the answer: it must change there, and only where it should.
+"""Change one thing in a request: the answer must change there, and only where it should.
 
-A system is a function from entries to answers and has to be deterministic (greedy); what it answered
-to the unchanged requests is compared with what it answers to the changed ones. For a score, a club of
-the same family and the hand, the one right new answer follows from the old one; for a change that
-calls for other advice, what must hold is checked instead.
+A system is a function from entries (instruction and input) to answers and has to be deterministic
+(greedy); what it answered to the unchanged requests is compared with what it answers to the changed
+ones. For a score, a club of the same family and the hand, the one right new answer follows from the
+old one; for a change that calls for other advice, what must hold is checked instead.
 """
 
 import random
@@ -17,6 +17,7 @@ from golf_nb_utils.golf.answer import Entry
 from golf_nb_utils.golf.areas import CLUBS, SEVERITIES
 from golf_nb_utils.golf.checks import Verdict, Verifier
 from golf_nb_utils.golf.knowledge import KnowledgeBase, Topic
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.wording import percent
 
@@ -25,30 +26,33 @@ _STATED = ("headings", "area", "current_score", "target_score", "other_scores", 
 
 @dataclass(frozen=True)
 class Change:
-    """One changed request: of record number `place`; `old` and `new` are the percentages or words that differ."""
+    """The request of record number `place`, changed: `old` became `new`, percentages or words.
+
+    `entry` is the instruction and the changed input.
+    """
 
     kind: str
     place: int
-    entry: dict
+    entry: dict[str, str]
     old: str
     new: str
 
 
 Changed = tuple[Request, str, str] | None
-"""The changed request with what was there and what is there now, or None where nothing can be changed."""
+"""The changed request, what was there and what is there now; None where nothing can be changed."""
 
 
-def changed_requests(records: list[dict], knowledge: KnowledgeBase, seed: int) -> list[Change]:
+def changed_requests(records: list[Record], knowledge: KnowledgeBase, seed: int) -> list[Change]:
     """Return each record's request with one thing changed, once for each of KINDS that it allows.
 
-    A new score is one that stands nowhere else in the request, and keeps all words that depend on it;
-    a new club or severity is one that the record's topic is for, and another area comes with what
-    another record of it says: so none asks for what does not exist.
+    A new score is one that stands nowhere else in the request, and keeps all words that depend on
+    it; a new club or severity is one that the record's topic is for, and another area comes with
+    what another record of it says: so none asks for what does not exist.
     """
     topics = {topic.id: topic for topic in knowledge.topics}
     changes = []
     for place, record in enumerate(records):
-        request, topic = Request.from_text(record["input"]), topics[record["meta"]["topic"]]
+        request, topic = Request.from_text(record.input), topics[record.meta["topic"]]
         for name, kind in KINDS.items():
             rng = random.Random(f"{seed}/{name}/{place}")
             if name == "area":
@@ -57,7 +61,7 @@ def changed_requests(records: list[dict], knowledge: KnowledgeBase, seed: int) -
                 found = kind.make(request, topic, rng)
             if found:
                 changed, old, new = found
-                entry = changed.entry(record["instruction"])
+                entry = changed.entry(record.instruction)
                 changes.append(Change(name, place, entry, old, new))
     return changes
 
@@ -93,7 +97,10 @@ def _new_score(
 
 
 def _same_words(request: Request, *free: str) -> Callable[[Request], bool]:
-    """Whether another request fills every slot but the `free` ones alike; the words for the gap keep it at one severity."""
+    """Whether another request fills every slot but the `free` ones alike.
+
+    The words for the gap are a slot, too: they keep it at one severity.
+    """
 
     def bound(other: Request) -> dict[str, str]:
         return {name: text for name, text in other.slots.items() if name not in free}
@@ -168,17 +175,17 @@ def _with_club(request: Request, clubs: list[str], rng: random.Random) -> Change
 
 
 def _other_area(
-    records: list[dict], request: Request, topics: dict[str, Topic], rng: random.Random
+    records: list[Record], request: Request, topics: dict[str, Topic], rng: random.Random
 ) -> Changed:
     donors = []
     for other in records:
-        meta = other["meta"]
+        meta = other.meta
         severities = topics[meta["topic"]].severities if meta["fault"] else ("none",)
         if meta["area"] != request.area and request.severity in severities:
             donors.append(other)
     if not donors:
         return None
-    given = Request.from_text(rng.choice(donors)["input"])
+    given = Request.from_text(rng.choice(donors).input)
     said = {name: getattr(given, name) for name in ("area", "observation", "club", "level")}
     scores = dict(request.all_scores or {})
     if scores:
@@ -191,7 +198,9 @@ def _other_area(
 
 
 class Kind(NamedTuple):
-    """What is changed, what the answer must then do and must keep, the checks that say so, and who changes it."""
+    """What is changed, what the answer must then do and must keep, the checks that say so, and who
+    changes it.
+    """
 
     changed: str
     must: str
@@ -222,23 +231,23 @@ KINDS = {
 
 
 def perturb(
-    records: list[dict],
+    records: list[Record],
     before: list[str],
     answer: Callable[[list[dict]], list[str]],
     knowledge: KnowledgeBase,
     verifier: Verifier,
     seed: int,
 ) -> list[dict]:
-    """Ask a system the changed requests of `records`, to which it answered `before`, and judge what it says now.
+    """Ask a system the changed requests of `records`, to which it answered `before`; judge that.
 
-    Returns a row for each change: `kind`, `place`, `input`, `old`, `new`, `answer`, and whether it `follows` (does what it must)
-    and `keeps` (what it should not touch), see KINDS.
+    Returns a row for each change: `kind`, `place`, `input`, `old`, `new`, `answer`, and whether it
+    `follows` (does what it must) and `keeps` (what it should not touch), see KINDS.
     """
     changes = changed_requests(records, knowledge, seed)
     rows = []
     for change, after in zip(changes, answer([change.entry for change in changes]), strict=True):
         text, asked = before[change.place], change.entry["input"]
-        then = verifier.verify(text, records[change.place]["input"])
+        then = verifier.verify(text, records[change.place].input)
         now = verifier.verify(after, asked)
         row = {"kind": change.kind, "place": change.place, "input": asked}
         row |= {"old": change.old, "new": change.new, "answer": after}
@@ -289,9 +298,9 @@ def _mirrored(text: str, verdict: Verdict, hand: str, index: dict[str, Entry]) -
 
 
 def measure_changes(rows: list[dict]) -> dict[str, dict]:
-    """Return {kind: {"n", and {"value", "low", "high"} of "follows", "keeps" and "right", which is both}}.
+    """Return {kind: {"n", and "follows", "keeps" and "right", which is both, each as a share}}.
 
-    The intervals are Wilson's.
+    A share is {"value", "low", "high"}; the intervals are Wilson's.
     """
     result: dict[str, dict] = {}
     for kind in KINDS:

@@ -1,9 +1,12 @@
-"""Judge the answers of several systems side by side, give every figure its interval, and compare two systems or two runs.
+"""Judge the answers of several systems side by side, and compare two systems or two runs.
 
-`judge` turns answers into rows, one a record, which predictions.jsonl holds; `measure` turns rows into the figures of metrics.json;
-`compare` holds two sets of rows against each other.
+`judge` turns answers into rows, one a record, which predictions.jsonl holds; `measure` turns rows
+into the figures of metrics.json, each with its interval; `compare` holds two sets of rows against
+each other.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -15,105 +18,151 @@ from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS, measure_answer
 from golf_nb_utils.evaluation.verbatim import longest_shared_runs
 from golf_nb_utils.golf.checks import CHECKS, Verifier
 from golf_nb_utils.golf.diversity import variety_of
+from golf_nb_utils.golf.records import Record
+from golf_nb_utils.golf.sentences import Span
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.training.batches import InstructionDataset, collate
 
 SIGNIFICANT = 0.05
-"""A difference counts as more than noise if its p-value, adjusted for the number of figures compared, is below."""
+"""A difference counts as more than noise if its p-value, adjusted for the number of figures that
+are compared, is below.
+"""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A system's answer to one record, and what the verifier and the metrics say of it.
+
+    `failed` are the names of the checks that do not hold, with their `reasons`; `unsupported` and
+    `unsupported_numbers` what has no origin; `fault` and `drill` what the answer is about.
+    """
+
+    answer: str
+    passed: bool
+    failed: list[str]
+    reasons: list[str]
+    unsupported: list[dict]
+    """The sentences without an origin, {"text", "nearest", "similarity"}, in order."""
+    unsupported_numbers: list[str]
+    fault: str
+    drill: str
+    measures: dict[str, list[float]]
+    """{name of METRICS: [numerator, denominator]}, see metrics.measure_answer."""
+
+
+@dataclass(frozen=True)
+class JudgedRecord:
+    """A record of a stratum (test, unseen), its reference, and the judged answer of each system."""
+
+    stratum: str
+    instruction: str
+    input: str
+    reference: str
+    systems: dict[str, Judged]
 
 
 def judge(
-    strata: dict[str, list[dict]],
+    strata: dict[str, list[Record]],
     answers: dict[str, dict[str, list[str]]],
     verifier: Verifier,
     tokenizer: tiktoken.Encoding,
     training_answers: list[str],
     losses: dict[str, dict[str, list[tuple[float, int]]]] | None = None,
-) -> list[dict]:
-    """Judge every answer of every system: return one JSON-ready row a record, those of the first stratum first.
+) -> list[JudgedRecord]:
+    """Judge every answer of every system: return a row a record, those of the first stratum first.
 
-    `strata` is {stratum: records}, `answers` {stratum: {system: texts in the order of the records}}, `losses` {stratum: {system:
-    response_losses}} of the systems that are models. A row has `stratum`, `instruction`, `input`, `reference` and `systems`: of
-    each the `answer`, whether it `passed`, its failed checks' names and `reasons`, the sentences and numbers without an origin, the
-    `fault` and `drill` it is about, and its `measures`, see metrics.measure_answer.
+    `strata` is {stratum: records}, `answers` {stratum: {system: texts in the order of the
+    records}}, `losses` {stratum: {system: response_losses}} of the systems that are models.
 
     Raises:
         InputFormatError: the input of a record is malformed.
         ValueError: a system has not one answer a record.
     """
-    losses = losses or {}
     for stratum, records in strata.items():
         for name, given in answers[stratum].items():
             if len(given) != len(records):
                 raise ValueError(
-                    f"{name} has {len(given)} answers to the {len(records)} records of {stratum}; expected one each."
+                    f"{name} has {len(given)} answers to the {len(records)} records of {stratum}; "
+                    "expected one each."
                 )
-    asked = [
-        (stratum, place, record)
-        for stratum, records in strata.items()
-        for place, record in enumerate(records)
-    ]
-    texts = [text for stratum in strata for texts in answers[stratum].values() for text in texts]
-    ids = tokenizer.encode_batch(texts, disallowed_special=())
-    runs = longest_shared_runs(ids, tokenizer.encode_batch(training_answers, disallowed_special=()))
-    lengths_and_runs = zip(map(len, ids), runs, strict=True)
-    # The texts were listed system by system.
-    counted = {
-        stratum: {
-            name: list(islice(lengths_and_runs, len(given)))
-            for name, given in answers[stratum].items()
-        }
-        for stratum in strata
-    }
+    copied = _copied(strata, answers, tokenizer, training_answers)
     rows = []
-    for stratum, place, record in asked:
-        systems = {}
-        for name, given in answers[stratum].items():
-            verdict = verifier.verify(given[place], record["input"], nearest=True)
-            measures = measure_answer(
-                given[place], record, verdict, verifier.index, *counted[stratum][name][place]
-            )
-            if name in losses.get(stratum, {}):
-                measures["perplexity"] = list(losses[stratum][name][place])
-            systems[name] = {
-                "answer": given[place],
-                "passed": verdict.passed,
-                "failed": [check for check, passed in verdict.checks.items() if not passed],
-                "reasons": list(verdict.reasons),
-                "unsupported": [
-                    {"text": span.text, "nearest": span.nearest, "similarity": round(span.similarity, 3)}
-                    for span in verdict.sentences if span.origin is None
-                ],
-                "unsupported_numbers": [span.text for span in verdict.numbers if span.origin is None],
-                "fault": verdict.fault,
-                "drill": verdict.drill,
-                "measures": measures,
-            }  # fmt: skip
-        row = {
-            "stratum": stratum,
-            "instruction": record["instruction"],
-            "input": record["input"],
-            "reference": record["output"],
-        }
-        rows.append({**row, "systems": systems})
+    for stratum, records in strata.items():
+        for place, record in enumerate(records):
+            systems = {}
+            for name, given in answers[stratum].items():
+                counted = copied[stratum][name][place]
+                judged = _judge_answer(given[place], record, verifier, *counted)
+                if own := (losses or {}).get(stratum, {}).get(name):
+                    judged.measures["perplexity"] = list(own[place])
+                systems[name] = judged
+            asked = (record.instruction, record.input, record.output)
+            rows.append(JudgedRecord(stratum, *asked, systems))
     return rows
 
 
-def measure(rows: list[dict], seed: int, subject: str = "fine-tuned") -> dict:
-    """Return the figures of all systems, each with its 95 % interval, and the subject compared with every other system.
+def _copied(
+    strata: Iterable[str],
+    answers: dict[str, dict[str, list[str]]],
+    tokenizer: tiktoken.Encoding,
+    training_answers: list[str],
+) -> dict[str, dict[str, list[tuple[int, int]]]]:
+    """Each answer's tokens, and its longest run of them that stands in a training answer, too.
 
-    {"confidence", "n_resamples", "n_groups", "seed", "strata": {stratum: {"n_records", "systems": {system: {name: {"value", "low",
-    "high", "n"}}}, "comparisons": {other system: compare's figures}}}}. A share of answers has Wilson's interval, and so has any share
-    of 0 or 1 (over its records); any other figure of METRICS has the percentile bootstrap's over the records, one of DIVERSITY
-    the delete-a-group jackknife's. `n` is the number of records that enter.
+    All texts at once, since to read the training answers is most of the work.
+    """
+    texts = [text for stratum in strata for given in answers[stratum].values() for text in given]
+    ids = tokenizer.encode_batch(texts, disallowed_special=())
+    runs = longest_shared_runs(ids, tokenizer.encode_batch(training_answers, disallowed_special=()))
+    counted = zip(map(len, ids), runs, strict=True)
+    # The texts were listed system by system.
+    return {
+        stratum: {name: list(islice(counted, len(own))) for name, own in answers[stratum].items()}
+        for stratum in strata
+    }
+
+
+def _judge_answer(
+    answer: str, record: Record, verifier: Verifier, n_tokens: int, longest_copy: int
+) -> Judged:
+    verdict = verifier.verify(answer, record.input, nearest=True)
+    return Judged(
+        answer=answer,
+        passed=verdict.passed,
+        failed=[check for check, passed in verdict.checks.items() if not passed],
+        reasons=list(verdict.reasons),
+        unsupported=[_unsupported(span) for span in verdict.sentences if span.origin is None],
+        unsupported_numbers=[span.text for span in verdict.numbers if span.origin is None],
+        fault=verdict.fault,
+        drill=verdict.drill,
+        measures=measure_answer(answer, record, verdict, verifier.index, n_tokens, longest_copy),
+    )
+
+
+def _unsupported(span: Span) -> dict:
+    similarity = round(span.similarity, 3)
+    return {"text": span.text, "nearest": span.nearest, "similarity": similarity}
+
+
+def measure(rows: list[JudgedRecord], seed: int, subject: str = "fine-tuned") -> dict:
+    """Return all systems' figures, each with its 95 % interval, and the subject's differences.
+
+    {"confidence", "n_resamples", "n_groups", "seed", "strata": {stratum: {"n_records", "systems":
+    {system: {name: {"value", "low", "high", "n"}}}, "comparisons": {other system: compare's
+    figures}}}}. A share of answers has Wilson's interval, and so has any share of 0 or 1 (over its
+    records); any other figure of METRICS has the percentile bootstrap's over the records, one of
+    DIVERSITY the delete-a-group jackknife's. `n` is the number of records that enter.
     """
     result: dict = {
-        "confidence": statistics.CONFIDENCE, "n_resamples": statistics.N_RESAMPLES, "n_groups": statistics.N_GROUPS, "seed": seed,
+        "confidence": statistics.CONFIDENCE,
+        "n_resamples": statistics.N_RESAMPLES,
+        "n_groups": statistics.N_GROUPS,
+        "seed": seed,
         "strata": {},
-    }  # fmt: skip
+    }
     for stratum, mine in _by_stratum(rows).items():
         counts = statistics.resample_counts(len(mine), seed)
-        systems = {name: _figures(mine, name, counts) for name in mine[0]["systems"]}
+        systems = {name: _figures(mine, name, counts) for name in mine[0].systems}
         comparisons = {}
         if subject in systems:
             sums = {name: _sums(mine, name) for name in systems}
@@ -122,7 +171,7 @@ def measure(rows: list[dict], seed: int, subject: str = "fine-tuned") -> dict:
                     tests = statistics.paired_difference(
                         sums[name], sums[subject], counts, seed, _transform
                     )
-                    comparisons[name] = _judged(tests, systems[name], systems[subject])
+                    comparisons[name] = _differences(tests, systems[name], systems[subject])
         result["strata"][stratum] = {
             "n_records": len(mine),
             "systems": systems,
@@ -131,10 +180,10 @@ def measure(rows: list[dict], seed: int, subject: str = "fine-tuned") -> dict:
     return result
 
 
-def _by_stratum(rows: list[dict]) -> dict[str, list[dict]]:
-    found: dict[str, list[dict]] = {}
+def _by_stratum(rows: list[JudgedRecord]) -> dict[str, list[JudgedRecord]]:
+    found: dict[str, list[JudgedRecord]] = {}
     for row in rows:
-        found.setdefault(row["stratum"], []).append(row)
+        found.setdefault(row.stratum, []).append(row)
     return found
 
 
@@ -147,19 +196,14 @@ def _transform(ratios: np.ndarray) -> np.ndarray:
     return np.where(_IS_PERPLEXITY, np.exp(np.where(_IS_PERPLEXITY, ratios, 0.0)), ratios)
 
 
-def _sums(rows: list[dict], system: str) -> statistics.Sums:
-    """Numerators and denominators, both [records, metrics]; 0 and 0 where an answer has no such measure."""
-    pairs = np.array(
-        [
-            [row["systems"][system]["measures"].get(name, (0, 0)) for name in METRICS]
-            for row in rows
-        ],
-        np.float64,
-    )
+def _sums(rows: list[JudgedRecord], system: str) -> statistics.Sums:
+    """Numerators and denominators, both [records, metrics]; 0 and 0 where a measure is missing."""
+    measures = (row.systems[system].measures for row in rows)
+    pairs = np.array([[found.get(name, (0, 0)) for name in METRICS] for found in measures], float)
     return pairs[..., 0], pairs[..., 1]
 
 
-def _figures(rows: list[dict], system: str, counts: np.ndarray) -> dict[str, dict]:
+def _figures(rows: list[JudgedRecord], system: str, counts: np.ndarray) -> dict[str, dict]:
     above, below = _sums(rows, system)
     values = _transform(statistics.ratio(above, below))
     lows, highs = (_transform(bound) for bound in statistics.bootstrap(above, below, counts))
@@ -168,7 +212,8 @@ def _figures(rows: list[dict], system: str, counts: np.ndarray) -> dict[str, dic
         n = int(np.count_nonzero(below[:, place]))
         if n:
             low, high = lows[place], highs[place]
-            # A share on which all records agree has no spread to draw from; as shares of records it has.
+            # A share on which all records agree has no spread to draw from; as shares of records it
+            # has.
             if name in _SHARES_OF_ANSWERS or (
                 METRICS[name].is_share and values[place] in (0.0, 1.0)
             ):
@@ -179,19 +224,21 @@ def _figures(rows: list[dict], system: str, counts: np.ndarray) -> dict[str, dic
                 "high": float(high),
                 "n": n,
             }
-    answers = [row["systems"][system]["answer"] for row in rows]
+    answers = [row.systems[system].answer for row in rows]
     variety = statistics.jackknife(list(range(len(answers))), variety_of(answers))
     for name, (value, low, high) in variety.items():
         figures[name] = {"value": value, "low": low, "high": high, "n": len(rows)}
     return figures
 
 
-def compare(first: list[dict], second: list[dict], seed: int) -> dict:
-    """Compare two runs by their rows: return {stratum: {system: {"paired", "n", "figures": {name: ...}}}} of what both have.
+def compare(first: list[JudgedRecord], second: list[JudgedRecord], seed: int) -> dict:
+    """Compare two runs by their rows, in the strata and systems that both have.
 
-    Where all prompts of one run stand in the other, too, the comparison is paired and over these; else each run is over its own
-    prompts. A figure has `first`, `second`, `difference` (second - first), `low`, `high` (95 %), `p`, `p_adjusted` (by Holm, for the
-    figures of this system and stratum) and a `verdict`: better, worse, different (where neither way is better) or "no clear difference".
+    Returns {stratum: {system: {"paired", "n", "figures": {name: figure}}}}. Where all prompts of
+    one run stand in the other, too, the comparison is paired and over these; else each run is over
+    its own prompts. A figure has `first`, `second`, `difference` (second - first), `low`, `high`
+    (95 %), `p`, `p_adjusted` (by Holm, for the figures of this system and stratum) and a `verdict`:
+    better, worse, different (where neither way is better) or "no clear difference".
     """
     result: dict = {}
     strata = _by_stratum(first), _by_stratum(second)
@@ -200,8 +247,8 @@ def compare(first: list[dict], second: list[dict], seed: int) -> dict:
             continue
         sides, paired = _paired(strata[0][stratum], strata[1][stratum])
         counts = [statistics.resample_counts(len(rows), seed) for rows in sides]
-        for system in sides[0][0]["systems"]:
-            if system not in sides[1][0]["systems"]:
+        for system in sides[0][0].systems:
+            if system not in sides[1][0].systems:
                 continue
             sums = [_sums(rows, system) for rows in sides]
             figures = [_figures(rows, system, own) for rows, own in zip(sides, counts, strict=True)]
@@ -210,22 +257,24 @@ def compare(first: list[dict], second: list[dict], seed: int) -> dict:
             else:
                 tests = statistics.unpaired_difference(*sums, seed, _transform)
             result.setdefault(stratum, {})[system] = {
-                "paired": paired, "n": [len(rows) for rows in sides], "figures": _judged(tests, *figures),
-            }  # fmt: skip
+                "paired": paired,
+                "n": [len(rows) for rows in sides],
+                "figures": _differences(tests, *figures),
+            }
     return result
 
 
-def _paired(first: list[dict], second: list[dict]) -> tuple[tuple[list[dict], list[dict]], bool]:
-    ones, others = (
-        {(row["instruction"], row["input"]): row for row in rows} for rows in (first, second)
-    )
+def _paired(
+    first: list[JudgedRecord], second: list[JudgedRecord]
+) -> tuple[tuple[list[JudgedRecord], list[JudgedRecord]], bool]:
+    ones, others = ({(row.instruction, row.input): row for row in rows} for rows in (first, second))
     common = [prompt for prompt in ones if prompt in others]
     if len(common) == min(len(ones), len(others)):
         return ([ones[prompt] for prompt in common], [others[prompt] for prompt in common]), True
     return (first, second), False
 
 
-def _judged(
+def _differences(
     tests: tuple[np.ndarray, ...], first: dict[str, dict], second: dict[str, dict]
 ) -> dict[str, dict]:
     """The differences of METRICS (already tested) and DIVERSITY, with a verdict each."""
@@ -270,11 +319,12 @@ def _verdict(better: str, figure: dict) -> str:
 
 
 def response_losses(
-    model: GPTModel, tokenizer: tiktoken.Encoding, records: list[dict], device: torch.device
+    model: GPTModel, tokenizer: tiktoken.Encoding, records: list[Record], device: torch.device
 ) -> list[tuple[float, int]]:
-    """Return (sum of the cross-entropies, number of tokens) of each record's reference answer, given its prompt.
+    """Return (sum of cross-entropies, number of tokens) of each record's answer, given its prompt.
 
-    The perplexity over records is exp(sum over count), see the metric `perplexity`. One record at a time: nothing is padded.
+    The perplexity over records is exp(sum over count), see the metric `perplexity`. One record at a
+    time: nothing is padded.
     """
     losses = []
     for example in InstructionDataset(records, tokenizer, model.config.n_ctx):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from golf_nb_utils.golf.answer import Entry
 from golf_nb_utils.golf.checks import CHECKS, Verdict
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.prompt import HEADINGS
 
 
@@ -82,7 +83,7 @@ def missing_packages() -> dict[str, str]:
 
 def measure_answer(
     answer: str,
-    record: dict,
+    record: Record,
     verdict: Verdict,
     index: dict[str, Entry],
     n_tokens: int,
@@ -103,14 +104,14 @@ def measure_answer(
         **{name: [int(passed), 1] for name, passed in verdict.checks.items()},
         "grounded_sentences": origins["sentences"],
         "grounded_numbers": origins["numbers"],
-        "on_topic": [sum(entry.topic == record["meta"]["topic"] for entry in items), len(items)],
+        "on_topic": [sum(entry.topic == record.meta["topic"] for entry in items), len(items)],
         "longest_copy": [longest_copy, 1],
         "copied_share": [longest_copy, n_tokens],
         "tokens": [n_tokens, 1],
         "words": [len(answer.split()), 1],
     }
     if "chrf" not in missing_packages():
-        pairs["chrf"] = [chrf(answer, record["output"]), 1]
+        pairs["chrf"] = [chrf(answer, record.output), 1]
     if "reading_grade" not in missing_packages():
         pairs["reading_grade"] = [*reading_grade(answer)]
     return {name: pair for name, pair in pairs.items() if pair[1]}

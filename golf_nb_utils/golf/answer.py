@@ -1,8 +1,8 @@
 """Every right answer to a request, as a grammar that writes answers and reads them.
 
-`build_index` lists what can be said: every sentence of the knowledge base, by its id, with whom it is
-for. `GrammarBook.grammar` puts those that are for the golfer of a request together with the sentences
-that carry the scores, in the one form that an answer has.
+`build_index` lists what can be said: every sentence of the knowledge base, by its id, with whom it
+is for. `GrammarBook.grammar` puts those that are for the golfer of a request together with the
+sentences that carry the scores, in the one form that an answer has.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from golf_nb_utils.golf.grammar import (
 )
 from golf_nb_utils.golf.knowledge import FIGURE, Drill, Item, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.wording import ADAPTED, SAY, WITHOUT_SCORE
+from golf_nb_utils.golf.wording import ADAPTED, SAY, SAY_BY_ID, WITHOUT_SCORE
 from golf_nb_utils.prompt import HEADINGS
 
 SHOULD, HAPPENING, TO_DO = HEADINGS.values()
@@ -70,7 +70,10 @@ class Entry:
         return self.left if hand == "left" else self.right
 
     def is_for(self, club: str | None, level: str | None, audience: str, severity: str) -> bool:
-        """Return whether the entry holds for a golfer; a club or level that is None is any of the topic's."""
+        """Return whether the entry holds for a golfer.
+
+        A club or level that is None is any of the topic's.
+        """
         return (
             (CLUBS[club] in self.clubs if club else self.any_club)
             and (level in self.levels if level else self.any_level)
@@ -185,7 +188,10 @@ class GrammarBook:
         return fault if self.is_answerable(self.faults[fault].topic, fault, request) else ""
 
     def subjects(self, request: Request) -> list[tuple[str, str]]:
-        """Return the (topic id, fault id or "") that an answer may be about; [] where the knowledge has none."""
+        """Return the (topic id, fault id or "") that an answer may be about.
+
+        The list is empty where the knowledge has nothing for this golfer.
+        """
         named = self.fault_of(request)
         if named:
             return [(self.faults[named].topic, named)]
@@ -233,7 +239,9 @@ class GrammarBook:
         return Grammar(either(forms, tuple(map(len, faults_of.values()))))
 
     def draw(self, request: Request, seed: int) -> Answer:
-        """Draw one of the right answers to a request, the same for the same request and seed: the template.
+        """Draw one of the right answers to a request: the template.
+
+        The same request and seed give the same answer.
 
         Raises:
             GrammarError: the knowledge has no answer for such a golfer.
@@ -250,7 +258,7 @@ class GrammarBook:
         return (own[0].topic if own else ""), fault, drill
 
     def is_answerable(self, topic: str, fault: str, request: Request) -> bool:
-        """Return whether each part of an answer about a topic and a fault has something for this golfer."""
+        """Return whether each part of an answer has something for this golfer."""
         kinds = [(topic, kind) for kind in ("ideal", "keep", "cues", "safety")]
         if request.golfer != "adult":
             kinds.append((topic, "adaptations"))
@@ -264,7 +272,7 @@ class GrammarBook:
         )
 
     def pool(self, owner: str, kind: str, request: Request) -> tuple[tuple[str, str], ...]:
-        """Return the (id, text) of a topic's or fault's entries of a kind that are for this golfer."""
+        """Return the (id, text) of a topic's or fault's entries of a kind for this golfer."""
         key = (owner, kind, *_case_of(request))
         if key not in self._pools:
             case = request.case
@@ -287,7 +295,7 @@ class GrammarBook:
         if key not in self._pools:
             own = tuple(drill.id for drill in self.topics[topic].drills)
             names = self._drills.get(fault, ()) if fault else own
-            # The answer must hold for every club or level of the drill's own topic, and of this one.
+            # The answer must hold for every club or level of the drill's topic, and of this one.
             self._pools[key] = tuple(
                 name
                 for name in names
@@ -306,7 +314,7 @@ class _Form:
         self.case = _case_of(request)
 
     def whole(self, faults: list[str]) -> Row:
-        """All three parts; `faults` are the faults of the topic that it may be about ("" for none)."""
+        """All three parts; `faults` are those that it may be about ("" for none)."""
         ideal = self.kept("ideal", self.two_ideals, self.topic)
         rest = either(tuple(map(self.after_the_score, faults)))
         if not self.request.is_scored:
@@ -336,7 +344,7 @@ class _Form:
         return self.book.forms[key]
 
     def happening(self, fault: str) -> list[Node]:
-        """The fault as it shows, why, and to what effect, or praise; then what the other scores say."""
+        """The fault, why and to what effect, or praise; then what the other scores say."""
         if fault:
             effect, feel = (
                 self.book.pool(fault, kind, self.request) for kind in ("effect", "feel")
@@ -375,9 +383,9 @@ class _Form:
         return either(tuple(forms))
 
     def steps(self, owner: str, kind: str) -> list[tuple[Say, ...]]:
-        """Two different items in the order of the file, which is that of the swing, or the only one.
+        """Two different items, as (an item, one of those after it) for each, or the only one.
 
-        As (an item, one of those after it) for each item but the last.
+        They keep the order of the file, which is that of the swing.
         """
         items = list(_by_item(self.book.index, self.pool(owner, kind)).values())
         if len(items) == 1:
@@ -395,7 +403,7 @@ class _Form:
         return either(tuple(Row((Say(first), " ", Say(then))) for first, then in pairs))
 
     def drill(self, fault: str) -> Either:
-        """A drill, told whole; for a beginner it may be made easier, for an advanced golfer harder."""
+        """A drill, told whole; it may be made easier for a beginner, harder for the advanced."""
         level = self.request.level
         kinds = {"beginner": "easier", "advanced": "harder"}
         forms = []
@@ -459,9 +467,10 @@ def _by_item(index: dict[str, Entry], pool: tuple) -> dict[str, tuple[tuple[str,
 
 
 class _Clashes:
-    """Which drills of other topics a topic cannot take: together they would break a rule of the kind `together`.
+    """Which drills of other topics a topic cannot take.
 
-    Each file keeps these rules by itself, so only two files can break one, each with a side of it.
+    Together they would break a rule of the kind `together`. Each file keeps these rules by itself,
+    so only two files can break one, each with a side of it.
     """
 
     def __init__(self, knowledge: KnowledgeBase):
@@ -482,12 +491,15 @@ class _Clashes:
         return any(all(map(any, zip(ours, theirs, strict=True))) for ours, theirs in both)
 
 
-# Where a sentence stands, and whom it rests on.
+# Where a sentence stands, and on which sources it rests.
 
 
 def places(knowledge: KnowledgeBase) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Return {id: (file and line, sources)} of every phrasing and every whole drill."""
-    found = {}
+    """Return {id: (file and line, sources)} of every sentence that an answer may hold.
+
+    What carries a score, or says that there is none, stands in wording.py instead of a topic file.
+    """
+    found = dict.fromkeys((*SAY_BY_ID, *WITHOUT_SCORE), ("wording.py", ("the request",)))
     for topic in knowledge.topics:
         for _, _, item in topic.items():
             for name in item.named_phrasings:
@@ -498,10 +510,7 @@ def places(knowledge: KnowledgeBase) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def trace(sentences: Iterable[tuple[str, str]], knowledge: KnowledgeBase) -> list[list[str]]:
-    """Return the rows [sentence, id, file and line, sources] of an answer's (sentence, id) pairs.
-
-    A sentence that carries scores stands in wording.py instead of a topic file.
-    """
-    known, own = places(knowledge), ("wording.py", ("the request",))
-    rows = ([text, name, *known.get(name, own)] for text, name in sentences)
+    """Return rows [sentence, id, file and line, sources] of an answer's (sentence, id) pairs."""
+    known = places(knowledge)
+    rows = ([text, name, *known[name]] for text, name in sentences)
     return [[text, name, place, ", ".join(sources)] for text, name, place, sources in rows]

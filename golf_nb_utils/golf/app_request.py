@@ -1,7 +1,8 @@
-"""What the app sends, read into the input of a prompt: every value is defined, and nothing it says is taken on trust.
+"""What the app sends, read into a request: no value breaks it, and none is taken on trust.
 
-Free text never enters a prompt: areas, clubs, levels and faults are matched to the names that this project knows, and the known
-name is what is written. What could not be read is left out, and a remark tells the app's developer so.
+Free text never enters a prompt: areas, clubs, levels and faults are matched to the names that this
+project knows, and the known name is what is written. What could not be read is left out, and a
+remark tells the app's developer so.
 """
 
 import difflib
@@ -16,30 +17,39 @@ from golf_nb_utils.golf.similarity import jaccard, trigrams
 from golf_nb_utils.golf.wording import severity_of
 
 ARGUMENTS = (
-    "area", "issue", "current_score", "target_score", "gap", "impact_level", "swing_type", "golfer_context",
-    "all_quality_scores", "all_weaknesses", "all_strengths",
+    "area", "issue", "current_score", "target_score", "gap", "impact_level", "swing_type",
+    "golfer_context", "all_quality_scores", "all_weaknesses", "all_strengths",
 )  # fmt: skip
-"""The arguments of the app's generate_feedback. `impact_level`, `all_weaknesses` and `all_strengths` are taken and not read:
-what they say follows from the scores."""
+"""The arguments of the app's generate_feedback.
 
-# Longer texts are read this far: nobody's issue is longer, and no request shall cost more than another.
+`impact_level`, `all_weaknesses` and `all_strengths` are taken and not read: what they say follows
+from the scores.
+"""
+
+# Longer texts are read this far: nobody's issue is longer, and no request shall cost more than
+# another.
 LONGEST_TEXT = 400
 
 FAULT_SIMILARITY = 0.3
-"""From here on an issue is taken for a known fault all of whose telling words it has. Of 166 paraphrases ("the base is too
-narrow") 135 are then recognised, none as another fault, and none of 52 opposites ("early shift" for "Late shift") is. Without
-the condition on the words all 166 were, and 44 of the opposites (tests/issue_wordings.py)."""
+"""From here on an issue is taken for a known fault all of whose telling words it has.
+
+Of 166 paraphrases ("the base is too narrow") 135 are then recognised, none as another fault, and
+none of 52 opposites ("early shift" for "Late shift") is. Without the condition on the words all 166
+were, and 44 of the opposites (tests/issue_wordings.py).
+"""
 
 _OTHER_AREA_NAMES = {
-    "tempo": "tempo_rhythm", "rhythm": "tempo_rhythm", "rotation": "body_rotation", "weighttransfer": "weight_shift",
-    "impact": "impact_quality",
+    "tempo": "tempo_rhythm", "rhythm": "tempo_rhythm", "rotation": "body_rotation",
+    "weighttransfer": "weight_shift", "impact": "impact_quality",
 }  # fmt: skip
 _CONTEXT_KEYS = {
-    "club": "club", "level": "level", "skilllevel": "level", "skill": "level", "experience": "level", "handedness": "handedness",
-    "hand": "handedness", "audience": "audience", "golfer": "audience",
+    "club": "club", "level": "level", "skilllevel": "level", "skill": "level",
+    "experience": "level", "handedness": "handedness", "hand": "handedness",
+    "audience": "audience", "golfer": "audience",
 }  # fmt: skip
 _CLUB_PATTERNS = {
-    "driver": r"driver|1[- ]?wood", "3-wood": r"3[- ]?wood", "5-wood": r"5[- ]?wood", "hybrid": r"hybrid",
+    "driver": r"driver|1[- ]?wood", "3-wood": r"3[- ]?wood", "5-wood": r"5[- ]?wood",
+    "hybrid": r"hybrid",
     **{f"{number}-iron": rf"{number}[- ]?iron|{number}i" for number in range(5, 10)},
     "pitching wedge": r"pitching[- ]wedge|pw", "sand wedge": r"sand[- ]wedge|sw",
 }  # fmt: skip
@@ -57,17 +67,17 @@ _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-
 
 # Words without which a fault's name says the same.
 _UNTELLING = frozenset(
-    ("a", "an", "and", "are", "at", "by", "during", "for", "her", "his", "in", "is", "it", "of", "on", "s", "the", "their", "to", "too",
-     "very", "with")
+    ("a", "an", "and", "are", "at", "by", "during", "for", "her", "his", "in", "is", "it", "of",
+     "on", "s", "the", "their", "to", "too", "very", "with")
 )  # fmt: skip
 _NEGATIONS = frozenset(("no", "not", "without", "never", "isn", "doesn", "don", "aren", "hardly"))
 
 
 def read_arguments(arguments: Mapping, fault_names: dict[str, list[str]]) -> tuple[dict, list[str]]:
-    """Read the arguments of generate_feedback, each of which may be missing or hold anything; never raises.
+    """Read the arguments of generate_feedback; never raises.
 
-    `fault_names` are those of each area. Returns the fields of a Request, and remarks that tell the
-    app's developer what was not read.
+    Each may be missing or hold anything. `fault_names` are those of each area. Returns the fields
+    of a Request, and remarks that tell the app's developer what was not read.
     """
     remarks: list[str] = []
     given = _read_names(arguments, remarks)
@@ -106,7 +116,8 @@ def _read_names(arguments: Mapping, remarks: list[str]) -> dict:
     unknown = [name for name in arguments if name not in ARGUMENTS]
     if unknown:
         remarks.append(
-            f"generate_feedback has no argument {_shown(unknown[0])}; it has {', '.join(ARGUMENTS)}."
+            f"generate_feedback has no argument {_shown(unknown[0])}; "
+            f"it has {', '.join(ARGUMENTS)}."
         )
     return {name: arguments.get(name) for name in ARGUMENTS}
 
@@ -181,7 +192,7 @@ def _read_own_scores(
 
 
 def _read_score(argument: str, value, remarks: list[str]) -> float | None:
-    """A score of 0..1 with two decimals, or None; only a percent sign makes a number a percentage."""
+    """A score of 0..1 with two decimals, or None; only `%` makes a number a percentage."""
     if value is None:
         remarks.append(f"{argument} is missing; send a number of 0 to 1.")
         return None
@@ -224,7 +235,8 @@ def _read_all_scores(value, remarks: list[str]) -> dict[str, float]:
             name = _score_name(key)
             if name is None or name in named:
                 remarks.append(
-                    f"all_quality_scores has the key {_shown(key)}, which is none of {', '.join(ALL_SCORES)}, or one of them twice."
+                    f"all_quality_scores has the key {_shown(key)}, which is none of "
+                    f"{', '.join(ALL_SCORES)}, or one of them twice."
                 )
             else:
                 named[name] = value[key]
@@ -255,12 +267,13 @@ def _compare_gap(value, current: float, target: float, remarks: list[str]) -> No
         and min(abs(gap - (target - current)), abs(gap - max(0.0, target - current))) > 0.011
     ):
         remarks.append(
-            f"gap is {_shown(value)}, but target_score minus current_score is {target - current:.2f}, which counts."
+            f"gap is {_shown(value)}, but target_score minus current_score is "
+            f"{target - current:.2f}, which counts."
         )
 
 
-def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | None]:
-    """Club, level, handedness and audience, each None where it is not said."""
+def _read_context(context, remarks: list[str]) -> dict[str, str | None]:
+    """Club, level, handedness and audience of golfer_context, each None where it is not said."""
     golfer: dict[str, str | None] = dict.fromkeys(_CHOICES)
     if isinstance(context, Mapping):
         unread = []
@@ -274,11 +287,13 @@ def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | Non
                 if len(found) != 1:
                     expected = CLUBS if name == "club" else _CHOICES[name]
                     remarks.append(
-                        f"golfer_context has the {name} {_shown(value)}; expected one of {', '.join(expected)}."
+                        f"golfer_context has the {name} {_shown(value)}; "
+                        f"expected one of {', '.join(expected)}."
                     )
         if unread:
             remarks.append(
-                f"golfer_context: of its keys club, level, handedness and audience are read, {_shown(unread[0])} is not."
+                f"golfer_context: of its keys club, level, handedness and audience are read, "
+                f"{_shown(unread[0])} is not."
             )
     elif isinstance(context, str):
         for name in golfer:
@@ -286,12 +301,20 @@ def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | Non
             golfer[name] = found[0] if len(found) == 1 else None
             if len(found) > 1:
                 remarks.append(
-                    f"golfer_context names more than one {name} ({', '.join(found)}); none of them is used."
+                    f"golfer_context names more than one {name} ({', '.join(found)}); "
+                    "none of them is used."
                 )
     elif context is not None:
         remarks.append(
-            f"golfer_context is {_shown(context)}; expected a dict with club, level, handedness, audience, or a text."
+            f"golfer_context is {_shown(context)}; "
+            "expected a dict with club, level, handedness, audience, or a text."
         )
+    return golfer
+
+
+def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | None]:
+    """The same, with the club of swing_type where golfer_context says none."""
+    golfer = _read_context(context, remarks)
     # What holds for everybody has no line in a prompt.
     golfer["audience"] = None if golfer["audience"] == "adult" else golfer["audience"]
     clubs = _named(swing_type, "club")
@@ -299,7 +322,8 @@ def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | Non
         golfer["club"] = clubs[0]
     elif clubs:
         remarks.append(
-            f"swing_type names {' and '.join(clubs)}, golfer_context {golfer['club'] or 'no club'}, which counts."
+            f"swing_type names {' and '.join(clubs)}, "
+            f"golfer_context {golfer['club'] or 'no club'}, which counts."
         )
     elif isinstance(swing_type, str) and _ANY_CLUB.search(swing_type[:LONGEST_TEXT].casefold()):
         remarks.append(
@@ -327,7 +351,8 @@ def _read_issue(
     name = match_fault(value, fault_names[area])
     if not name:
         remarks.append(
-            f"issue {_shown(value)} describes no fault that is known in {area}; the answer chooses one by the scores."
+            f"issue {_shown(value)} describes no fault that is known in {area}; "
+            "the answer chooses one by the scores."
         )
     elif severity == "none":
         remarks.append(
@@ -340,8 +365,8 @@ def _read_issue(
 def match_fault(issue: str, names: list[str]) -> str:
     """Return which of the fault names a free text describes, or an empty string.
 
-    The nearest by Jaccard similarity of the character 3-grams of its words, among those all of whose telling words it has, and
-    that it does not deny; see FAULT_SIMILARITY.
+    The nearest by Jaccard similarity of the character 3-grams of its words, among those all of
+    whose telling words it has, and that it does not deny; see FAULT_SIMILARITY.
     """
     own = _telling_words(issue[:LONGEST_TEXT])
     similarity = {}

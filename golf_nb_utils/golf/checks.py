@@ -77,7 +77,10 @@ class Verdict:
 
 
 class Verifier:
-    """Checks answers against one knowledge base; building it takes a tenth of a second, and threads may share it."""
+    """Checks answers against one knowledge base; threads may share it.
+
+    To build one takes a tenth of a second.
+    """
 
     def __init__(self, knowledge: KnowledgeBase):
         self.book = GrammarBook(knowledge)
@@ -102,11 +105,11 @@ class Verifier:
         return replace(request, all_scores=scores)
 
     def verify(self, answer: str, input_text: str, nearest: bool = False) -> Verdict:
-        """Judge an answer to an input by every check of CHECKS; no answer, whatever its text, makes it raise.
+        """Judge an answer to an input by every check of CHECKS; no answer makes it raise.
 
-        Blanks and line breaks around the answer do not count. With `nearest`, each sentence without an
-        origin has the closest entry named beside it, by character-3-gram Jaccard similarity (0..1);
-        that costs more than all the checks.
+        Blanks and line breaks around the answer do not count. With `nearest`, each sentence without
+        an origin has the closest entry named beside it, by character-3-gram Jaccard similarity
+        (0..1); that costs more than all the checks.
 
         Raises:
             InputFormatError: the input is malformed.
@@ -154,7 +157,8 @@ def _headings(verifier: Verifier, reading: Reading) -> str:
     for heading in PART_OF:
         n_found = reading.text.count(heading)
         if n_found != 1 or heading not in lines:
-            return f"The heading {heading!r} stands {n_found} times, expected once, on a line of its own."
+            expected = "expected once, on a line of its own"
+            return f"The heading {heading!r} stands {n_found} times, {expected}."
     if [line for line in lines if line in PART_OF] != list(PART_OF):
         return f"The headings are out of order, expected {', '.join(PART_OF)}."
     if lines[0] not in PART_OF:
@@ -258,9 +262,10 @@ def _grounded(verifier: Verifier, reading: Reading) -> str:
         return ""
     first = without[0]
     known = f"; the closest is {first.nearest} ({first.similarity:.0%} alike)"
+    known = known if first.nearest else ""
     return (
-        f"{len(without)} of {len(reading.sentences)} sentences are neither in the knowledge base nor "
-        f"filled from the request, the first is {_quoted(first.text)}{known if first.nearest else ''}."
+        f"{len(without)} of {len(reading.sentences)} sentences are neither in the knowledge base "
+        f"nor filled from the request, the first is {_quoted(first.text)}{known}."
     )
 
 

@@ -1,20 +1,20 @@
-"""What golfers said about answers: feedback.jsonl becomes training records, and lines that cannot are kept aside.
+"""What golfers said about answers: feedback.jsonl becomes training records, as far as it can.
 
-A line is a JSON object: `input` and `output` (the request and the answer that was shown), `thumb` ("up" or "down"), and
-where the person gave one, `corrected` (the text as it should have been). Other keys are left alone: `append_correction`
-adds `schema_version`, and which model and which way made the answer, but nothing about the person.
+A line is a JSON object: `input` and `output` (the request and the answer that was shown), `thumb`
+("up" or "down"), and where the person gave one, `corrected` (the text as it should have been).
+Other keys are left alone: `append_correction` adds `schema_version`, and which model and which way
+made the answer, but nothing about the person.
 """
 
 import json
 import os
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from golf_nb_utils.files import write_text
 from golf_nb_utils.golf.answer import build_index
 from golf_nb_utils.golf.knowledge import KnowledgeBase
-from golf_nb_utils.golf.records import record_meta
+from golf_nb_utils.golf.records import Record, record_meta
 from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import contradictions
 from golf_nb_utils.golf.sentences import Reader, Span, number_origins
@@ -25,13 +25,17 @@ from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
 
 @dataclass(frozen=True)
 class Corrections:
-    """Training records, rejected lines ({"line", "reason", "text"}), and how many lines went where."""
+    """Training records, rejected lines ({"line", "reason", "text"}), and how often each outcome."""
 
-    records: tuple[dict, ...]
+    records: tuple[Record, ...]
     rejected: tuple[dict, ...]
     counts: dict[str, int]
 
 
+# What may become of a line.
+_OUTCOMES = (
+    "used", "thumb down without a correction", "double", "near to the test set", "rejected",
+)  # fmt: skip
 # As which part of a topic file a golfer's own sentence is held against the rules.
 _RULES_OF = {"what_should_happen": "ideal", "what_is_happening": "cause", "what_to_do": "steps"}
 
@@ -52,18 +56,26 @@ def append_correction(
     generated_by: str = "",
     model_sha256: str = "",
 ) -> dict:
-    """Add a line to feedback.jsonl and return it; `request` has the `instruction` and `input` that the answer was for.
+    """Add a line to feedback.jsonl and return it.
 
-    `corrected` is left out if it is empty or the answer itself. The line is written at once, so that two kernels can write to one file.
+    `request` has the `instruction` and `input` that the answer was for. `corrected` is left out if
+    it is empty or the answer itself. The line is written at once, so that two kernels can write to
+    one file.
 
     Raises:
         ValueError: `thumb` is not "up" or "down", or a text is empty or cannot be stored.
         OSError: the file cannot be written.
     """
     line = {
-        "schema_version": SCHEMA_VERSION, "instruction": request["instruction"], "input": request["input"], "output": answer,
-        "thumb": thumb, "corrected": corrected, "generated_by": generated_by, "model_sha256": model_sha256,
-    }  # fmt: skip
+        "schema_version": SCHEMA_VERSION,
+        "instruction": request["instruction"],
+        "input": request["input"],
+        "output": answer,
+        "thumb": thumb,
+        "corrected": corrected,
+        "generated_by": generated_by,
+        "model_sha256": model_sha256,
+    }
     if not (corrected or "").strip() or corrected.strip() == answer.strip():
         del line["corrected"]
     try:
@@ -72,9 +84,13 @@ def append_correction(
         raise ValueError(
             f"this feedback cannot be kept, since it could not be read again: {error}."
         ) from None
-    encoded = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+    _append(path, json.dumps(line, ensure_ascii=False).encode() + b"\n")
+    return line
+
+
+def _append(path: Path, encoded: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A write that was cut off leaves a line without its end, which this one must not become part of.
+    # A write that was cut off leaves a line without its end: this one must not become part of it.
     if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
         encoded = b"\n" + encoded
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -84,9 +100,9 @@ def append_correction(
         os.close(descriptor)
     if written != len(encoded):
         raise OSError(
-            f"only {written} of {len(encoded)} bytes of the feedback went into {path}; make room on the disk and send it again."
+            f"only {written} of {len(encoded)} bytes of the feedback went into {path}; "
+            "make room on the disk and send it again."
         )
-    return line
 
 
 def read_corrections(
@@ -94,63 +110,46 @@ def read_corrections(
 ) -> Corrections:
     """Turn the usable lines of feedback.jsonl into records with `meta.source` "user_feedback".
 
-    A corrected text is used as it stands, an answer with thumb up likewise; an answer with thumb down and no correction
-    is counted and left out, and so is a text that is there already, or near to one of `evaluation_answers` (the outputs of
-    test, val and unseen). A line is rejected if it is not such an object, if the text lacks a headed part, breaks a rule of
-    the knowledge base, or states a percentage that is none of the input's scores.
+    A corrected text is used as it stands, an answer with thumb up likewise; an answer with thumb
+    down and no correction is counted and left out, and so is a text that is there already, or near
+    to one of `evaluation_answers` (the outputs of test, val and unseen). A line is rejected if it
+    is not such an object, if the text lacks a headed part, breaks a rule of the knowledge base, or
+    states a percentage that is none of the input's scores.
 
     Raises:
         FileNotFoundError: there is no such file.
     """
-    records, rejected = [], []
-    counts = Counter(
-        {
-            "used": 0,
-            "thumb down without a correction": 0,
-            "double": 0,
-            "near to the test set": 0,
-            "rejected": 0,
-        }
-    )
-    seen: set[tuple[str, str]] = set()
+    counts = dict.fromkeys(_OUTCOMES, 0)
+    records: dict[tuple[str, str], Record] = {}
+    rejected = []
     reader = Reader(build_index(knowledge))
     for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
             continue
         try:
-            line = _read_line(raw)
-            text = line.get("corrected") or (line["output"] if line["thumb"] == "up" else None)
-            if text is None:
-                counts["thumb down without a correction"] += 1
-                continue
-            record = _record(line, text.strip(), knowledge, reader)
+            record = _record(_read_line(raw), knowledge, reader)
         except _Rejected as error:
-            rejected.append(
-                {"line": number, "reason": str(error), "text": raw.decode(errors="replace")}
-            )
+            text = raw.decode(errors="replace")
+            rejected.append({"line": number, "reason": str(error), "text": text})
             counts["rejected"] += 1
             continue
-        key = (record["input"], record["output"])
-        if key in seen:
+        if record is None:
+            counts["thumb down without a correction"] += 1
+        elif (record.input, record.output) in records:
             counts["double"] += 1
         else:
-            records.append(record)
-        seen.add(key)
-    nearest = nearest_similarities([record["output"] for record in records], evaluation_answers)
-    used = tuple(
-        record
-        for record, similarity in zip(records, nearest, strict=True)
-        if similarity < NEAR_DUPLICATE
-    )
+            records[record.input, record.output] = record
+    nearest = nearest_similarities([output for _, output in records], evaluation_answers)
+    candidates = zip(records.values(), nearest, strict=True)
+    used = tuple(record for record, similarity in candidates if similarity < NEAR_DUPLICATE)
     counts["used"], counts["near to the test set"] = len(used), len(records) - len(used)
-    return Corrections(used, tuple(rejected), dict(counts))
+    return Corrections(used, tuple(rejected), counts)
 
 
-def write_rejected(path: Path, feedback: Corrections) -> Path:
-    """Write the rejected lines with their reasons as JSON lines; an empty file says that none was."""
-    return write_text(
-        path, "".join(json.dumps(entry, ensure_ascii=False) + "\n" for entry in feedback.rejected)
-    )
+def write_rejected(path: Path, corrections: Corrections) -> Path:
+    """Write the rejected lines with their reasons as JSON lines: none, if none was."""
+    lines = (json.dumps(line, ensure_ascii=False) + "\n" for line in corrections.rejected)
+    return write_text(path, "".join(lines))
 
 
 def _read_line(raw: bytes) -> dict:
@@ -159,7 +158,8 @@ def _read_line(raw: bytes) -> dict:
     except UnicodeDecodeError:
         raise _Rejected("not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        # ValueError, not JSONDecodeError alone: an integer of thousands of digits is refused by Python itself.
+        # ValueError, not JSONDecodeError alone: Python itself refuses an integer of thousands of
+        # digits.
         raise _Rejected(f"not JSON ({error})") from None
     if not isinstance(line, dict):
         raise _Rejected(f"expected an object, found {type(line).__name__}")
@@ -179,8 +179,12 @@ def _read_line(raw: bytes) -> dict:
     return line
 
 
-def _record(line: dict, text: str, knowledge: KnowledgeBase, reader: Reader) -> dict:
-    """The training record of a line whose answer is `text`."""
+def _record(line: dict, knowledge: KnowledgeBase, reader: Reader) -> Record | None:
+    """The training record of a line, or None where it says that an answer is bad, and no better."""
+    text = line.get("corrected") or (line["output"] if line["thumb"] == "up" else None)
+    if text is None:
+        return None
+    text = text.strip()
     try:
         request = Request.from_text(line["input"].strip())
         parse_feedback(text)
@@ -198,12 +202,9 @@ def _record(line: dict, text: str, knowledge: KnowledgeBase, reader: Reader) -> 
     for piece, sentence in zip(reading.pieces, reading.sentences, strict=True):
         if sentence.origin is None:
             _refuse_contradiction(sentence, request, knowledge, _RULES_OF[piece.part])
-    return {
-        "instruction": line.get("instruction") or INSTRUCTIONS[0],
-        "input": line["input"].strip(),
-        "output": text,
-        "meta": record_meta(request, source="user_feedback"),
-    }
+    instruction = line.get("instruction") or INSTRUCTIONS[0]
+    meta = record_meta(request, source="user_feedback")
+    return Record(instruction, line["input"].strip(), text, meta)
 
 
 def _refuse_contradiction(

@@ -1,11 +1,14 @@
-"""The data folder of notebook 01: records streamed into JSON files, what was measured of them, and reading them back."""
+"""The data folder of notebook 01: records as JSON files, what was measured of them, reading back.
+
+Outside of the files a record is a Record; here alone it is written as JSON and read again.
+"""
 
 import dataclasses
 import gc
 import hashlib
-import html
 import itertools
 import json
+import math
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -23,35 +26,29 @@ from golf_nb_utils.files import (
     write_text,
     write_with,
 )
-from golf_nb_utils.golf.corrections import read_corrections, write_rejected
+from golf_nb_utils.golf.corrections import Corrections, read_corrections, write_rejected
 from golf_nb_utils.golf.diversity import leakage, measure_diversity
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import (
     SPLITS,
     Deck,
+    Record,
     RecordError,
     deal_topics,
     make_deck,
     make_record,
     split_sizes,
 )
-from golf_nb_utils.html import page, picture, table
 from golf_nb_utils.settings import DataConfig
 
 SAMPLE = 10_000
 """Answers of the training set, from the first on, that the measures are taken over."""
 REPORTED = (
-    "area",
-    "topic",
-    "fault",
-    "severity",
-    "club",
-    "level",
-    "handedness",
-    "audience",
-    "source",
-)
+    "area", "topic", "fault", "severity", "club", "level", "handedness", "audience", "source",
+)  # fmt: skip
+"""The keys of meta whose values the report counts."""
 CHUNK = 1000
+"""Records that a worker process makes at a time."""
 
 
 def records_path(folder: Path, split: str) -> Path:
@@ -63,69 +60,77 @@ def write_dataset(
     folder: Path,
     knowledge: KnowledgeBase,
     config: DataConfig,
-    feedback: Path | None = None,
+    corrections: Path | None = None,
     workers: int | None = None,
 ) -> list[Path]:
-    """Write golf_feedback_{split}.json (one record a line), dataset_report.json and the card README.md; return the paths.
+    """Write golf_feedback_{split}.json, dataset_report.json and README.md; return their paths.
 
-    The training set is streamed: memory does not grow with it. Usable lines of the file `feedback` (see
-    golf.corrections.read_corrections) join it, the others go to feedback_rejected.jsonl. `workers` processes make the records
-    (default: one per core for a large set, else none); the bytes do not depend on their number.
+    A file has one record a line, and the training set is streamed into it: memory does not grow
+    with it. Usable lines of the file `corrections` (see golf.corrections.read_corrections) join it,
+    the others go to feedback_rejected.jsonl. `workers` processes make the records (default: one per
+    core for a large set, else none); the bytes do not depend on their number.
 
     Raises:
-        ConfigError, RecordError: see records.make_deck and make_record; the file in question is not written.
+        ConfigError, RecordError: see records.make_deck and make_record; the file in question is
+            not written.
     """
-    sizes = split_sizes(config)
-    deck = make_deck(knowledge, config)
+    deck, sizes = make_deck(knowledge, config), split_sizes(config)
     if workers is None:
         workers = (os.cpu_count() or 1) if sizes["train"] >= 20 * CHUNK else 0
-    counts: Counter = Counter()
+    told, counts, files = None, Counter(), []
     answers: dict[str, list[str]] = {split: [] for split in sizes}
-    files: list[Path] = []
-    taught, unseen = deal_topics(knowledge, config)
-    report: dict = {
-        "records": sizes,
-        "taught_topics": sorted(taught),
-        "unseen_topics": sorted(unseen),
-    }
+    # The training set last: what users sent must not come close to an answer of the others.
     for split in ("test", "val", "unseen", "train"):
         chunks = _chunks(deck, knowledge, split, sizes[split], workers if split == "train" else 0)
-        if split == "train" and feedback:
-            own = read_corrections(
-                feedback, knowledge, [text for texts in answers.values() for text in texts]
-            )
-            files.append(write_rejected(folder / "feedback_rejected.jsonl", own))
-            report["user_feedback"] = own.counts
-            report["records"] = sizes | {"train": sizes["train"] + len(own.records)}
-            chunks = _joined(chunks, own.records)
+        if split == "train" and corrections:
+            others = list(itertools.chain(*answers.values()))
+            told = read_corrections(corrections, knowledge, others)
+            files.append(write_rejected(folder / "feedback_rejected.jsonl", told))
+            chunks = itertools.chain(chunks, [_encode(told.records)] if told.records else [])
         files.append(records_path(folder, split))
-        _stream(files[-1], chunks, sizes[split], counts, answers[split])
+        answers[split] = _stream(files[-1], chunks, sizes[split], counts)
         if config.jsonl:
             files.append(_json_lines(files[-1]))
     # What an earlier run with other settings left does not belong to this set.
-    for stale in {*folder.glob("golf_feedback_*.jsonl"), folder / "feedback_rejected.jsonl"} - set(
-        files
-    ):
+    optional = {*folder.glob("golf_feedback_*.jsonl"), folder / "feedback_rejected.jsonl"}
+    for stale in optional - set(files):
         stale.unlink(missing_ok=True)
-    for name in REPORTED:
-        report[name] = {
-            value: count for (key, value), count in sorted(counts.items()) if key == name
-        }
-    report |= {
-        "measured_over": {split: len(texts) for split, texts in answers.items()},
-        "diversity": measure_diversity(answers["train"]),
-        "leakage": leakage(
-            {split: answers[split] for split in ("val", "test", "unseen")}, answers["train"]
-        ),
-        "knowledge_sha256": knowledge_hash(knowledge),
-    }
+    report = _report(knowledge, config, told, counts, answers)
     files.append(write_json(folder / "dataset_report.json", report))
     files.append(write_text(folder / "README.md", dataset_card(report, config)))
     return files
 
 
+def _report(
+    knowledge: KnowledgeBase,
+    config: DataConfig,
+    told: Corrections | None,
+    counts: Counter,
+    answers: dict[str, list[str]],
+) -> dict:
+    """The content of dataset_report.json; `counts` is {(name of REPORTED, value): records}."""
+    sizes, (taught, unseen) = split_sizes(config), deal_topics(knowledge, config)
+    report: dict = {
+        "records": sizes | {"train": sizes["train"] + len(told.records if told else ())},
+        "taught_topics": sorted(taught),
+        "unseen_topics": sorted(unseen),
+    }
+    if told:
+        report["user_feedback"] = told.counts
+    for name in REPORTED:
+        mine = {value: count for (key, value), count in sorted(counts.items()) if key == name}
+        report[name] = mine
+    held_out = {split: answers[split] for split in ("val", "test", "unseen")}
+    return report | {
+        "measured_over": {split: len(texts) for split, texts in answers.items()},
+        "diversity": measure_diversity(answers["train"]),
+        "leakage": leakage(held_out, answers["train"]),
+        "knowledge_sha256": knowledge_hash(knowledge),
+    }
+
+
 def finish(folder: Path, files: list[Path], config: DataConfig) -> Path:
-    """Write the manifest of the data folder, last; it lists `files` with their hashes, and the settings."""
+    """Write the manifest of the data folder, last: `files` with their hashes, and the settings."""
     settings = {
         name: value for name, value in dataclasses.asdict(config).items() if name != "output_root"
     }
@@ -133,7 +138,9 @@ def finish(folder: Path, files: list[Path], config: DataConfig) -> Path:
 
 
 def require_made_for(model_size: str, folder: Path, manifest: dict) -> None:
-    """Refuse records that were made for `tiny` where a GPT-2 is to learn, and the other way: their presets differ in what is taught.
+    """Refuse records that were made for `tiny` where a GPT-2 is to learn, and the other way.
+
+    The presets of the two differ in what is taught.
 
     Raises:
         ArtifactMismatchError: the manifest of the data in `folder` tells of the other kind.
@@ -141,15 +148,17 @@ def require_made_for(model_size: str, folder: Path, manifest: dict) -> None:
     made = manifest["config"]
     if (made["model_size"] == "tiny") != (model_size == "tiny"):
         raise ArtifactMismatchError(
-            f"{folder} holds {made['n_examples']:,} records that were made for model_size {made['model_size']!r}, expected those for "
-            f"{model_size!r}; run notebook 01 with this size, or choose the same in all notebooks."
+            f"{folder} holds {made['n_examples']:,} records that were made for model_size "
+            f"{made['model_size']!r}, expected those for {model_size!r}; run notebook 01 with this "
+            "size, or choose the same in all notebooks."
         )
 
 
 def require_same_data(folder: Path, manifest: dict, trained_with: dict) -> None:
-    """Refuse other records than those a model was fine-tuned with: what it learnt may stand among those that it is tested on.
+    """Refuse other records than those a model was fine-tuned with.
 
-    `trained_with` is `data` of the model's sidecar.
+    What it learnt may stand among those that it would be tested on. `trained_with` is `data` of the
+    model's sidecar.
 
     Raises:
         ArtifactMismatchError: a split's file in `folder` is another one, as its manifest tells.
@@ -158,13 +167,13 @@ def require_same_data(folder: Path, manifest: dict, trained_with: dict) -> None:
         name = records_path(folder, split).name
         if manifest["files"].get(name) != trained_with.get(name):
             raise ArtifactMismatchError(
-                f"{folder / name} is not the file that belonged to the data when the model was fine-tuned; "
-                "run notebook 03 again, or attach the data that it was run with."
+                f"{folder / name} is not the file that belonged to the data when the model was "
+                "fine-tuned; run notebook 03 again, or attach the data that it was run with."
             )
 
 
 def knowledge_hash(knowledge: KnowledgeBase) -> str:
-    """Return the SHA-256 of all sentences with their ids: which state of the knowledge base a set was made from."""
+    """Return the SHA-256 of all sentences with their ids: the state of the knowledge base."""
     return hashlib.sha256(json.dumps(knowledge.sentences(), sort_keys=True).encode()).hexdigest()
 
 
@@ -174,17 +183,18 @@ def knowledge_hash(knowledge: KnowledgeBase) -> str:
 def _chunks(
     deck: Deck, knowledge: KnowledgeBase, split: str, size: int, workers: int
 ) -> Iterator[tuple[bytes, Counter]]:
+    """The records of a split, chunk by chunk, each with what is counted of them."""
     ranges = [(split, start, min(start + CHUNK, size)) for start in range(0, size, CHUNK)]
     if workers < 2:
-        yield from (_make_chunk(deck, *entry) for entry in ranges)
+        yield from (_make_chunk(deck, *chunk) for chunk in ranges)
         return
-    # spawn: a notebook's process has threads (torch, tqdm) that a forked child would inherit in any state.
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), _start_worker, (knowledge, deck.config)
-    ) as pool:
+    # spawn: a notebook's process has threads (torch, tqdm), which a forked child would inherit in
+    # whatever state they are.
+    job = (knowledge, deck.config)
+    with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, job) as pool:
         running: deque = deque()
-        for entry in ranges:
-            running.append(pool.submit(_work, *entry))
+        for chunk in ranges:
+            running.append(pool.submit(_work, *chunk))
             if len(running) > 2 * workers:
                 yield running.popleft().result()
         while running:
@@ -213,60 +223,44 @@ def _make_chunk(deck: Deck, split: str, start: int, stop: int) -> tuple[bytes, C
 _JSON = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 
 
-def _encode(records: Iterable[dict]) -> tuple[bytes, Counter]:
+def _encode(records: Iterable[Record]) -> tuple[bytes, Counter]:
+    """The records as lines of JSON, and how many have each value of REPORTED."""
     counts: Counter = Counter()
     lines = []
     for record in records:
-        meta = record["meta"]
         for name in REPORTED:
-            counts[name, meta[name] or "none"] += 1
-        lines.append(_JSON.encode(record))
+            counts[name, record.meta[name] or "none"] += 1
+        # Not dataclasses.asdict, which copies every list below, too: that takes as long again.
+        lines.append(_JSON.encode(vars(record)))
     return "\n".join(lines).encode(), counts
 
 
-def _joined(
-    chunks: Iterator[tuple[bytes, Counter]], own: tuple[dict, ...]
-) -> Iterator[tuple[bytes, Counter]]:
-    yield from chunks
-    if own:
-        yield _encode(own)
-
-
 def _stream(
-    path: Path,
-    chunks: Iterator[tuple[bytes, Counter]],
-    size: int,
-    counts: Counter,
-    answers: list[str],
-) -> None:
-    """Write the chunks to a JSON file, a list with one record a line."""
+    path: Path, chunks: Iterable[tuple[bytes, Counter]], size: int, counts: Counter
+) -> list[str]:
+    """Write the chunks to a JSON file, a list with one record a line, and add to `counts`.
+
+    Returns the first SAMPLE answers.
+    """
+    answers: list[str] = []
+    large = size >= 20 * CHUNK
+    bar = tqdm(total=size, unit=" records", unit_scale=True, desc=path.stem, disable=not large)
 
     def write(temporary: Path) -> None:
-        with (
-            open(temporary, "wb") as file,
-            tqdm(
-                total=size,
-                unit=" records",
-                unit_scale=True,
-                desc=path.stem,
-                disable=size < 20 * CHUNK,
-            ) as bar,
-        ):
+        with open(temporary, "wb") as file, bar:
             file.write(b"[")
             separator = b"\n"
             for lines, counted in chunks:
                 counts.update(counted)
-                if len(answers) < SAMPLE:
-                    answers.extend(
-                        json.loads(line)["output"]
-                        for line in lines.split(b"\n")[: SAMPLE - len(answers)]
-                    )
+                kept = lines.split(b"\n")[: SAMPLE - len(answers)]
+                answers.extend(json.loads(line)["output"] for line in kept)
                 file.write(separator + lines.replace(b"\n", b",\n"))
                 separator = b",\n"
                 bar.update(lines.count(b"\n") + 1)
             file.write(b"\n]\n")
 
     write_with(path, write)
+    return answers
 
 
 def _json_lines(path: Path) -> Path:
@@ -284,125 +278,80 @@ def _json_lines(path: Path) -> Path:
 # What is said about the set, for people.
 
 
+# The values that a data hub knows for the size of a set.
+_SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M",
+          10**7: "1M<n<10M", math.inf: "10M<n<100M"}  # fmt: skip
+
+
 def dataset_card(report: dict, config: DataConfig) -> str:
-    """Return the card (README.md beside the files): source, licence, fields, how made, known limits, and the counts."""
-    sizes, leaks, diversity = report["records"], report["leakage"], report["diversity"]
+    """Return the card, README.md beside the files: source, licence, fields, how made, known limits.
+
+    `report` is the content of dataset_report.json.
+    """
+    sizes, leaks, diversity = report["records"], report["leakage"]["test"], report["diversity"]
     total = sum(sizes.values())
-    rows = "\n".join(
-        f"| golf_feedback_{split}.json | {count:,} |" for split, count in sizes.items()
-    )
-    categories = (
-        (10**3, "n<1K"),
-        (10**4, "1K<n<10K"),
-        (10**5, "10K<n<100K"),
-        (10**6, "100K<n<1M"),
-        (10**7, "1M<n<10M"),
-    )
-    size = next((name for limit, name in categories if total < limit), "10M<n<100M")
+    rows = "\n".join(f"| golf_feedback_{split}.json | {n:,} |" for split, n in sizes.items())
     return f"""---
 license: mit
 language: en
 task_categories: [text-generation]
 pretty_name: Golf swing feedback
-size_categories: [{size}]
+size_categories: [{next(name for limit, name in _SIZES.items() if total < limit)}]
 ---
 
 # Golf swing feedback
 
-Instruction records that turn the scores of a golf swing into coaching. Every sentence of every generated answer renders one
-listed item of the project's knowledge base, filled with numbers of the input alone: answers are drawn
-from a grammar that holds nothing else.
+Instruction records that turn the scores of a golf swing into coaching. Every sentence of every
+generated answer renders one listed item of the project's knowledge base, filled with numbers of
+the input alone: answers are drawn from a grammar that holds nothing else.
 
 | file | records |
 | --- | --- |
 {rows}
 
-- **Source**: the project's own knowledge base (SHA-256 of its sentences {report["knowledge_sha256"][:16]}), written from cited sources;
-  records with `meta.source` `extra_knowledge` or `user_feedback` rest on what the user added. User feedback is not drawn, only validated.
-- **Licence**: MIT, as the project. Texts of users are theirs: ask before you publish a set that holds any.
-- **Fields**: `instruction`, `input`, `output` (texts, the form that Alpaca tools read) and `meta` (area, topic, fault, drill, scores,
-  severity, club, level, handedness, audience, `items`: the ids of the knowledge items used, group, source, unseen_topic).
-- **How made**: notebook 01 with seed {config.seed} and n_examples {config.n_examples:,}; the same seed gives the same bytes.
-- **Splits**: by group (fault, severity, club family, level). Of the test answers {leaks["test"]["exact"]} are found in train and
-  {leaks["test"]["near"]:.1%} have a near duplicate there (character-3-gram Jaccard of 0.8 or more), measured over the first
-  {report["measured_over"]["train"]:,} training answers. The file `unseen` holds {len(report["unseen_topics"])} topics that no other
-  file is about: {", ".join(report["unseen_topics"]) or "none"}.
-- **Variety**, over the same answers: the commonest answer without its numbers
-  has a share of {diversity["commonest_answer_skeleton"]:.2%}; mean pairwise similarity {diversity["mean_pairwise_jaccard"]:.2f}.
-- **Known limits**: English only; scores are drawn at random, not from golfers; answers join sentences of a fixed store, so they vary less
-  than a coach's; what a score means for a body is hedged, since no video is seen; grades of evidence stand in the knowledge base.
+- **Source**: the project's own knowledge base (SHA-256 of its sentences
+  {report["knowledge_sha256"][:16]}), written from cited sources; records with `meta.source`
+  `extra_knowledge` or `user_feedback` rest on what the user added. User feedback is not drawn,
+  only validated.
+- **Licence**: MIT, as the project. Texts of users are theirs: ask before you publish a set that
+  holds any.
+- **Fields**: `instruction`, `input`, `output` (texts, the form that Alpaca tools read) and `meta`
+  (area, topic, fault, drill, scores, severity, club, level, handedness, audience, `items`: the ids
+  of the knowledge items used, group, source, unseen_topic).
+- **How made**: notebook 01 with seed {config.seed} and n_examples {config.n_examples:,}; the same
+  seed gives the same bytes.
+- **Splits**: by group (fault, severity, club family, level). Of the test answers {leaks["exact"]}
+  are found in train and {leaks["near"]:.1%} have a near duplicate there (character-3-gram Jaccard
+  of 0.8 or more), measured over the first {report["measured_over"]["train"]:,} training answers.
+  The file `unseen` holds {len(report["unseen_topics"])} topics that no other file is about:
+  {", ".join(report["unseen_topics"]) or "none"}.
+- **Variety**, over the same answers: the commonest answer without its numbers has a share of
+  {diversity["commonest_answer_skeleton"]:.2%}; mean pairwise similarity
+  {diversity["mean_pairwise_jaccard"]:.2f}.
+- **Known limits**: English only; scores are drawn at random, not from golfers; answers join
+  sentences of a fixed store, so they vary less than a coach's; what a score means for a body is
+  hedged, since no video is seen; grades of evidence stand in the knowledge base.
 """
 
 
-def write_dataset_page(path: Path, report: dict, pictures: dict, shown: list[list]) -> Path:
-    """Write dataset_report.html, one self-contained page.
-
-    `pictures` is {heading: matplotlib Figure}; `shown` holds rows of one record: sentence, id, sources.
-    """
-    sizes, leaks = report["records"], report["leakage"]
-    labels = {
-        "distinct_1": "distinct words (share of all)", "distinct_2": "distinct word pairs", "distinct_3": "distinct word triples",
-        "compression_ratio": "compression ratio (gzip)", "commonest_answer_skeleton": "share of the commonest answer, numbers masked",
-        "commonest_sentence_skeleton": "share of the commonest sentence, numbers masked",
-        "mean_pairwise_jaccard": "mean pairwise similarity (3-gram Jaccard)",
-    }  # fmt: skip
-    leak_rows = [
-        [split, values["exact"], f"{values['near']:.1%}", f"{values['nearest']:.2f}"]
-        for split, values in leaks.items()
-    ]
-    parts = [
-        table(["file", "records"], [[split, count] for split, count in sizes.items()]),
-        *(picture(name, figure) for name, figure in pictures.items()),
-        "<h2>What the training set gives away</h2>",
-        table(
-            [
-                "set",
-                "answers found in train",
-                "with a near duplicate",
-                "mean similarity to the nearest",
-            ],
-            leak_rows,
-        ),
-        f"<p>Topics that only the file <i>unseen</i> is about: {html.escape(', '.join(report['unseen_topics']) or 'none')}.</p>",
-        "<h2>How varied the answers are</h2>",
-        table(
-            ["measure", "value"],
-            [[labels[name], f"{value:.4f}"] for name, value in report["diversity"].items()],
-        ),
-        "<h2>One answer, sentence by sentence</h2>",
-        table(["sentence", "item", "sources"], shown),
-        *(
-            f"<h2>Records by {name}</h2>"
-            + table([name, "records"], [[value, count] for value, count in report[name].items()])
-            for name in REPORTED
-        ),
-    ]
-    if "user_feedback" in report:
-        parts.append(
-            "<h2>User feedback</h2>"
-            + table(["lines", "count"], [list(entry) for entry in report["user_feedback"].items()])
-        )
-    made = "each generated one is drawn from the grammar of right answers: every sentence renders a listed item of the knowledge base."
-    summary = f"{sum(sizes.values()):,} records; {made}"
-    return write_text(path, page("Golf swing feedback: the data", summary, "\n".join(parts)))
+# Reading.
 
 
-def first_records(path: Path, count: int) -> list[dict]:
-    """Read the first records of a split's file without reading the rest; the file has one record a line."""
+def first_records(path: Path, count: int) -> list[Record]:
+    """Read the first records of a split's file, one a line, without reading the rest."""
     with open(path, encoding="utf-8") as file:
         lines = (line.rstrip(",\n") for line in file)
-        return [
-            json.loads(line)
-            for line in itertools.islice((line for line in lines if line not in ("[", "]")), count)
-        ]
+        found = itertools.islice((line for line in lines if line not in ("[", "]")), count)
+        return [_record(json.loads(line)) for line in found]
 
 
-def read_records(path: Path) -> list[dict]:
+def read_records(path: Path) -> list[Record]:
     """Read a JSON list of records and check each one.
 
     Raises:
         MissingArtifactError: the file does not exist; the message names the notebook to run.
-        RecordError: the file is no list of records, or a record lacks a field or has an empty one; file and number are named.
+        RecordError: the file is no list of records, or a record lacks a field or has an empty one;
+            file and number are named.
     """
     if not path.is_file():
         raise MissingArtifactError(
@@ -419,8 +368,9 @@ def read_records(path: Path) -> list[dict]:
             f"{path}:{error.lineno}: not valid JSON ({error.msg}); run notebook 01 again."
         ) from error
     if not isinstance(records, list) or not records:
+        found = "an empty list" if records == [] else type(records).__name__
         raise RecordError(
-            f"{path}: expected a list of records, found {'an empty list' if records == [] else type(records).__name__}; "
+            f"{path}: expected a list of records, found {found}; "
             "run notebook 01 with a larger n_examples."
         )
     for number, record in enumerate(records):
@@ -430,4 +380,10 @@ def read_records(path: Path) -> list[dict]:
                 raise RecordError(
                     f"{path}: record {number} needs a non-empty text in {name!r}, found {value!r}."
                 )
-    return records
+    return [_record(values) for values in records]
+
+
+def _record(values: dict) -> Record:
+    """The record of a JSON object, which may be another tool's: it has no `meta`, or more keys."""
+    texts = (values[name] for name in ("instruction", "input", "output"))
+    return Record(*texts, values.get("meta", {}))

@@ -1,9 +1,9 @@
 """A set of texts as a small graph: it draws one at random, and reads one back.
 
-A `Say` is one of several sentences, each with the id of what it renders; `Row`, `Either` and `Maybe`
-put them in order. `Grammar.draw` walks at random and so writes a text; `Grammar.read` walks along a
-text and finds the ids of all its sentences, or the place where it leaves the graph and what could
-have stood there. Because both walk one graph, what is written is what is accepted.
+A `Say` is one of several sentences, each with the id of what it renders; `Row`, `Either` and
+`Maybe` put them in order. `Grammar.draw` walks at random and so writes a text; `Grammar.read` walks
+along a text and finds the ids of all its sentences, or the place where it leaves the graph and what
+could have stood there. Because both walk one graph, what is written is what is accepted.
 """
 
 import random
@@ -53,7 +53,7 @@ Todo = tuple | None
 
 
 class Choice(NamedTuple):
-    """What may come next: the words before the sentence, the sentence, its id, and what then follows.
+    """What may come next: the words before a sentence, the sentence, its id, what then follows.
 
     The choice to end has no sentence and `then` None; `share` is how often it is drawn.
     """

@@ -24,6 +24,7 @@ from golf_nb_utils.golf.knowledge import Drill, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, trigrams
 from golf_nb_utils.golf.wording import INSTRUCTIONS
+from golf_nb_utils.prompt import format_example, format_input
 from golf_nb_utils.settings import ConfigError, DataConfig
 
 SPLITS = ("train", "val", "test", "unseen")
@@ -48,8 +49,38 @@ class RecordError(ValueError):
 
 
 @dataclass(frozen=True)
+class Record:
+    """One example to learn from: what is asked, the answer, and facts about both.
+
+    The fields are those of a line of the data files, in their order. `instruction`, `input` and
+    `output` are what every Alpaca-style tool reads; `meta` has the keys that `record_meta` writes,
+    and none in a record of another tool.
+    """
+
+    instruction: str
+    input: str
+    output: str
+    meta: dict = field(default_factory=dict)
+
+    @property
+    def entry(self) -> dict[str, str]:
+        """What a system is asked: `instruction` and `input`, without the answer."""
+        return {"instruction": self.instruction, "input": self.input}
+
+    @property
+    def prompt(self) -> str:
+        """The text that a model continues with the answer."""
+        return format_input(vars(self))
+
+    @property
+    def example(self) -> str:
+        """Prompt and answer, as a model learns them."""
+        return format_example(vars(self))
+
+
+@dataclass(frozen=True)
 class Group:
-    """What the records of one group share; the unit that is never split between train, val and test."""
+    """What the records of a group share: the unit that is never split among train, val and test."""
 
     topic: str
     fault: str
@@ -79,11 +110,11 @@ class Deck:
     grams: dict[str, int]
     """{id: character 3-grams of the text, as the bits of an integer}"""
     avoided: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
-    """{split: {fault or topic: 3-grams, and their number, of the answers that a record must not come close to}}"""
+    """{split: {fault or topic: [(3-grams, their number) of each answer to keep away from]}}"""
 
 
 def split_sizes(config: DataConfig) -> dict[str, int]:
-    """Return the number of records a split: 400 gives 340, 40 and 20, and 20 of unseen topics on top.
+    """Return the records of each split: 400 gives 340, 40 and 20, and 20 of unseen topics on top.
 
     Val and test have at most LARGEST_EVALUATION_SET records; with fewer than three in all, some
     splits are empty.
@@ -96,8 +127,8 @@ def split_sizes(config: DataConfig) -> dict[str, int]:
     return {"train": n - val - test, "val": val, "test": test, "unseen": unseen}
 
 
-def generate_records(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, list[dict]]:
-    """Make the records of all splits in memory: {"train": [...], "val": [...], "test": [...], "unseen": [...]}.
+def generate_records(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, list[Record]]:
+    """Make the records of all splits in memory: {split: records}.
 
     Raises:
         ConfigError: an area has too few topics, see deal_topics.
@@ -107,10 +138,11 @@ def generate_records(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, 
     return {split: [make_record(deck, split, n) for n in range(sizes[split])] for split in sizes}
 
 
-def vocabulary_records(knowledge: KnowledgeBase) -> list[dict]:
-    """Return the records whose language the vocabulary of `tiny` is learnt from: always the same ones.
+def vocabulary_records(knowledge: KnowledgeBase) -> list[Record]:
+    """Return the records that the vocabulary of `tiny` is learnt from: always the same ones.
 
-    They are about more topics than `tiny` is taught, whose words alone are too few for its vocabulary.
+    They are about more topics than `tiny` is taught, whose words alone are too few for its
+    vocabulary.
     """
     config = DataConfig.for_size("tiny", n_examples=2000, topics_per_area=2)
     return generate_records(knowledge, config)["train"]
@@ -120,7 +152,9 @@ def vocabulary_records(knowledge: KnowledgeBase) -> list[dict]:
 
 
 def deal_topics(knowledge: KnowledgeBase, config: DataConfig) -> tuple[set[str], set[str]]:
-    """Return the ids of the topics that are taught, and of those that only the unseen records are about; drawn by the seed.
+    """Return the ids of the topics that are taught, and of those kept for the unseen records.
+
+    Which ones these are is drawn by the seed.
 
     Raises:
         ConfigError: an area has too few topics.
@@ -142,7 +176,7 @@ def deal_topics(knowledge: KnowledgeBase, config: DataConfig) -> tuple[set[str],
 
 
 def make_deck(knowledge: KnowledgeBase, config: DataConfig) -> Deck:
-    """Settle who may be drawn for which split, and draw the answers of test and val that training must not come close to.
+    """Settle who may be drawn for which split, and which answers training must keep away from.
 
     Raises:
         ConfigError: an area has too few topics, see deal_topics.
@@ -198,7 +232,7 @@ def _books(
 def _split_groups(
     knowledge: KnowledgeBase, config: DataConfig, taught: set[str], unseen: set[str]
 ) -> dict[str, Groups]:
-    """Deal the groups of every fault out to the splits, so that each split has each fault, and no group is in two."""
+    """Deal the groups of every fault out: each split has each fault, and no group is in two."""
     groups: dict[str, Groups] = {split: {area: ([], []) for area in AREAS} for split in SPLITS}
     for topic in knowledge.topics:
         for fault in ("", *(fault.id for fault in topic.faults)):
@@ -231,7 +265,7 @@ def _deal(topic: Topic, fault: str, config: DataConfig) -> dict[str, list[Group]
 
 
 def _gram_bits(texts: dict[str, str]) -> dict[str, int]:
-    """The character 3-grams of each text as the bits of one integer: shared ones are counted by `&`."""
+    """The character 3-grams of each text as the bits of an integer: `&` leaves the shared ones."""
     number: dict[str, int] = {}
     return {
         name: sum(1 << number.setdefault(gram, len(number)) for gram in trigrams(text))
@@ -250,8 +284,8 @@ class _Drawn:
     answer: Answer
 
 
-def make_record(deck: Deck, split: str, number: int) -> dict:
-    """Make record `number` of a split: `instruction`, `input`, `output` and `meta`.
+def make_record(deck: Deck, split: str, number: int) -> Record:
+    """Make record `number` of a split.
 
     Raises:
         RecordError: the knowledge is too small to keep the record away from the test and
@@ -261,10 +295,9 @@ def make_record(deck: Deck, split: str, number: int) -> dict:
     names, book = drawn.answer.names, deck.books[split]
     topics = {book.index[name].topic for name in names if name in book.index}
     source = "extra_knowledge" if topics & deck.extra_topics else "knowledge"
-    entry = drawn.request.entry(drawn.instruction)
     about = book.about(names)
     meta = record_meta(drawn.request, about, names, source, drawn.group.key, split == "unseen")
-    return {**entry, "output": drawn.answer.text, "meta": meta}
+    return Record(drawn.instruction, drawn.request.text, drawn.answer.text, meta)
 
 
 def record_meta(
@@ -275,7 +308,7 @@ def record_meta(
     group: str = "",
     is_unseen: bool = False,
 ) -> dict:
-    """Return the `meta` of a record; `about` is (topic, fault, drill), `names` the ids of its sentences."""
+    """Return the `meta` of a record: `about` is (topic, fault, drill), `names` its items' ids."""
     return {
         "area": request.area,
         **dict(zip(("topic", "fault", "drill"), about, strict=True)),
@@ -295,7 +328,7 @@ def record_meta(
 
 
 def _draw(deck: Deck, split: str, number: int) -> _Drawn:
-    """Draw request and answer of a record until the answer is far enough from those that it must avoid."""
+    """Draw request and answer of a record until the answer is far from those it must avoid."""
     seed = f"{deck.config.seed}/{split}/{number}".encode()
     digest = hashlib.blake2b(seed, digest_size=8).digest()
     rng = random.Random(int.from_bytes(digest, "big"))
@@ -314,9 +347,9 @@ def _draw(deck: Deck, split: str, number: int) -> _Drawn:
         if not avoided or not _is_close(_bits(deck, drawn.answer), avoided):
             return drawn
     raise RecordError(
-        f"record {number} of {split}: {MOST_DRAWS} draws in a row came close to an answer of the test "
-        f"or validation set; the knowledge on {area} is too small for these fractions, so add "
-        "phrasings or lower val_fraction and test_fraction."
+        f"record {number} of {split}: {MOST_DRAWS} draws in a row came close to an answer of the "
+        f"test or validation set; the knowledge on {area} is too small for these fractions, so "
+        "add phrasings or lower val_fraction and test_fraction."
     )
 
 
@@ -350,7 +383,7 @@ def _draw_once(deck: Deck, split: str, group: Group, rng: random.Random) -> _Dra
     if fault and rng.random() < SHOWN["observation"]:
         request = request.with_observation(fault.name)
     elif not book.is_for_all(group.topic, request):
-        # Nothing would then say that it is about the driver, so its answer would not be a right one.
+        # Nothing would then say that it is about the driver, so its answer would not be right.
         request = _draw_request(deck.config, group, topic, audience, rng, shows_all=True)
     answer = book.grammar(request, subject).draw(rng)
     return _Drawn(group, request, rng.choice(INSTRUCTIONS), answer)

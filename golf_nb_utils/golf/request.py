@@ -1,4 +1,4 @@
-"""What is asked: one Request, from the app or from a prompt, and back to the `input` of a prompt."""
+"""What is asked: one Request, from the app or a prompt, and back to the `input` of a prompt."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Any text, sentence by sentence: which entry each one is, if it is any, and which scores it states.
+"""Any text, sentence by sentence: which entry each one is, if any, and which scores it states.
 
 The grammar says whether a text is a right answer. This module looks at texts that are none, such as
 a model's or a golfer's own, so that `checks` can say what is wrong with them.
@@ -29,7 +29,8 @@ SCORE_NAME = re.compile(
     rf"\b(?:{'|'.join(map(re.escape, _LONGEST_FIRST))})\b", re.IGNORECASE | re.ASCII
 )
 SCORE_OF = {label: name for name, label in SCORE_LABELS.items()}
-# The kinds of sentence that belong to a label or a part: the place decides between two ids of one text.
+# The kinds of sentence that belong to a label or a part: the place decides between two ids of one
+# text.
 KINDS_AT_LABEL = {
     "Check": ("check",),
     "Easier": ("easier",),
@@ -47,7 +48,10 @@ _KINDS_IN_PART = {
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a text and its origin: an id of the index or of SAY, or None; then `nearest` is the closest entry."""
+    """A stretch of a text and its origin: an id of the index or of SAY, or None.
+
+    Where it is None, `nearest` is the closest entry, if that was asked for.
+    """
 
     text: str
     origin: str | None
@@ -57,7 +61,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Piece:
-    """A sentence, or a whole drill: the part and the label it stands at, and all ids that render it."""
+    """A sentence, or a whole drill: the part and the label it stands at, and all ids of it."""
 
     text: str
     part: str
@@ -76,7 +80,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Stated:
-    """The percentages of WHAT SHOULD HAPPEN, the first two of WHAT IS HAPPENING and of the goal, and all others."""
+    """The percentages of a text, by what they should be.
+
+    They are those of WHAT SHOULD HAPPEN (the target), the first two of WHAT IS HAPPENING and of the
+    goal (current score and target), and all others.
+    """
 
     should: tuple[Score, ...]
     happening: tuple[Score, ...]
@@ -134,10 +142,10 @@ class Reading:
 
 
 def number_origins(spans: Iterable[Span], request: Request) -> tuple[Span, ...]:
-    """Return every number of the spans with its origin: its sentence's, or the score of the request that it prints.
+    """Return every number of the spans with its origin.
 
-    Digits and numerals of any script are numbers, though only ASCII ones can have an origin outside
-    a sentence that has one.
+    That is its sentence's origin, or else the name of the score of the request that it prints.
+    Digits and numerals of any script are numbers, though only ASCII ones can print a score.
     """
     scores = {"Current Score": request.current_score, "Target Score": request.target_score}
     scores |= {"Gap": request.gap} | (request.all_scores or {})
@@ -181,10 +189,11 @@ class Reader:
         self._nearest: dict[str, TrigramIndex] = {}
 
     def read(self, text: str, request: Request, wanted: str = "", nearest: bool = False) -> Reading:
-        """Return what each sentence of a text is; with `nearest`, what those without an origin are closest to.
+        """Return what each sentence of a text is.
 
-        `wanted` is the fault that the request names, if it does: it decides where as many sentences
-        are about one fault as about another.
+        With `nearest`, those without an origin have the entry that they are closest to. `wanted` is
+        the fault that the request names, if it does: it decides where as many sentences are about
+        one fault as about another.
         """
         said: dict[str, tuple[str, ...]] = {}
         for name, phrase in SAY_BY_ID.items():
@@ -198,14 +207,15 @@ class Reader:
         if nearest:
             unknown = {piece.text for piece in pieces if not piece.ids}
             close = {text: self._closest(text, request.hand, said) for text in unknown}
+        origins = (self._origin(piece, request, topic, fault, drills) for piece in pieces)
         spans = tuple(
-            Span(piece.text, self._origin(piece, request, topic, fault, drills), *close.get(piece.text, ()))
-            for piece in pieces
-        )  # fmt: skip
+            Span(piece.text, origin, *close.get(piece.text, ()))
+            for piece, origin in zip(pieces, origins, strict=True)
+        )
         return Reading(text, request, wanted, pieces, spans, topic, fault, drills)
 
     def _pieces(self, text: str, known: dict[str, tuple[str, ...]]) -> Iterable[Piece]:
-        """Cut a text into sentences; several that are one entry (a drill) stay together, the longest entry first."""
+        """Cut a text into sentences; several that are one entry (a drill) stay together."""
         for heading in PART_OF:
             text = text.replace(heading, f"\n{heading}\n")
         part = ""
@@ -237,7 +247,10 @@ class Reader:
     def _longest_entry(
         self, line: str, place: int, ends: list[int], known: dict[str, tuple[str, ...]]
     ) -> tuple[int, tuple[str, ...]]:
-        """Where the longest entry that begins at a place ends, and its ids; else the end of the first sentence."""
+        """The end and the ids of the longest entry that begins at a place.
+
+        Where none begins, it is the end of the first sentence, and no id.
+        """
         for end in reversed(ends[: self._most_sentences]):
             if end - place <= self._most_characters and (ids := known.get(line[place:end])):
                 return end, ids

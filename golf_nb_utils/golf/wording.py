@@ -1,13 +1,15 @@
 """The sentences that carry the scores: what an answer says around the items of the knowledge base.
 
-Each kind has several phrasings; the n-th of a kind goes by the id `say.{kind}.{n}`. A slot is filled from the input alone.
+Each kind has several phrasings; the n-th of a kind goes by the id `say.{kind}.{n}`. A slot is
+filled from the request alone.
 """
 
 from functools import lru_cache
 
 from golf_nb_utils.golf.areas import SCORE_LABELS
 
-# All of ten words: the scores then stand in nearly the same place of every prompt, which a small model learns sooner.
+# All of ten words: the scores then stand in nearly the same place of every prompt, which a small
+# model learns sooner.
 INSTRUCTIONS = (
     "Give the golfer feedback on this part of the swing.",
     "Turn this swing score into coaching that the golfer understands.",
@@ -27,7 +29,8 @@ SEVERITY_WORDS = {
     "above": "above",
 }
 
-# In score and goal the current score comes first and the target second; the evaluation relies on it.
+# In score and goal the current score comes first and the target second: Reading.stated, in
+# sentences.py, relies on it.
 SAY = {
     "score": (
         "Your {label} score is currently {current}, {words} the target of {target}.",
@@ -60,23 +63,32 @@ SAY = {
     "strength": (
         "Build on your {strength}, the best of your other scores at {strength_score}.",
         "Your {strength} at {strength_score} is the best of your other scores, so build on it.",
-        "A strength to build on is your {strength}, at {strength_score} the best of your other scores.",
+        "A strength to build on is your {strength}, "
+        "at {strength_score} the best of your other scores.",
     ),
     "weakest": (
         "Of your other scores {weakest} is the lowest at {weakest_score}, so look at it next.",
         "The lowest of your other scores is {weakest} at {weakest_score}; come to it next.",
-        "Once this is better, turn to your {weakest}, at {weakest_score} the lowest of your other scores.",
+        "Once this is better, turn to your {weakest}, "
+        "at {weakest_score} the lowest of your other scores.",
     ),
     "weakest_keep": (
         "Of your other scores {weakest} is the lowest at {weakest_score}, so practise there next.",
-        "The lowest of your other scores is {weakest} at {weakest_score}; that is the place for your practice.",
-        "Give your next practice to your {weakest}, at {weakest_score} the lowest of your other scores.",
+        "The lowest of your other scores is {weakest} at {weakest_score}; "
+        "that is the place for your practice.",
+        "Give your next practice to your {weakest}, "
+        "at {weakest_score} the lowest of your other scores.",
     ),
 }  # fmt: skip
 WITHOUT_SCORE = {
-    "general.no_score": "Without a score and a target for your {label} to go by, this is general advice.",
-    "general.no_area": "It is not said which part of your swing this is about, so this is general advice on {label}.",
-}  # fmt: skip
+    "general.no_score": (
+        "Without a score and a target for your {label} to go by, this is general advice."
+    ),
+    "general.no_area": (
+        "It is not said which part of your swing this is about, "
+        "so this is general advice on {label}."
+    ),
+}
 """What stands in place of the score where a request has none."""
 ADAPTED = {
     "senior": "As a senior",
@@ -91,11 +103,13 @@ SAY_BY_ID = {
     for number, text in enumerate(texts, 1)
 }
 
-# Another score is a strength from here on, and worth a word of warning below there; this project's own proposal.
+# Another score is a strength from here on, and worth a word of warning below there; this project's
+# own proposal.
 STRENGTH_FROM = 0.70
 WEAKEST_BELOW = 0.60
 
-# Severity is how far the score lies below the target; the edges are this project's proposal, not a measurement.
+# Severity is how far the score lies below the target; the edges are this project's proposal, not a
+# measurement.
 SEVERITY_EDGES = {"none": 0.05, "slight": 0.15, "clear": 0.30, "large": 1.01}
 
 
@@ -115,10 +129,10 @@ def percent(score: float) -> str:
 def score_slots(
     area: str, current: float, target: float, all_scores: dict[str, float] | None
 ) -> dict[str, str]:
-    """Return what fills the slots of SAY for an input: labels, percentages, and the words that fit the gap.
+    """Return what fills the slots of SAY: labels, percentages, and the words that fit the gap.
 
-    `strength` and `weakest` are the best and the lowest of the other scores; they are absent where no score qualifies
-    (STRENGTH_FROM, WEAKEST_BELOW) or the input shows none.
+    `strength` and `weakest` are the best and the lowest of the other scores; they are absent where
+    no score qualifies (STRENGTH_FROM, WEAKEST_BELOW) or `all_scores` has none.
     """
     severity = severity_of(current, target)
     if severity == "none":

@@ -1,4 +1,4 @@
-"""The seven files of a GPT-2 size: from a folder, from OpenAI's host, a mirror or hosts of one's own.
+"""The seven files of a GPT-2 size: from a folder, OpenAI's host, a mirror or one's own hosts.
 
 Published hashes exist for 124M and for the two tokenizer files of every size; elsewhere the size is
 compared, and the digest that the host's headers offer. TensorFlow then compares every tensor with
@@ -84,16 +84,16 @@ def download_checkpoint(
 ) -> dict[str, dict]:
     """Bring the seven files of a GPT-2 size into `folder`; return what is known of each one.
 
-    What is in `folder` and passes its checks stays; what one of the folders `given` has is linked or
-    copied; the rest is fetched, from the first of the `urls` that delivers it. With nothing to fetch
-    the network is not touched. One run at a time works in a folder; a second one waits, and finds
-    the files.
+    What is in `folder` and passes its checks stays; what one of the folders `given` has is linked
+    or copied; the rest is fetched, from the first of the `urls` that delivers it. With nothing to
+    fetch the network is not touched. One run at a time works in a folder; a second one waits, and
+    finds the files.
 
     Each file's `bytes`, `sha256`, `verified` and `source` are returned. `verified` is the strongest
     check: `sha256` (the published hash), `md5 of the host` or `sha1 of the host` (its headers),
-    `size` (the known or derived size), `length` (as many bytes as announced) or `unchecked` (found in
-    a folder, and nothing is known of it); a manifest in the folder whose hash agrees lends its word.
-    `source` is the url or folder it came from, or None where only the file is known.
+    `size` (the known or derived size), `length` (as many bytes as announced) or `unchecked` (found
+    in a folder, and nothing is known of it); a manifest in the folder whose hash agrees lends its
+    word. `source` is the url or folder it came from, or None where only the file is known.
 
     Raises:
         ConfigError: the size has no checkpoint to download (`tiny` is made, not downloaded).
@@ -154,9 +154,10 @@ def _complete(
 
 
 def find_folders(model_size: str, roots: Sequence[Path]) -> list[Path]:
-    """Return the folders below `roots` that hold a checkpoint of the size, by their data file's bytes.
+    """Return the folders below `roots` that hold a checkpoint of the size.
 
-    An attached Kaggle dataset lies several folders deep, under a name that its author chose.
+    The bytes of the data file tell the size. An attached Kaggle dataset lies several folders deep,
+    under a name that its author chose.
     """
     size = (KNOWN_SIZES | DERIVED_SIZES)[model_size][DATA_FILE]
     found = (path for root in roots for path in sorted(root.rglob(DATA_FILE)))
@@ -170,8 +171,8 @@ def take_checkpoint(given: Path, folder: Path) -> dict[str, dict]:
     `unchecked`; the conversion compares their tensors with their index.
 
     Raises:
-        MissingArtifactError: files are missing (`checkpoint` and model.ckpt.meta may be: no weight is
-            read from them).
+        MissingArtifactError: files are missing (`checkpoint` and model.ckpt.meta may be: no weight
+            is read from them).
     """
     there = [name for name in CHECKPOINT_FILES if (given / name).is_file()]
     missing = set(CHECKPOINT_FILES) - {*there, "checkpoint", META_FILE}
@@ -217,7 +218,7 @@ def _only_run(folder: Path, progress: bool) -> AbstractContextManager:
 
 
 def _expected(model_size: str, name: str) -> tuple[int | None, int | None, str | None]:
-    """The known bytes, the derived bytes and the known sha256 of a file; None for what nobody knows."""
+    """The known bytes, the derived bytes and the known sha256 of a file; None where unknown."""
     known, derived = (table.get(model_size, {}).get(name) for table in (KNOWN_SIZES, DERIVED_SIZES))
     return known, derived, KNOWN_SHA256.get((model_size, name))
 
@@ -287,8 +288,9 @@ def _fetch_from_any(urls: Sequence[str], model_size: str, target: Path, bar: tqd
     else:
         raise DownloadError(
             f"cannot download {target.name} of GPT-2 {model_size}: "
-            f"{', '.join(reasons) or 'no url given'}; check the internet access (on Kaggle: Settings, "
-            f"Internet on), or put the seven files into {target.parent} by hand."
+            f"{', '.join(reasons) or 'no url given'}; check the internet access "
+            "(on Kaggle: Settings, Internet on), or put the seven files into "
+            f"{target.parent} by hand."
         )
     verified = fetched.checked_by
     if verified in ("md5", "sha1"):

@@ -2,7 +2,7 @@
 
 From the inside out: `cumulative_probabilities` turns logits into what may be drawn, `stream_batch`
 yields a token a row and step, `generate` and `generate_batch` collect them, `in_batches` feeds many
-prompts, and `answer` goes from records to texts.
+prompts, and `answer` goes from text to text.
 """
 
 import copy
@@ -17,7 +17,6 @@ from tqdm.auto import tqdm
 from golf_nb_utils.gpt2.model import GPTModel, KVCache
 from golf_nb_utils.gpt2.tokenizer import token_ids_to_text
 from golf_nb_utils.host import is_headless
-from golf_nb_utils.prompt import format_input
 
 
 def generate(
@@ -296,28 +295,28 @@ def in_batches(
 def answer(
     model: GPTModel,
     tokenizer: tiktoken.Encoding,
-    records: list[dict],
+    prompts: Sequence[str],
     max_new_tokens: int,
     batch_size: int = 16,
     seed: int | None = None,
     description: str | None = None,
     **sampling,
 ) -> list[str]:
-    """Answer the prompts of `records` in batches, and return the texts in the order of the records.
+    """Answer `prompts` in batches, and return the texts in their order.
 
-    Record i draws by `seed` + i, whatever `batch_size` is. `description` labels a progress bar.
+    Prompt i draws by `seed` + i, whatever `batch_size` is. `description` labels a progress bar.
     `sampling` is what else `stream_batch` takes: temperature, top_k, top_p.
 
     Raises:
         ValueError: as `stream_batch` does.
     """
 
-    def write(prompts: list[torch.Tensor], seeds: list[int | None]) -> list[str]:
+    def write(batch: list[torch.Tensor], seeds: list[int | None]) -> list[str]:
         seed = None if None in seeds else seeds
         settings = {"eot_id": tokenizer.eot_token, "seed": seed, **sampling}
-        rows = generate_batch(model, prompts, max_new_tokens, **settings)
+        rows = generate_batch(model, batch, max_new_tokens, **settings)
         return [token_ids_to_text(row, tokenizer) for row in rows]
 
-    prompts = [torch.tensor(tokenizer.encode(format_input(record))) for record in records]
+    encoded = [torch.tensor(tokenizer.encode(prompt)) for prompt in prompts]
     seeds = [None if seed is None else seed + number for number in range(len(prompts))]
-    return in_batches(write, prompts, batch_size, seeds, description)
+    return in_batches(write, encoded, batch_size, seeds, description)

@@ -33,7 +33,7 @@ class Steered:
     tokens: list[int] = field(default_factory=list)
     """Without the end-of-text."""
     legal_masses: list[float] = field(default_factory=list)
-    """For each choice the share of the model's probability that lay on the tokens that may follow."""
+    """For each choice the share of the model's probability that lay on what may follow."""
     log_probability: float = 0.0
     """Of its choices, among the tokens that may follow."""
 
@@ -43,7 +43,7 @@ class Steered:
         return sum(self.legal_masses) / len(self.legal_masses) if self.legal_masses else 1.0
 
     def note(self, scores: torch.Tensor, chosen: int) -> None:
-        """Keep what there is to know of a choice: the log-probabilities of all, and which was taken."""
+        """Keep what there is to know of a choice: all log-probabilities, and which was taken."""
         mass = scores.logsumexp(0)
         if not mass.isfinite():
             raise ValueError("the model's probabilities are not numbers; its weights are damaged.")
@@ -212,7 +212,7 @@ class Steerer:
             yield
 
     def _read(self, cache: _Cache, rows: list[list[int]]) -> torch.Tensor:
-        """Let each row read its tokens; return the logits after the last of each, (rows, n_vocab)."""
+        """Let each row read its tokens; return the logits after its last, (rows, n_vocab)."""
         model, device = self._model, cache.lengths.device
         counts = torch.tensor([len(row) for row in rows], device=device)
         n_seen = int((cache.lengths + counts).max())

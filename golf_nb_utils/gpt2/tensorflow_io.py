@@ -1,7 +1,7 @@
-"""All that needs TensorFlow, in a process of its own: `run(task, ...)` starts this file and asks it.
+"""All that needs TensorFlow, in a process of its own: `run(task, ...)` starts this file.
 
-So a notebook's process never imports TensorFlow, which would keep 0.6 GB of its memory and, on a GPU,
-all of the card's. The functions of TASKS run in that other process. They import no torch.
+So a notebook's process never imports TensorFlow, which would keep 0.6 GB of its memory and, on a
+GPU, all of the card's. The functions of TASKS run in that other process. They import no torch.
 """
 
 import json
@@ -19,11 +19,14 @@ PREFIX = "model.ckpt"
 
 
 def run(task: str, **arguments) -> dict:
-    """Run one of TASKS in a new process and return what it returns, and the `seconds` that it took without TensorFlow's import.
+    """Run one of TASKS in a new process and return what it returns.
+
+    `seconds` is added to it: how long the task took, without the import of TensorFlow.
 
     Raises:
         CheckpointError: the task raised it.
-        RuntimeError: the process died, or TensorFlow cannot be imported; the end of what it said is quoted.
+        RuntimeError: the process died, or TensorFlow cannot be imported; the end of what it said is
+            quoted.
     """
     # Not above: the other process, which imports this file too, has no use for torch.
     from golf_nb_utils.host import python_child
@@ -42,7 +45,8 @@ def run(task: str, **arguments) -> dict:
     if ended.returncode or not ended.stdout.strip():
         said = "\n".join(ended.stderr.strip().splitlines()[-5:])
         raise RuntimeError(
-            f"TensorFlow's process ended with status {ended.returncode} in the task {task!r}:\n{said}"
+            f"TensorFlow's process ended with status {ended.returncode} "
+            f"in the task {task!r}:\n{said}"
         )
     answer = json.loads(ended.stdout.splitlines()[-1])
     if "error" in answer:
@@ -54,10 +58,13 @@ def run(task: str, **arguments) -> dict:
 
 
 def convert(folder: str, out: str, table: dict[str, list], metadata: dict[str, str]) -> dict:
-    """Write the tensors of a checkpoint to a safetensors file; reading one compares it with the CRC32C in the index.
+    """Write the tensors of a checkpoint to a safetensors file.
+
+    TensorFlow compares each tensor that it reads with its CRC32C in the index.
 
     Raises:
-        CheckpointError: TensorFlow refuses the files, or tensors are missing, unexpected or misshapen.
+        CheckpointError: TensorFlow refuses the files, or tensors are missing, unexpected or
+            misshapen.
     """
     reader = _open(Path(folder))
     shapes = {name: list(shape) for name, shape in reader.get_variable_to_shape_map().items()}

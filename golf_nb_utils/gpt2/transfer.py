@@ -80,17 +80,18 @@ def fetch(
     sha256: str | None = None,
     advance: Callable[[int], object] = lambda n_bytes: None,
 ) -> Fetched:
-    """Fetch `url` to `target` by way of `target`.part, going on with what an earlier run left there.
+    """Fetch `url` to `target` by way of `target`.part.
 
-    Another `size` (bytes) or `sha256` than the known ones is refused, and so are a page in place of
-    the file and a body that differs from the digests in the host's headers (Azure's Content-MD5,
-    Backblaze's SHA-1). `advance` is told of all bytes that arrive, of those lost as a negative number.
+    What an earlier run left there is gone on with. Another `size` (bytes) or `sha256` than the
+    known ones is refused, and so are a page in place of the file and a body that differs from the
+    digests in the host's headers (Azure's Content-MD5, Backblaze's SHA-1). `advance` is told of all
+    bytes that arrive, of those lost as a negative number.
 
     Raises:
         DownloadError: this host does not deliver the file; what has arrived is kept, unless it is
             what failed the check.
-        requests.RequestException: it cannot be reached, redirects without end, or its certificate or
-            the proxy refuses.
+        requests.RequestException: it cannot be reached, redirects without end, or its certificate
+            or the proxy refuses.
         OSError: the file cannot be written.
     """
     transfer = _Transfer(url, target, size, sha256, advance)

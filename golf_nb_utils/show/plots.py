@@ -20,6 +20,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from golf_nb_utils.evaluation.metrics import METRICS
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.golf.checks import CHECKS
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.wording import SEVERITY_EDGES
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import is_headless
@@ -51,13 +52,13 @@ def _legend_beside(axis: Axes, title: str | None = None) -> None:
 # Notebook 01: the data.
 
 
-def plot_records(records: list[dict]) -> Figure:
+def plot_records(records: list[Record]) -> Figure:
     """Return stacked bars of the records by area and severity, and scores against targets.
 
     Of each severity at most 400 records are in the cloud, since more would hide each other.
     """
     figure, (bars, cloud) = _figure(11, 3.8, 2)
-    facts = [record["meta"] for record in records]
+    facts = [record.meta for record in records]
     counts = Counter((meta["area"], meta["severity"]) for meta in facts)
     labels = [area.label for area in AREAS.values()]
     bottom = [0] * len(AREAS)

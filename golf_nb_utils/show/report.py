@@ -6,11 +6,12 @@ here, and its name in that tuple.
 
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from html import escape
 from pathlib import Path
 
 from golf_nb_utils.evaluation.changes import KINDS
+from golf_nb_utils.evaluation.judging import Judged, JudgedRecord
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS
 from golf_nb_utils.files import ArtifactMismatchError, write_text
 from golf_nb_utils.golf.checks import CHECKS
@@ -22,8 +23,6 @@ N_SHOWN = 10
 """Answers shown of the best and of the worst."""
 
 _VERDICTS = ("better", "worse", "different", "no clear difference")
-# What a line of predictions.jsonl has at the least.
-_ROW = {"stratum", "instruction", "input", "systems"}
 _FIGURES = METRICS | DIVERSITY
 # The order of the table of figures: one that stands in no group is not shown there.
 _GROUPS = {
@@ -73,7 +72,7 @@ class Evaluation:
     {system: evaluation.changes.measure_changes}, `manifest` whatever is to be known about the run.
     """
 
-    rows: list[dict]
+    rows: list[JudgedRecord]
     measured: dict
     changes: dict[str, dict]
     manifest: dict
@@ -272,22 +271,22 @@ def _signed_interval(name: str, figure: dict) -> str:
 # Answers.
 
 
-def ranked(rows: list[dict], system: str, worst: bool) -> list[dict]:
+def ranked(rows: list[JudgedRecord], system: str, worst: bool) -> list[JudgedRecord]:
     """Return the rows of evaluation.judging.judge by how good a system's answers are.
 
     An answer that fails fewer checks is better; among equals the one with the larger share of
     sentences that have an origin, then with the higher chrF. `worst` turns the order around.
     """
-    return sorted(rows, key=lambda row: _goodness(row["systems"][system]), reverse=not worst)
+    return sorted(rows, key=lambda row: _goodness(row.systems[system]), reverse=not worst)
 
 
-def _goodness(judged: dict) -> tuple[int, float, float]:
+def _goodness(judged: Judged) -> tuple[int, float, float]:
     # An answer without sentences has no such share, and one without sacrebleu no chrF.
-    above, below = judged["measures"].get("grounded_sentences", (0, 1))
-    return -len(judged["failed"]), above / below, judged["measures"].get("chrf", (0, 1))[0]
+    above, below = judged.measures.get("grounded_sentences", (0, 1))
+    return -len(judged.failed), above / below, judged.measures.get("chrf", (0, 1))[0]
 
 
-def answers_html(rows: list[dict], system: str) -> str:
+def answers_html(rows: list[JudgedRecord], system: str) -> str:
     """Return a system's answers beside request and reference, with what is wrong with them.
 
     `rows` are those of evaluation.judging.judge.
@@ -295,16 +294,16 @@ def answers_html(rows: list[dict], system: str) -> str:
     return "".join(_answer_html(row, system) for row in rows)
 
 
-def _answer_html(row: dict, system: str) -> str:
-    judged = row["systems"][system]
+def _answer_html(row: JudgedRecord, system: str) -> str:
+    judged = row.systems[system]
     verdict = '<p class="better">passes every check</p>'
-    if judged["failed"]:
-        verdict = f'<p class="fail">fails: {escape(", ".join(judged["failed"]))}</p>'
-    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in judged["reasons"])
+    if judged.failed:
+        verdict = f'<p class="fail">fails: {escape(", ".join(judged.failed))}</p>'
+    reasons = "".join(f"<li>{escape(reason)}</li>" for reason in judged.reasons)
     texts = (
-        (f"request ({row['stratum']})", escape(row["input"])),
-        (system, mark_unsupported(judged["answer"], judged["unsupported"])),
-        ("reference", escape(row["reference"])),
+        (f"request ({row.stratum})", escape(row.input)),
+        (system, mark_unsupported(judged.answer, judged.unsupported)),
+        ("reference", escape(row.reference)),
     )
     columns = "".join(
         f'<div><h4>{escape(name)}</h4><pre style="{_PRE}">{text}</pre></div>'
@@ -334,12 +333,13 @@ def mark_unsupported(answer: str, unsupported: list[dict]) -> str:
 # Files and text.
 
 
-def write_predictions(path: Path, rows: list[dict]) -> Path:
+def write_predictions(path: Path, rows: list[JudgedRecord]) -> Path:
     """Write the rows of evaluation.judging.judge, one JSON object a line, and return `path`."""
-    return write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    lines = (json.dumps(asdict(row), ensure_ascii=False) + "\n" for row in rows)
+    return write_text(path, "".join(lines))
 
 
-def read_predictions(path: Path) -> list[dict]:
+def read_predictions(path: Path) -> list[JudgedRecord]:
     """Read what write_predictions wrote; `path` is the file or its folder.
 
     Raises:
@@ -354,14 +354,18 @@ def read_predictions(path: Path) -> list[dict]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError:
-            row = None
-        if not isinstance(row, dict) or _ROW - row.keys():
+            systems = {name: _read(Judged, one) for name, one in row["systems"].items()}
+            rows.append(_read(JudgedRecord, row | {"systems": systems}))
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
             raise ArtifactMismatchError(
                 f"{path}:{number}: not a line of an evaluation with strata; run notebook 04 again."
-            )
-        rows.append(row)
+            ) from error
     return rows
+
+
+def _read(kind: type, values: dict):
+    """The dataclass of a JSON object, which may have more keys than it has fields."""
+    return kind(**{field.name: values[field.name] for field in fields(kind)})
 
 
 def comparison_table(compared: dict) -> str:

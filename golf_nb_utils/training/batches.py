@@ -8,7 +8,7 @@ import tiktoken
 import torch
 from torch.utils.data import Dataset
 
-from golf_nb_utils.prompt import format_input
+from golf_nb_utils.golf.records import Record
 
 IGNORED = -100
 """The target that the loss passes over: torch's cross_entropy ignores it by default."""
@@ -30,11 +30,11 @@ class InstructionDataset(Dataset):
         DatasetError: no record fits.
     """
 
-    def __init__(self, records: list[dict], tokenizer: tiktoken.Encoding, context_length: int):
+    def __init__(self, records: list[Record], tokenizer: tiktoken.Encoding, context_length: int):
         self.examples: list[tuple[list[int], int]] = []
         for record in records:
-            prompt = tokenizer.encode(format_input(record))
-            ids = [*prompt, *tokenizer.encode(record["output"]), tokenizer.eot_token]
+            prompt = tokenizer.encode(record.prompt)
+            ids = [*prompt, *tokenizer.encode(record.output), tokenizer.eot_token]
             # The last token is only ever a target, so context_length + 1 tokens fit.
             if len(ids) <= context_length + 1:
                 self.examples.append((ids, len(prompt)))

@@ -41,6 +41,7 @@ class LossInReplica(nn.Module):
     def forward(
         self, input_ids: torch.Tensor, targets: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (sum of the cross-entropies, number of labelled positions), see the class."""
         if self.dtype is torch.float32:
             return self.model.loss_sum(input_ids, targets)
         # Autocast is a state of the thread that opens it. DataParallel runs each replica in a

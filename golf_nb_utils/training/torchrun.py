@@ -280,7 +280,7 @@ def _work(job: dict) -> None:
         if config.method == "lora":
             add_lora(model, config.lora_rank, devices.dtype, config.seed)
         longest = SampleConfig.for_size(config.model_size).max_new_tokens
-        shown = records["val"][: job["n_samples"]]
+        shown = [record.prompt for record in records["val"][: job["n_samples"]]]
         say_first = say if workers.is_first else lambda **message: None
         try:
             history = train(

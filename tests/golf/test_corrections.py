@@ -420,7 +420,9 @@ ENTRY = {"instruction": INSTRUCTIONS[2], "input": REQUEST}
 
 def test_a_thumb_that_was_kept_is_a_record_of_the_next_round(tmp_path):
     path = tmp_path / "user_feedback" / "feedback.jsonl"
-    append_correction(path, ENTRY, answer(), "up", generated_by="fine-tuned", model_sha256="ab" * 32)
+    append_correction(
+        path, ENTRY, answer(), "up", generated_by="fine-tuned", model_sha256="ab" * 32
+    )
     better = answer("You lean back a little; stand up to the finish.")
     append_correction(path, ENTRY, answer("You lean back."), "down", corrected=better)
     found = read_corrections(path, OURS, [])

@@ -148,10 +148,10 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_half_done(
         (tmp_path / name).write_bytes(content)
     real = dataset.make_record
 
-    def make_record(plan, split, number):
+    def make_record(deck, split, number):
         if (split, number) == ("train", 250):
             raise KeyboardInterrupt
-        return real(plan, split, number)
+        return real(deck, split, number)
 
     monkeypatch.setattr(dataset, "make_record", make_record)
     monkeypatch.setattr(dataset, "CHUNK", 50)

@@ -1,0 +1,36 @@
+"""A verified answer as the dict that the app reads: plain JSON, whatever wrote the answer."""
+
+import re
+
+from golf_nb_utils.golf.grammar import Answer
+from golf_nb_utils.prompt import parse_feedback
+
+# {id: (file and line, sources)} of every sentence, see golf.answer.places.
+Places = dict[str, tuple[str, tuple[str, ...]]]
+
+
+def pack(answer: Answer, drill: str, places: Places, generated_by: str, verification: dict) -> dict:
+    """Return what generate_feedback returns, whose docstring says what its keys are.
+
+    `drill` is the id of the drill that the answer tells. `verification` is all that the key of this
+    name holds but the sentences, which are added here.
+    """
+    parts = parse_feedback(answer.text)
+    steps = re.findall(r"^[0-9]+[.] (.*)$", parts["what_to_do"], re.MULTILINE)
+    thought = re.search(r"^Swing thought: (.*)$", parts["what_to_do"], re.MULTILINE)
+    told = next(text for text, name in answer.sentences if name == drill)
+    return {
+        **parts,
+        "suggestion": answer.text,
+        "drill": told,
+        "key_points": [*(step for step in steps if not step.startswith(told)), thought[1]],
+        "generated_by": generated_by,
+        "verification": verification
+        | {"sentences": [_traced(*sentence, places) for sentence in answer.sentences]},
+    }
+
+
+def _traced(text: str, name: str, places: Places) -> dict[str, str]:
+    """A sentence with its id, where it stands, and on which sources it rests."""
+    place, sources = places[name]
+    return {"text": text, "id": name, "place": place, "sources": ", ".join(sources)}
