@@ -445,7 +445,7 @@ class _Form:
 
 
 def _one_after_another(steps: list[tuple[Say, ...]], between: str) -> Node:
-    """Two steps with the second's number between them, every pair equally likely, or the only one."""
+    """Two steps, the second's number between them, each pair equally likely; or the only one."""
     if len(steps[0]) == 1:
         return steps[0][0]
     rows = tuple(Row((first, between, then)) for first, then in steps)
