@@ -429,7 +429,7 @@ def trained(tmp_path, monkeypatch, random_model, tiny_records):
     # Nothing listens on this port, so that no server of the tester's own is asked.
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     paths = Paths(tmp_path)
-    learn_bpe([record["output"] for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
+    learn_bpe([record.output for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
     write_manifest(paths.checkpoint("tiny"), "notebook 02", [])
     model = random_model(GPTConfig(n_vocab=400, n_ctx=1024, n_embd=8, n_head=2, n_layer=1))
     with torch.no_grad():

@@ -612,7 +612,7 @@ def test_a_saved_model_is_found_by_its_size_and_one_of_another_run_is_refused(
     tmp_path, random_model, tiny_records, judge
 ):
     paths = Paths(tmp_path)
-    learn_bpe([record["output"] for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
+    learn_bpe([record.output for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
     write_manifest(paths.checkpoint("tiny"), "notebook 02", [])
     with pytest.raises(MissingArtifactError, match="03"):
         FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
@@ -628,7 +628,7 @@ def test_a_saved_model_is_found_by_its_size_and_one_of_another_run_is_refused(
     feedback = steered.generate_feedback(**REQUEST)
     judge.check(feedback, "balance", (0.45, 0.8, {}))
     assert feedback["generated_by"] == steered.generated_by == "gpt2-tiny-golf-feedback"
-    learn_bpe([record["input"] for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
+    learn_bpe([record.input for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
     with pytest.raises(ArtifactMismatchError, match="tokenizer"):
         FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
 

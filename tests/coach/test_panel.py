@@ -178,7 +178,7 @@ def test_a_better_wording_is_what_the_next_round_trains_on(panel, knowledge, tmp
     better.value = better.value.replace("Swing thought: ", "Swing thought: Smoothly. ")
     described(panel, "Not helpful").click()
     (record,) = read_corrections(tmp_path / "feedback.jsonl", knowledge, []).records
-    assert record["output"] == better.value
+    assert record.output == better.value
 
 
 def test_a_wording_without_its_headings_is_refused_and_can_be_mended(panel, tmp_path):

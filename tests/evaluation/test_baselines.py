@@ -3,6 +3,7 @@
 import pytest
 
 from golf_nb_utils.evaluation.baselines import Retrieval
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.request import InputFormatError, Request
 
 ASKED = {
@@ -18,7 +19,7 @@ SCORES = {"balance": 0.40, "consistency": 0.70}
 
 def stored(**changes):
     values = ASKED | changes
-    return {**Request(**values).entry(), "output": repr(changes)}
+    return Record("Coach.", Request(**values).text, repr(changes))
 
 
 def nearest(*records, **changes):
@@ -79,7 +80,7 @@ def test_of_equally_near_records_the_first_is_taken():
 def test_a_training_input_finds_its_own_answer(tiny_records):
     retrieval = Retrieval(tiny_records["train"])
     for record in tiny_records["train"]:
-        assert retrieval.answer(record["input"]) == record["output"]
+        assert retrieval.answer(record.input) == record.output
 
 
 def test_a_malformed_input_is_refused():

@@ -38,11 +38,11 @@ def lines(text):
 def test_a_change_touches_its_own_lines_alone(changes, records):
     assert {change.kind for change in changes} == set(KINDS)
     for change in changes:
-        before, after = lines(records[change.place]["input"]), lines(change.entry["input"])
+        before, after = lines(records[change.place].input), lines(change.entry["input"])
         touched = {name for name in before | after if before.get(name) != after.get(name)}
         assert touched
         assert touched <= LINES[change.kind]
-        assert change.entry["instruction"] == records[change.place]["instruction"]
+        assert change.entry["instruction"] == records[change.place].instruction
 
 
 def drawn(verifier, change):
@@ -61,7 +61,7 @@ def test_a_changed_request_is_one_that_the_knowledge_can_answer(changes, verifie
 def test_the_clubs_and_the_scores_are_changed_as_the_kinds_say(changes, records):
     for change in changes:
         before, after = (
-            Request.from_text(records[change.place]["input"]),
+            Request.from_text(records[change.place].input),
             Request.from_text(change.entry["input"]),
         )
         if change.kind in ("club", "club_family"):
@@ -80,11 +80,11 @@ def test_the_seed_and_nothing_else_settles_the_changes(changes, records, knowled
     assert changed_requests(records, knowledge, seed=2) != changes
 
 
-def rendered(record, entry, index):
+def rendered(record, asked, index):
     """The record's own answer with each of its items rendered for another request: what a perfect system says."""
-    requests = [Request.from_text(one["input"]) for one in (record, entry)]
-    text, end = record["output"], 0
-    for item in record["meta"]["items"]:
+    requests = [Request.from_text(text) for text in (record.input, asked)]
+    text, end = record.output, 0
+    for item in record.meta["items"]:
         if item in index:
             old, new = (index[item].text(request.hand) for request in requests)
         else:
@@ -97,7 +97,7 @@ def rendered(record, entry, index):
 
 def rows_of(system, changes, records, knowledge, verifier):
     """The rows of a system that is a function from a change to a text."""
-    before = [record["output"] for record in records]
+    before = [record.output for record in records]
     return perturb(
         records,
         before,
@@ -113,7 +113,7 @@ def test_a_perfect_system_does_what_it_must_and_keeps_the_rest(
 ):
     def perfect(change):
         if change.kind in EXACT:
-            return rendered(records[change.place], change.entry, verifier.index)
+            return rendered(records[change.place], change.entry["input"], verifier.index)
         return drawn(verifier, change)
 
     rows = rows_of(perfect, changes, records, knowledge, verifier)
@@ -127,7 +127,7 @@ def test_a_system_that_does_not_listen_is_caught_wherever_something_had_to_chang
     changes, records, knowledge, verifier
 ):
     rows = rows_of(
-        lambda change: records[change.place]["output"], changes, records, knowledge, verifier
+        lambda change: records[change.place].output, changes, records, knowledge, verifier
     )
     for row in rows:
         if row["kind"] in ("current_score", "target_score", "gap", "area"):
@@ -143,8 +143,8 @@ def test_a_system_that_does_not_listen_is_caught_wherever_something_had_to_chang
         deaf = [
             row
             for row in mine
-            if rendered(records[row["place"]], row, verifier.index)
-            != records[row["place"]]["output"]
+            if rendered(records[row["place"]], row["input"], verifier.index)
+            != records[row["place"]].output
         ]
         assert deaf
         assert all(not row["follows"] and not row["keeps"] for row in deaf)
@@ -156,11 +156,11 @@ def test_a_system_that_changes_more_than_it_must_does_not_keep_the_rest(
 ):
     def restless(change):
         if change.kind in EXACT:
-            return rendered(records[change.place], change.entry, verifier.index).replace(
+            return rendered(records[change.place], change.entry["input"], verifier.index).replace(
                 "Swing thought: ", "Swing thought:  "
             )
         # What was stated rightly is now wrong.
-        return records[change.place]["output"].replace("target of", "aim of")
+        return records[change.place].output.replace("target of", "aim of")
 
     rows = rows_of(restless, changes, records, knowledge, verifier)
     assert not any(row["keeps"] for row in rows if row["kind"] in EXACT)
@@ -195,7 +195,7 @@ def test_a_wrong_answer_is_not_asked_to_keep_what_it_never_had(
 
 def test_the_records_of_the_tests_are_sound(records, verifier):
     for record in records:
-        assert verifier.verify(record["output"], record["input"]).reasons == ()
+        assert verifier.verify(record.output, record.input).reasons == ()
 
 
 def test_the_shares_are_counted_by_kind_with_wilsons_intervals():

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from golf_nb_utils.evaluation import judging
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS
 from golf_nb_utils.evaluation.statistics import wilson
 from golf_nb_utils.golf.checks import CHECKS, Verifier
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.settings import GPTConfig
 
 
@@ -19,7 +21,7 @@ def test_the_perplexity_is_that_of_the_answers_under_transformers_loss(
     model = random_model(GPTConfig(n_vocab=257, n_ctx=400, n_embd=16, n_head=2, n_layer=2))
     twin = gpt2_twin(model)
     records = [
-        {"instruction": "Coach.", "input": "Area: weight_shift", "output": text}
+        Record("Coach.", "Area: weight_shift", text)
         for text in (
             "Turn.",
             "Hold the finish for three seconds.",
@@ -32,11 +34,11 @@ def test_the_perplexity_is_that_of_the_answers_under_transformers_loss(
         b"### Instruction:\nCoach.\n\n### Input:\nArea: weight_shift\n\n### Response:\n"
     )
     total, count = 0.0, 0
-    for entry in records:
-        ids = torch.tensor([[*prompt, *entry["output"].encode(), 256]])
+    for record in records:
+        ids = torch.tensor([[*prompt, *record.output.encode(), 256]])
         labels = ids.clone()
         labels[0, : len(prompt)] = -100
-        n_labelled = len(entry["output"]) + 1
+        n_labelled = len(record.output) + 1
         with torch.inference_mode():
             total, count = (
                 total + twin(ids, labels=labels).loss.item() * n_labelled,
@@ -46,7 +48,7 @@ def test_the_perplexity_is_that_of_the_answers_under_transformers_loss(
     device = torch.device("cpu")
     losses = judging.response_losses(model, byte_tokenizer, records, device)
     assert math.exp(sum(loss for loss, _ in losses) / sum(n for _, n in losses)) == expected
-    assert [n for _, n in losses] == [len(entry["output"]) + 1 for entry in records]
+    assert [n for _, n in losses] == [len(record.output) + 1 for record in records]
 
 
 # Systems side by side.
@@ -61,9 +63,9 @@ def answers_of(strata):
     """The references, nothing at all, and the references with every current score one tenth of a percent off in one half."""
     answers = {}
     for stratum, records in strata.items():
-        right = [record["output"] for record in records]
+        right = [record.output for record in records]
         wrong = [
-            text.replace(f"{record['meta']['current_score'] * 100:.1f}%", "0.1%")
+            text.replace(f"{record.meta['current_score'] * 100:.1f}%", "0.1%")
             if place % 2
             else text
             for place, (text, record) in enumerate(zip(right, records, strict=True))
@@ -76,68 +78,68 @@ def answers_of(strata):
 def rows(strata, knowledge, byte_tokenizer):
     losses = {"test": {"fine-tuned": [(10.0 * number, 10 + number) for number in range(12)]}}
     # Of the first record's answer the first sentence was in the training set.
-    training = [strata["test"][0]["output"].split(". ")[0]]
+    training = [strata["test"][0].output.split(". ")[0]]
     return judging.judge(
         strata, answers_of(strata), Verifier(knowledge), byte_tokenizer, training, losses
     )
 
 
 def test_a_row_holds_each_systems_answer_and_what_is_wrong_with_it(rows, strata):
-    assert [(row["stratum"], row["input"], row["reference"]) for row in rows] == [
-        (stratum, record["input"], record["output"])
+    assert [(row.stratum, row.input, row.reference) for row in rows] == [
+        (stratum, record.input, record.output)
         for stratum, records in strata.items()
         for record in records
     ]
-    assert json.loads(json.dumps(rows)) == rows
+    assert all(json.loads(json.dumps(asdict(row))) == asdict(row) for row in rows)
     for row, text in zip(
         rows,
         [text for answers in answers_of(strata).values() for text in answers["fine-tuned"]],
         strict=True,
     ):
-        assert row["systems"]["fine-tuned"]["answer"] == text
+        assert row.systems["fine-tuned"].answer == text
     good, bad, silent = (
-        rows[1]["systems"]["reference"],
-        rows[1]["systems"]["fine-tuned"],
-        rows[1]["systems"]["silent"],
+        rows[1].systems["reference"],
+        rows[1].systems["fine-tuned"],
+        rows[1].systems["silent"],
     )
     assert (
-        good["passed"],
-        good["failed"],
-        good["reasons"],
-        good["unsupported"],
-        good["unsupported_numbers"],
+        good.passed,
+        good.failed,
+        good.reasons,
+        good.unsupported,
+        good.unsupported_numbers,
     ) == (True, [], [], [], [])
-    assert good["drill"] == strata["test"][1]["meta"]["drill"]
-    assert good["fault"] == strata["test"][1]["meta"]["fault"]
-    assert not bad["passed"]
-    assert {"current_score", "grounded", "numbers"} <= set(bad["failed"]) <= set(CHECKS)
-    assert len(bad["reasons"]) == len(bad["failed"])
-    assert set(bad["unsupported_numbers"]) == {"0.1%"}
-    for span in bad["unsupported"]:
+    assert good.drill == strata["test"][1].meta["drill"]
+    assert good.fault == strata["test"][1].meta["fault"]
+    assert not bad.passed
+    assert {"current_score", "grounded", "numbers"} <= set(bad.failed) <= set(CHECKS)
+    assert len(bad.reasons) == len(bad.failed)
+    assert set(bad.unsupported_numbers) == {"0.1%"}
+    for span in bad.unsupported:
         assert "0.1%" in span["text"]
-        assert span["text"] in bad["answer"]
+        assert span["text"] in bad.answer
         assert span["nearest"].startswith("say.")
         assert 0.5 < span["similarity"] < 1
-    assert silent["unsupported"] == []
-    assert not silent["passed"]
+    assert silent.unsupported == []
+    assert not silent.passed
 
 
 def test_tokens_and_copied_runs_are_those_of_the_very_answer(rows, strata):
-    answer = rows[0]["systems"]["reference"]["measures"]
-    copied = len(strata["test"][0]["output"].split(". ")[0].encode())
-    assert answer["tokens"] == [len(strata["test"][0]["output"].encode()), 1]
+    answer = rows[0].systems["reference"].measures
+    copied = len(strata["test"][0].output.split(". ")[0].encode())
+    assert answer["tokens"] == [len(strata["test"][0].output.encode()), 1]
     assert answer["longest_copy"] == [copied, 1]
     for row, record in zip(
         rows, [record for records in strata.values() for record in records], strict=True
     ):
-        assert row["systems"]["reference"]["measures"]["tokens"] == [
-            len(record["output"].encode()),
+        assert row.systems["reference"].measures["tokens"] == [
+            len(record.output.encode()),
             1,
         ]
-        assert row["systems"]["silent"]["measures"]["tokens"] == [0, 1]
+        assert row.systems["silent"].measures["tokens"] == [0, 1]
         assert (
-            row["systems"]["reference"]["measures"]["longest_copy"][0] < copied
-            or row["reference"] == strata["test"][0]["output"]
+            row.systems["reference"].measures["longest_copy"][0] < copied
+            or row.reference == strata["test"][0].output
         )
 
 
@@ -176,7 +178,7 @@ def test_the_figures_are_shares_and_ratios_over_the_records_of_a_stratum(rows):
     assert "perplexity" not in silent
     assert "grounded_sentences" not in silent
     assert silent["tokens"] == {"value": 0.0, "low": 0.0, "high": 0.0, "n": 12}
-    counts = [row["systems"]["fine-tuned"]["measures"]["grounded_sentences"] for row in rows[:12]]
+    counts = [row.systems["fine-tuned"].measures["grounded_sentences"] for row in rows[:12]]
     share = tuned["grounded_sentences"]
     assert share["value"] == pytest.approx(
         sum(grounded for grounded, _ in counts) / sum(n for _, n in counts)
@@ -229,16 +231,13 @@ def run(n, share_right, start=0, perplexity=2.0, stratum="test", **more):
             "tokens": [100, 1],
             "perplexity": [10 * math.log(perplexity) + number % 3, 10],
         }
-        systems = {"fine-tuned": {"answer": f"Turn {number}.", "measures": measures}} | more
-        rows.append(
-            {
-                "stratum": stratum,
-                "instruction": "Coach.",
-                "input": str(start + number),
-                "systems": systems,
-            }
-        )
+        systems = {"fine-tuned": judged(f"Turn {number}.", measures)} | more
+        rows.append(judging.JudgedRecord(stratum, "Coach.", str(start + number), "", systems))
     return rows
+
+
+def judged(answer, measures):
+    return judging.Judged(answer, True, [], [], [], [], "", "", measures)
 
 
 def test_two_runs_on_the_same_prompts_are_compared_pair_by_pair():
@@ -301,6 +300,6 @@ def test_many_figures_make_each_p_value_count_for_less():
 
 def test_only_what_both_runs_have_is_compared():
     assert judging.compare(run(5, 1), run(5, 1, stratum="unseen"), seed=1) == {}
-    more = {"base": {"answer": "", "measures": {}}}
+    more = {"base": judged("", {})}
     assert set(judging.compare(run(5, 1, **more), run(5, 1), seed=1)["test"]) == {"fine-tuned"}
     assert set(judging.compare(run(5, 1), run(5, 1, **more), seed=1)["test"]) == {"fine-tuned"}

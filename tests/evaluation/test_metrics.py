@@ -6,13 +6,14 @@ from golf_nb_utils.evaluation import metrics
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS, chrf, measure_answer, reading_grade
 from golf_nb_utils.golf.answer import Entry
 from golf_nb_utils.golf.checks import CHECKS, Verdict
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.sentences import Span
 
 INDEX = {
     "a.F1.steps.1": Entry("Turn.", "Turn.", topic="a"),
     "b.F1.steps.1": Entry("Step.", "Step.", topic="b"),
 }
-RECORD = {"output": "Turn. Step.", "meta": {"topic": "a"}}
+RECORD = Record("Coach.", "Area: balance", "Turn. Step.", {"topic": "a"})
 
 
 def verdict(sentences=(), numbers=(), failed=()):

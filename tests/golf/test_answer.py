@@ -53,13 +53,13 @@ def records(knowledge):
 
 
 def request_of(record):
-    return Request.from_text(record["input"])
+    return Request.from_text(record.input)
 
 
 def read(book, record, text=None, request=None):
     """Read a record's answer, or another text, as an answer to its request, or to another."""
     grammar = book.grammar(request or request_of(record))
-    return grammar.read(record["output"] if text is None else text)
+    return grammar.read(record.output if text is None else text)
 
 
 def refused(book, record, text=None, request=None, match=None):
@@ -69,7 +69,7 @@ def refused(book, record, text=None, request=None, match=None):
 
 def rendered(record, index, name):
     """The text of one of the record's items as its answer has it, or nothing for a score sentence."""
-    return index[name].text(record["meta"]["handedness"]) if name in index else ""
+    return index[name].text(record.meta["handedness"]) if name in index else ""
 
 
 def turned(text):
@@ -78,7 +78,7 @@ def turned(text):
 
 
 def replaced(record, index, mine, other):
-    return record["output"].replace(rendered(record, index, mine), rendered(record, index, other))
+    return record.output.replace(rendered(record, index, mine), rendered(record, index, other))
 
 
 def kind_of(name):
@@ -162,8 +162,8 @@ def test_the_flight_of_the_ball_is_mirrored_for_a_left_hander(hand, expected):
 def test_every_generated_record_is_read_back_as_what_it_was_made_of(records, tiny_records, book):
     for record in [*records, *(record for rows in tiny_records.values() for record in rows)]:
         found = read(book, record)
-        assert found.names == record["meta"]["items"]
-        meta = record["meta"]
+        assert found.names == record.meta["items"]
+        meta = record.meta
         assert book.about(found.names) == (meta["topic"], meta["fault"], meta["drill"])
 
 
@@ -171,7 +171,7 @@ def first(record, index, part):
     """The text of the record's first item of a part."""
     return next(
         rendered(record, index, name)
-        for name in record["meta"]["items"]
+        for name in record.meta["items"]
         if f".{part}." in name and name in index
     )
 
@@ -254,25 +254,23 @@ CORRUPTIONS = {
 @pytest.mark.parametrize("corrupt", CORRUPTIONS.values(), ids=CORRUPTIONS)
 def test_a_corrupted_answer_is_refused(records, index, book, corrupt):
     for record in records[::10]:
-        text = corrupt(
-            record["output"], first(record, index, "ideal"), first(record, index, "cues")
-        )
-        assert text != record["output"]
+        text = corrupt(record.output, first(record, index, "ideal"), first(record, index, "cues"))
+        assert text != record.output
         refused(book, record, text, match=r"^after .* stands .*, expected .*[.]$")
 
 
 def test_an_answer_with_one_word_of_any_of_its_sentences_changed_is_refused(records, index, book):
     for record in records[::10]:
-        for name in record["meta"]["items"]:
+        for name in record.meta["items"]:
             words = rendered(record, index, name).split(" ")
             for place in {0, len(words) // 2, len(words) - 1} if words[0] else ():
                 other = " ".join([*words[:place], "banana", *words[place + 1 :]])
-                refused(book, record, record["output"].replace(" ".join(words), other))
+                refused(book, record, record.output.replace(" ".join(words), other))
 
 
 def test_an_answer_with_any_of_its_numbers_changed_is_refused(records, book):
     for record in records[::10]:
-        text = record["output"]
+        text = record.output
         numbers = list(re.finditer(r"\d+", text))
         assert len(numbers) > 8, "two scores twice or more, a dose, and the steps"
         for number in numbers:
@@ -284,7 +282,7 @@ def test_an_answer_with_any_of_its_numbers_changed_is_refused(records, book):
 @given(data=st.data())
 def test_an_answer_with_any_one_character_replaced_or_removed_is_refused(records, book, data):
     record = data.draw(st.sampled_from(records[::20]), label="record")
-    text = record["output"]
+    text = record.output
     place = data.draw(st.integers(0, len(text) - 1), label="place")
     other = data.draw(
         st.one_of(st.just(""), st.characters(), st.sampled_from("aeo 019.\n\0%")), label="other"
@@ -297,7 +295,7 @@ def test_an_answer_with_any_one_character_replaced_or_removed_is_refused(records
 @given(data=st.data())
 def test_an_answer_with_a_character_put_in_or_two_exchanged_is_refused(records, book, data):
     record = data.draw(st.sampled_from(records[::20]), label="record")
-    text = record["output"]
+    text = record.output
     place = data.draw(st.integers(0, len(text) - 2), label="place")
     if data.draw(st.booleans(), label="put in"):
         character = data.draw(st.characters(), label="character")
@@ -314,12 +312,12 @@ def test_any_sentence_said_twice_or_left_out_is_refused(records, book):
     left_out = set()
     for record in records[::20]:
         for text, name in read(book, record).sentences:
-            refused(book, record, record["output"].replace(text, f"{text} {text}"))
-            without = record["output"].replace(text, "")
+            refused(book, record, record.output.replace(text, f"{text} {text}"))
+            without = record.output.replace(text, "")
             refused(book, record, without)
             before = {"easier": " Easier: ", "harder": " Harder: "}.get(kind_of(name), " ")
-            without = record["output"].replace(before + text, "")
-            if without == record["output"]:
+            without = record.output.replace(before + text, "")
+            if without == record.output:
                 continue
             if kind_of(name) in optional:
                 read(book, record, without)
@@ -338,7 +336,7 @@ def test_two_sentences_that_changed_places_are_refused(records, book):
             kinds = {kind_of(name), kind_of(other_name)}
             if len(kinds) == 2 and not kinds <= free:
                 pairs.add(frozenset(kinds))
-                refused(book, record, exchanged(record["output"], one, other))
+                refused(book, record, exchanged(record.output, one, other))
     assert len(pairs) > 60
 
 
@@ -356,18 +354,18 @@ LABELS = (
 
 @pytest.mark.parametrize("label", LABELS)
 def test_a_sentence_under_another_label_or_none_is_refused(records, book, label):
-    labelled = [record for record in records if f"{label}: " in record["output"]]
+    labelled = [record for record in records if f"{label}: " in record.output]
     assert labelled
     for record in labelled[:: len(labelled) // 10 + 1]:
         for other in ("", *(f"{other}: " for other in (*LABELS, "Goal") if other != label)):
-            refused(book, record, record["output"].replace(f"{label}: ", other))
+            refused(book, record, record.output.replace(f"{label}: ", other))
 
 
 @pytest.mark.parametrize("label", ["Check", "Easier", "Safety", "As a senior", "Goal"])
 def test_a_step_under_a_label_that_it_should_not_have_is_refused(records, book, label):
     for record in records[::20]:
-        step = re.search(r"(?m)^\d\. (?!Check|Drill)", record["output"])[0]
-        refused(book, record, record["output"].replace(step, f"{step}{label}: "))
+        step = re.search(r"(?m)^\d\. (?!Check|Drill)", record.output)[0]
+        refused(book, record, record.output.replace(step, f"{step}{label}: "))
 
 
 @pytest.mark.parametrize("place", ["ideal", "cues"])
@@ -376,16 +374,16 @@ def test_a_step_under_a_label_that_it_should_not_have_is_refused(records, book, 
 )
 def test_no_character_stands_for_a_sentence(records, index, book, place, character):
     record = records[0]
-    name = next(name for name in record["meta"]["items"] if kind_of(name) == place)
-    refused(book, record, record["output"].replace(rendered(record, index, name), character))
-    refused(book, record, f"{record['output']} {character}")
+    name = next(name for name in record.meta["items"] if kind_of(name) == place)
+    refused(book, record, record.output.replace(rendered(record, index, name), character))
+    refused(book, record, f"{record.output} {character}")
 
 
 def test_an_answer_made_of_balance_items_is_refused_under_a_tempo_request(book, records):
     """The scores and their names are those of the request; every other sentence is about balance."""
     tried = 0
     for record in records:
-        if record["meta"]["area"] != "balance":
+        if record.meta["area"] != "balance":
             continue
         request = request_of(record)
         scores = {
@@ -438,10 +436,10 @@ def test_two_ideals_and_two_steps_are_said_where_there_are_two(
     little = GrammarBook(dataclasses.replace(knowledge, topics=tuple(topics)))
     tried = 0
     for record in records[::3]:
-        own = [name for name in record["meta"]["items"] if kind_of(name) == kind]
+        own = [name for name in record.meta["items"] if kind_of(name) == kind]
         if len(own) == 2:
-            text = one_left_out(record["output"], rendered(record, index, own[tried % 2]))
-            assert len(text) < len(record["output"])
+            text = one_left_out(record.output, rendered(record, index, own[tried % 2]))
+            assert len(text) < len(record.output)
             refused(book, record, text)
             tried += 1
     assert tried > 10
@@ -454,10 +452,10 @@ def test_two_ideals_and_two_steps_are_said_where_there_are_two(
 
 def test_the_goal_is_said_for_a_fault_and_for_no_other_answer(records, book):
     for record in records[::5]:
-        goal = re.search(r"\nGoal: .*", record["output"])
-        assert bool(goal) == bool(record["meta"]["fault"])
+        goal = re.search(r"\nGoal: .*", record.output)
+        assert bool(goal) == bool(record.meta["fault"])
         if goal:
-            refused(book, record, record["output"].replace(goal[0], ""))
+            refused(book, record, record.output.replace(goal[0], ""))
 
 
 def test_who_does_not_say_the_club_is_not_told_about_the_driver_alone(book):
@@ -504,16 +502,14 @@ def test_a_beginner_is_refused_a_figure_where_there_is_another_way_to_say_it(boo
 @pytest.mark.parametrize("part", ["ideal", "keep", "cues", "safety"])
 def test_an_item_of_another_topic_cannot_take_a_place(records, index, book, part):
     having = [
-        record
-        for record in records
-        if any(kind_of(name) == part for name in record["meta"]["items"])
+        record for record in records if any(kind_of(name) == part for name in record.meta["items"])
     ]
     tried = 0
     for record in having[:20]:
-        mine = next(name for name in record["meta"]["items"] if kind_of(name) == part)
+        mine = next(name for name in record.meta["items"] if kind_of(name) == part)
         for other, entry in index.items():
             same = ("kind", "clubs", "levels", "audiences", "severities", "any_club", "any_level")
-            if entry.topic != record["meta"]["topic"] and all(
+            if entry.topic != record.meta["topic"] and all(
                 getattr(index[mine], field) == getattr(entry, field) for field in same
             ):
                 refused(book, record, replaced(record, index, mine, other))
@@ -527,8 +523,8 @@ def test_an_item_of_another_fault_cannot_take_a_place(records, index, book, part
     """Neither of the same topic nor of another."""
     tried = {True: 0, False: 0}
     for record in records[::3]:
-        own = [name for name in record["meta"]["items"] if kind_of(name) == part]
-        fault, topic = record["meta"]["fault"], record["meta"]["topic"]
+        own = [name for name in record.meta["items"] if kind_of(name) == part]
+        fault, topic = record.meta["fault"], record.meta["topic"]
         for mine, is_near in product(own[:1], (True, False)):
             others = (
                 name for name, entry in index.items()
@@ -544,7 +540,7 @@ def test_an_item_of_another_fault_cannot_take_a_place(records, index, book, part
 def test_a_drill_that_does_not_fix_the_fault_cannot_take_a_place(knowledge, records, index, book):
     tried = 0
     for record in records[::3]:
-        meta = record["meta"]
+        meta = record.meta
         if any(kind_of(name) in ("easier", "harder") for name in meta["items"]):
             continue
         for drill in knowledge.drills:
@@ -562,13 +558,13 @@ def test_a_drill_that_does_not_fix_the_fault_cannot_take_a_place(knowledge, reco
 def test_a_variation_of_another_drill_cannot_take_a_place(records, index, book, kind):
     tried = 0
     for record in records[::3]:
-        mine = f"{record['meta']['drill']}.{kind}"
-        if mine in record["meta"]["items"]:
+        mine = f"{record.meta['drill']}.{kind}"
+        if mine in record.meta["items"]:
             for other, entry in index.items():
                 if (
                     entry.kind == kind
                     and other != mine
-                    and record["meta"]["fault"] in entry.fixes
+                    and record.meta["fault"] in entry.fixes
                     and entry.is_for(*request_of(record).case)
                 ):
                     refused(book, record, replaced(record, index, mine, other))
@@ -579,7 +575,7 @@ def test_a_variation_of_another_drill_cannot_take_a_place(records, index, book, 
 def misfits(knowledge, records):
     """(what is wrong, record, listed item, item of the same part that must not take its place), one thing wrong at a time."""
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         topic = knowledge.topic(meta["topic"])
         for (part, fault, item), (other_part, other_fault, other) in product(
             topic.items(), topic.items()
@@ -610,8 +606,8 @@ def test_an_item_of_the_same_topic_for_another_fault_club_or_audience_cannot_tak
 
 
 def test_advice_adapted_to_an_audience_is_refused_once_the_input_names_it_no_longer(records, book):
-    adapted = [record for record in records if record["meta"]["audience"] != "adult"]
-    assert {record["meta"]["audience"] for record in adapted} == set(ADAPTED)
+    adapted = [record for record in records if record.meta["audience"] != "adult"]
+    assert {record.meta["audience"] for record in adapted} == set(ADAPTED)
     for record in adapted:
         refused(book, record, request=dataclasses.replace(request_of(record), audience=None))
 
@@ -622,13 +618,13 @@ def test_advice_adapted_to_an_audience_is_refused_once_the_input_names_it_no_lon
 def test_a_fault_is_refused_where_the_gap_is_met_and_no_fault_where_it_is_not(records, book):
     for record in records[::5]:
         request = request_of(record)
-        met = record["meta"]["fault"] == ""
+        met = record.meta["fault"] == ""
         other = 0.1 if met else request.target_score
         other = dataclasses.replace(request, current_score=other)
         assert (other.severity == "none") != met
         refused(book, record, request=other)
         # With its scores put right, too.
-        text = record["output"].replace(request.slots["current"], other.slots["current"])
+        text = record.output.replace(request.slots["current"], other.slots["current"])
         text = text.replace(f"{request.slots['words']} the", f"{other.slots['words']} the")
         refused(book, record, text, other)
 
@@ -652,7 +648,7 @@ def test_an_answer_is_refused_once_the_other_score_that_it_names_is_another(
     naming = [
         record
         for record in records
-        if any(name.startswith(f"say.{kind}") for name in record["meta"]["items"])
+        if any(name.startswith(f"say.{kind}") for name in record.meta["items"])
     ]
     assert len(naming) > 50
     for record in naming[::10]:
@@ -666,20 +662,20 @@ def test_an_answer_is_refused_once_the_other_score_that_it_names_is_another(
 
 
 def test_a_left_handers_answer_is_a_right_handers_with_the_sides_exchanged(records, book):
-    sided = [record for record in records if SIDES.search(record["output"])]
-    assert {record["meta"]["handedness"] for record in sided} == {"right", "left"}
+    sided = [record for record in records if SIDES.search(record.output)]
+    assert {record.meta["handedness"] for record in sided} == {"right", "left"}
     for record in sided:
-        hand = OTHER_SIDE[record["meta"]["handedness"]]
+        hand = OTHER_SIDE[record.meta["handedness"]]
         other = dataclasses.replace(request_of(record), handedness=hand)
-        assert read(book, record, turned(record["output"]), other).names == record["meta"]["items"]
+        assert read(book, record, turned(record.output), other).names == record.meta["items"]
 
 
 def test_a_ball_that_flies_to_the_wrong_side_is_refused(records, book):
     for record in records:
-        if SIDES.search(record["output"]):
-            request, hand = request_of(record), record["meta"]["handedness"]
+        if SIDES.search(record.output):
+            request, hand = request_of(record), record.meta["handedness"]
             refused(book, record, request=dataclasses.replace(request, handedness=OTHER_SIDE[hand]))
-            refused(book, record, turned(record["output"]))
+            refused(book, record, turned(record.output))
             unsaid = dataclasses.replace(request, handedness=None)
             if hand == "left":
                 refused(book, record, request=unsaid)
@@ -693,7 +689,7 @@ def test_a_ball_that_flies_to_the_wrong_side_is_refused(records, book):
 )
 def test_a_record_with_a_malformed_input_is_refused(records, line):
     with pytest.raises(InputFormatError):
-        Request.from_text(f"{records[0]['input']}\n{line}")
+        Request.from_text(f"{records[0].input}\n{line}")
 
 
 # A part of the knowledge.
@@ -742,9 +738,9 @@ def test_the_trace_of_an_answer_leads_from_each_sentence_to_its_line_and_its_sou
     folder = knowledge.topics[0].path.parent.parent
     for record in records[::100]:
         rows = trace(read(book, record).sentences, knowledge)
-        assert [name for _, name, _, _ in rows] == record["meta"]["items"]
+        assert [name for _, name, _, _ in rows] == record.meta["items"]
         for sentence, name, place, sources in rows:
-            assert sentence in record["output"]
+            assert sentence in record.output
             if name in SAY_BY_ID:
                 assert (place, sources) == ("wording.py", "the request")
                 continue
@@ -755,7 +751,7 @@ def test_the_trace_of_an_answer_leads_from_each_sentence_to_its_line_and_its_sou
             item = re.sub(r"(?<=[0-9])[b-z]$", "", name)
             assert (
                 f"## Drill {name}: "
-                if name == record["meta"]["drill"]
+                if name == record.meta["drill"]
                 else " ".join(texts[item].split()[:3])
             ) in written
             assert set(filter(None, sources.split(", "))) <= set(knowledge.sources)

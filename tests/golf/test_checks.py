@@ -55,18 +55,18 @@ def failed(verdict):
 
 def test_every_answer_of_the_generator_passes(verifier, records):
     for record in records:
-        verdict = verifier.verify(record["output"], record["input"])
-        assert verdict.passed, (record["input"], record["output"], verdict.reasons)
+        verdict = verifier.verify(record.output, record.input)
+        assert verdict.passed, (record.input, record.output, verdict.reasons)
         assert verdict.reasons == ()
         assert tuple(verdict.checks) == tuple(CHECKS)
 
 
 def test_what_an_answer_is_made_of_is_read_back_from_it(verifier, records):
     for record in records[:600]:
-        verdict = verifier.verify(record["output"], record["input"])
-        assert [span.origin for span in verdict.sentences] == record["meta"]["items"]
-        assert (verdict.fault, verdict.drill) == (record["meta"]["fault"], record["meta"]["drill"])
-        bare = re.sub(r"(?m)^[0-9]+[.] ", "", record["output"])
+        verdict = verifier.verify(record.output, record.input)
+        assert [span.origin for span in verdict.sentences] == record.meta["items"]
+        assert (verdict.fault, verdict.drill) == (record.meta["fault"], record.meta["drill"])
+        bare = re.sub(r"(?m)^[0-9]+[.] ", "", record.output)
         assert [span.text for span in verdict.numbers] == re.findall(
             r"[0-9]+(?:[.][0-9]+)?%?", bare
         )
@@ -75,8 +75,8 @@ def test_what_an_answer_is_made_of_is_read_back_from_it(verifier, records):
 
 def test_blanks_and_line_breaks_around_an_answer_do_not_count(verifier, records):
     record = records[0]
-    assert verifier.verify(f" \n{record['output']}\n\n ", record["input"]).passed
-    assert not verifier.verify(f"{record['output']}\t", record["input"]).passed
+    assert verifier.verify(f" \n{record.output}\n\n ", record.input).passed
+    assert not verifier.verify(f"{record.output}\t", record.input).passed
 
 
 def test_a_sentence_that_two_items_share_belongs_to_the_one_that_fits(knowledge, records):
@@ -99,10 +99,10 @@ def test_a_sentence_that_two_items_share_belongs_to_the_one_that_fits(knowledge,
     shared = dataclasses.replace(knowledge, topics=topics)
     verifier, count = Verifier(shared), 0
     for record in generate_records(shared, DataConfig(n_examples=300))["train"]:
-        count += "Easy does it." in record["output"] and "Breathe out." in record["output"]
-        verdict = verifier.verify(record["output"], record["input"])
+        count += "Easy does it." in record.output and "Breathe out." in record.output
+        verdict = verifier.verify(record.output, record.input)
         assert verdict.passed, verdict.reasons
-        assert [span.origin for span in verdict.sentences] == record["meta"]["items"]
+        assert [span.origin for span in verdict.sentences] == record.meta["items"]
     assert count > 10
 
 
@@ -132,11 +132,11 @@ def test_a_sentence_shared_by_two_parts_is_what_its_place_makes_it(knowledge):
     twice = [
         record
         for record in generate_records(shared, DataConfig(n_examples=200))["train"]
-        if record["output"].count(text) == 2
+        if record.output.count(text) == 2
     ]
     assert len(twice) > 5
     for record in twice:
-        assert verifier.verify(record["output"], record["input"]).passed
+        assert verifier.verify(record.output, record.input).passed
 
 
 def test_an_item_that_begins_like_another_is_read_whole(knowledge):
@@ -156,9 +156,9 @@ def test_an_item_that_begins_like_another_is_read_whole(knowledge):
     verifier = Verifier(nested)
     cues = {1: 0, 2: 0}
     for record in generate_records(nested, DataConfig(n_examples=60))["train"]:
-        verdict = verifier.verify(record["output"], record["input"])
+        verdict = verifier.verify(record.output, record.input)
         assert verdict.passed, verdict.reasons
-        cues[2 if texts[1] in record["output"] else 1] += 1
+        cues[2 if texts[1] in record.output else 1] += 1
     assert min(cues.values()) > 5
 
 
@@ -169,7 +169,7 @@ def test_threads_may_share_a_verifier(verifier, records):
 
 
 def _judge(verifier, record):
-    return verifier.verify(record["output"].replace("the ", "a "), record["input"], nearest=True)
+    return verifier.verify(record.output.replace("the ", "a "), record.input, nearest=True)
 
 
 # Wrong answers: a right one with one thing changed. Each change returns the new answer, or None where it does not apply.
@@ -179,7 +179,7 @@ class Answer:
     """A right answer and what a change needs to know of it."""
 
     def __init__(self, record, verifier, knowledge):
-        self.text, self.input, self.meta = record["output"], record["input"], record["meta"]
+        self.text, self.input, self.meta = record.output, record.input, record.meta
         self.index, self.knowledge = verifier.index, knowledge
         self.spans = {
             kind_of(span.origin): span.text
@@ -693,7 +693,7 @@ def test_a_changed_answer_fails_the_check_that_is_meant(verifier, answers, check
 def test_an_answer_to_another_request_fails(verifier, records):
     """Every record's answer under the next record's input: none is right there, bar its scores."""
     for record, other in pairwise(records[:800]):
-        assert not verifier.verify(record["output"], other["input"]).passed
+        assert not verifier.verify(record.output, other.input).passed
 
 
 def test_an_item_for_another_level_fails(knowledge, records):
@@ -706,10 +706,10 @@ def test_an_item_for_another_level_fails(knowledge, records):
     )
     verifier, seen = Verifier(dataclasses.replace(knowledge, topics=topics)), set()
     for record in records[:600]:
-        meta = record["meta"]
+        meta = record.meta
         if f"{meta['topic']}.cues.1" in meta["items"]:
             expected = set() if meta["level"] == "advanced" else {"fits", "composition"}
-            assert failed(verifier.verify(record["output"], record["input"])) == expected
+            assert failed(verifier.verify(record.output, record.input)) == expected
             seen.add(meta["level"])
     assert seen == {None, "beginner", "intermediate", "advanced"}
 
@@ -722,13 +722,13 @@ def with_line(text, name, value):
 def test_a_right_handers_answer_fails_for_a_left_hander_if_it_names_a_side(verifier, records):
     tried = 0
     for record in records[:1000]:
-        meta = record["meta"]
+        meta = record.meta
         turned = with_line(
-            record["input"], "Handedness", "left" if meta["handedness"] == "right" else "right"
+            record.input, "Handedness", "left" if meta["handedness"] == "right" else "right"
         )
-        verdict = verifier.verify(record["output"], turned)
+        verdict = verifier.verify(record.output, turned)
         assert ("grounded" in failed(verdict)) == bool(
-            re.search(r"\b(left|right)\b", record["output"])
+            re.search(r"\b(left|right)\b", record.output)
         )
         tried += not verdict.passed
     assert tried > 100
@@ -738,13 +738,11 @@ def test_an_answer_for_a_driver_fails_for_a_wedge(verifier, records):
     driver = [
         record
         for record in records
-        if record["meta"]["topic"] == "driver_setup" and record["meta"]["club"]
+        if record.meta["topic"] == "driver_setup" and record.meta["club"]
     ]
     assert driver
     for record in driver:
-        verdict = verifier.verify(
-            record["output"], with_line(record["input"], "Club", "sand wedge")
-        )
+        verdict = verifier.verify(record.output, with_line(record.input, "Club", "sand wedge"))
         assert {"fits", "composition"} <= failed(verdict)
         assert failed(verdict) <= {"fits", "drill", "composition"}
 
@@ -765,19 +763,17 @@ def test_driver_advice_breaks_no_rule_for_the_driver(verifier, answers):
 
 def test_each_failed_check_has_one_reason_in_the_order_of_the_checks(verifier, records):
     record = next(
-        record
-        for record in records
-        if record["meta"]["severity"] == "large" and record["meta"]["drill"]
+        record for record in records if record.meta["severity"] == "large" and record.meta["drill"]
     )
     score = next(
         span
-        for span in verifier.verify(record["output"], record["input"]).sentences
+        for span in verifier.verify(record.output, record.input).sentences
         if "say.score" in span.origin
     )
-    current = f"{record['meta']['current_score'] * 100:.1f}%"
+    current = f"{record.meta['current_score'] * 100:.1f}%"
     wrong = score.text.replace(current, "99.0%")
     verdict = verifier.verify(
-        f"{record['output'].replace(score.text, wrong)} Hit 413 balls.", record["input"]
+        f"{record.output.replace(score.text, wrong)} Hit 413 balls.", record.input
     )
     assert list(failed_in_order(verdict)) == ["current_score", "grounded", "numbers", "composition"]
     current_score, grounded, numbers, composition = verdict.reasons
@@ -811,22 +807,22 @@ def test_a_drill_that_is_not_whole_is_shown_whole_in_the_reason(verifier, record
 def test_the_nearest_entry_is_that_of_a_search_through_all_of_them(verifier, records):
     """The same by comparing a sentence with every entry, one by one."""
     for record in records[:3]:
-        text = re.sub(r"\b(if|when|and)\b", "but", record["output"])
-        request = verifier.request(record["input"])
+        text = re.sub(r"\b(if|when|and)\b", "but", record.output)
+        request = verifier.request(record.input)
         texts = {name: entry.text(request.hand) for name, entry in verifier.index.items()}
         for name, phrase in SAY_BY_ID.items():
             slots = re.findall(r"{(\w+)}", phrase)
             if set(slots) <= set(request.slots):
                 texts[name] = phrase.format_map(request.slots)
         grams = {name: trigrams(known) for name, known in texts.items()}
-        verdict = verifier.verify(text, record["input"], nearest=True)
+        verdict = verifier.verify(text, record.input, nearest=True)
         found = [span for span in verdict.sentences if span.origin is None]
         assert found
         for span in found:
             alike = {name: jaccard(trigrams(span.text), known) for name, known in grams.items()}
             assert span.similarity == pytest.approx(max(alike.values()))
             assert span.similarity == pytest.approx(alike[span.nearest])
-    assert all(span.nearest is None for span in verifier.verify(text, record["input"]).sentences)
+    assert all(span.nearest is None for span in verifier.verify(text, record.input).sentences)
 
 
 # Requests that contradict themselves.
@@ -864,19 +860,17 @@ def test_an_observation_counts_where_it_names_a_fault_that_has_an_answer(verifie
 
 def test_an_answer_about_another_fault_than_the_one_observed_fails(verifier, records, knowledge):
     for record in records[:100]:
-        meta = record["meta"]
+        meta = record.meta
         if not meta["fault"]:
             continue
-        free = with_line(record["input"], "Observation", "I slice it on the first tee")
-        assert verifier.verify(record["output"], free).passed
+        free = with_line(record.input, "Observation", "I slice it on the first tee")
+        assert verifier.verify(record.output, free).passed
         other = next(
             fault for fault in knowledge.faults
             if fault.area == meta["area"] and fault.id != meta["fault"]
-            and verifier.book.fault_of(verifier.request(with_line(record["input"], "Observation", fault.name)))
+            and verifier.book.fault_of(verifier.request(with_line(record.input, "Observation", fault.name)))
         )  # fmt: skip
-        verdict = verifier.verify(
-            record["output"], with_line(record["input"], "Observation", other.name)
-        )
+        verdict = verifier.verify(record.output, with_line(record.input, "Observation", other.name))
         assert failed(verdict) == {"fits", "composition"}
         assert f"expected {other.id}, which the observation names" in verdict.reasons[0]
 
@@ -884,11 +878,11 @@ def test_an_answer_about_another_fault_than_the_one_observed_fails(verifier, rec
 def test_the_current_score_counts_where_all_scores_contradict_it(verifier, records):
     tried = 0
     for record in records[:300]:
-        meta = record["meta"]
+        meta = record.meta
         if meta["all_scores"]:
             own = f"{meta['area']} {meta['current_score']:.2f}"
             other = f"{meta['area']} {(meta['current_score'] + 0.5) % 1:.2f}"
-            assert verifier.verify(record["output"], record["input"].replace(own, other)).passed
+            assert verifier.verify(record.output, record.input.replace(own, other)).passed
             tried += 1
     assert tried > 50
 
@@ -934,14 +928,14 @@ def test_two_items_of_two_files_that_break_a_rule_together_fail(knowledge, verif
     record = next(
         record
         for record in records
-        if verifier.index[record["meta"]["drill"]].topic != record["meta"]["topic"]
+        if verifier.index[record.meta["drill"]].topic != record.meta["topic"]
     )
-    heads = (record["output"].split("\n")[1][:20], re.search(r'Drill "[^"]+"', record["output"])[0])
+    heads = (record.output.split("\n")[1][:20], re.search(r'Drill "[^"]+"', record.output)[0])
     rule = Rule("never_both", "One or the other.", together=tuple(map(re.escape, heads)))
     strict = Verifier(dataclasses.replace(knowledge, rules=(*knowledge.rules, rule)))
-    assert verifier.verify(record["output"], record["input"]).passed
-    assert failed(strict.verify(record["output"], record["input"])) == {"rules", "composition"}
-    assert "never_both" in strict.verify(record["output"], record["input"]).reasons[0]
+    assert verifier.verify(record.output, record.input).passed
+    assert failed(strict.verify(record.output, record.input)) == {"rules", "composition"}
+    assert "never_both" in strict.verify(record.output, record.input).reasons[0]
 
 
 # Whatever the text.
@@ -952,14 +946,14 @@ def one(records):
     """An answer with a drill, a strength, a weakness and a safety note."""
     return next(
         record for record in records
-        if record["meta"]["severity"] == "large" and "best of your other" in record["output"] and "lowest of your other" in record["output"]
+        if record.meta["severity"] == "large" and "best of your other" in record.output and "lowest of your other" in record.output
     )  # fmt: skip
 
 
 @settings(max_examples=300)
 @given(text=st.text(st.characters(), max_size=400), nearest=st.booleans())
 def test_no_text_makes_it_raise(verifier, one, text, nearest):
-    verdict = verifier.verify(text, one["input"], nearest)
+    verdict = verifier.verify(text, one.input, nearest)
     assert not verdict.passed
     assert not verdict.checks["headings"]
 
@@ -967,7 +961,7 @@ def test_no_text_makes_it_raise(verifier, one, text, nearest):
 @settings(max_examples=300)
 @given(data=st.data())
 def test_an_answer_with_anything_put_in_or_taken_out_fails(verifier, one, data):
-    text = one["output"]
+    text = one.output
     start = data.draw(st.integers(0, len(text)))
     end = data.draw(st.integers(start, min(len(text), start + 30)))
     new = data.draw(
@@ -979,7 +973,7 @@ def test_an_answer_with_anything_put_in_or_taken_out_fails(verifier, one, data):
     )
     changed = text[:start] + new + text[end:]
     if changed.strip(" \n") != text:
-        assert not verifier.verify(changed, one["input"], nearest=False).passed, changed
+        assert not verifier.verify(changed, one.input, nearest=False).passed, changed
 
 
 @pytest.mark.parametrize("letter", ["\u017f", "\u212a", "\u0131", "\u0130"])
@@ -990,4 +984,4 @@ def test_an_answer_with_anything_put_in_or_taken_out_fails(verifier, one, data):
 def test_letters_that_fold_to_others_do_not_make_it_raise(verifier, one, letter, place):
     """The long s folds to s, the Kelvin sign to k, the dotless and the dotted i to i."""
     text = f"{SHOULD}\n{place.format(letter)}\n\n{HAPPENING}\n{place.format(letter)}\n\n{STEPS}\n{place.format(letter)}"
-    assert not verifier.verify(text, one["input"], nearest=True).passed
+    assert not verifier.verify(text, one.input, nearest=True).passed

@@ -67,7 +67,7 @@ def test_an_answer_with_thumb_up_becomes_a_record_that_says_where_it_comes_from(
     found = read(line())
     assert only(found.counts) == {"used": 1}
     (record,) = found.records
-    assert (record["instruction"], record["input"], record["output"]) == (
+    assert (record.instruction, record.input, record.output) == (
         INSTRUCTIONS[0],
         REQUEST,
         answer(),
@@ -76,18 +76,17 @@ def test_an_answer_with_thumb_up_becomes_a_record_that_says_where_it_comes_from(
         "area": "balance", "current_score": 0.45, "target_score": 0.8, "all_scores": SCORES, "severity": "large", "club": "7-iron",
         "level": "beginner", "handedness": "right", "audience": "adult", "items": [], "source": "user_feedback", "unseen_topic": False,
     }  # fmt: skip
-    assert {name: record["meta"][name] for name in expected} == expected
+    assert {name: record.meta[name] for name in expected} == expected
 
 
 def test_a_record_of_a_golfer_has_the_fields_of_a_generated_one(read, tiny_records):
     (record,) = read(line()).records
-    assert set(record) == set(tiny_records["train"][0])
-    assert set(record["meta"]) == set(tiny_records["train"][0]["meta"])
+    assert set(record.meta) == set(tiny_records["train"][0].meta)
 
 
 def test_what_the_request_says_of_the_golfer_is_kept(read):
     request = Request("tempo_rhythm", 0.7, 0.8, handedness="left", audience="senior").text
-    meta = read(line(input=request)).records[0]["meta"]
+    meta = read(line(input=request)).records[0].meta
     assert (meta["area"], meta["handedness"], meta["audience"], meta["severity"]) == (
         "tempo_rhythm",
         "left",
@@ -104,13 +103,13 @@ def test_a_corrected_text_takes_the_place_of_the_answer_that_was_shown(read, thu
         line(thumb=thumb, corrected=f"\n{corrected} \n", output="A rambling answer at 99.9%.")
     )
     assert only(found.counts) == {"used": 1}
-    assert found.records[0]["output"] == corrected
+    assert found.records[0].output == corrected
 
 
 def test_a_line_may_bring_its_own_instruction_and_keys_of_the_app(read):
     found = read(line(instruction="Coach me.", user=7, when="today"))
-    assert found.records[0]["instruction"] == "Coach me."
-    assert "user" not in found.records[0]
+    assert found.records[0].instruction == "Coach me."
+    assert "user" not in found.records[0].meta
 
 
 @pytest.mark.parametrize("corrected", ["", None])
@@ -129,7 +128,7 @@ def test_a_text_that_is_there_already_is_used_once(read):
     corrected = line(thumb="down", output="Shown.", corrected=answer())
     found = read(line(), corrected, line(user=7), line(input=other), line(output=f"{answer()}\n"))
     assert only(found.counts) == {"used": 2, "double": 3}
-    assert [record["input"] for record in found.records] == [REQUEST, other]
+    assert [record.input for record in found.records] == [REQUEST, other]
 
 
 def test_a_text_near_to_the_test_set_is_left_out(read):
@@ -283,7 +282,7 @@ def test_every_generated_answer_with_thumb_up_is_used(read, knowledge):
         for record in rows
     ]
     found = read(
-        *(line(input=record["input"], output=record["output"]) for record in records),
+        *(line(input=record.input, output=record.output) for record in records),
         knowledge=knowledge,
     )
     assert found.rejected == ()
@@ -426,7 +425,7 @@ def test_a_thumb_that_was_kept_is_a_record_of_the_next_round(tmp_path):
     better = answer("You lean back a little; stand up to the finish.")
     append_correction(path, ENTRY, answer("You lean back."), "down", corrected=better)
     found = read_corrections(path, OURS, [])
-    assert [(record["instruction"], record["input"], record["output"]) for record in found.records] == [
+    assert [(record.instruction, record.input, record.output) for record in found.records] == [
         (INSTRUCTIONS[2], REQUEST, answer()), (INSTRUCTIONS[2], REQUEST, better),
     ]  # fmt: skip
 

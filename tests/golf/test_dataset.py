@@ -5,11 +5,9 @@ import json
 import os
 import re
 from collections import Counter
-from html.parser import HTMLParser
 
 import pytest
 import yaml
-from matplotlib.figure import Figure
 
 from golf_nb_utils.files import MissingArtifactError, read_manifest
 from golf_nb_utils.golf import dataset
@@ -21,10 +19,9 @@ from golf_nb_utils.golf.dataset import (
     read_records,
     records_path,
     write_dataset,
-    write_dataset_page,
 )
 from golf_nb_utils.golf.knowledge import load_knowledge
-from golf_nb_utils.golf.records import RecordError, generate_records
+from golf_nb_utils.golf.records import Record, RecordError, generate_records
 from golf_nb_utils.settings import DataConfig
 
 SPLITS = ("train", "val", "test", "unseen")
@@ -52,7 +49,9 @@ def report(written):
 
 
 def load(folder, split):
-    return json.loads((folder / f"golf_feedback_{split}.json").read_text(encoding="utf-8"))
+    """The records of a file, whose keys are the fields of a Record and no others."""
+    path = folder / f"golf_feedback_{split}.json"
+    return [Record(**values) for values in json.loads(path.read_text(encoding="utf-8"))]
 
 
 def contents(folder):
@@ -65,9 +64,9 @@ def contents(folder):
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_file_is_a_json_list_of_the_records_that_were_made_one_a_line(written, made, split):
     assert records_path(written, split) == written / f"golf_feedback_{split}.json"
-    assert load(written, split) == read_records(records_path(written, split)) == made[split]
+    assert read_records(records_path(written, split)) == made[split]
     lines = records_path(written, split).read_text(encoding="utf-8").split("\n")
-    assert [json.loads(line.rstrip(",")) for line in lines[1:-2]] == made[split]
+    assert [Record(**json.loads(line.rstrip(","))) for line in lines[1:-2]] == made[split]
     assert (lines[0], lines[-2:]) == ("[", ["]", ""])
 
 
@@ -75,7 +74,7 @@ def test_a_file_is_a_json_list_of_the_records_that_were_made_one_a_line(written,
 def test_the_json_lines_are_the_same_records(written, made, split):
     lines = (written / f"golf_feedback_{split}.jsonl").read_text(encoding="utf-8").split("\n")
     assert lines.pop() == ""
-    assert [json.loads(line) for line in lines] == made[split]
+    assert [Record(**json.loads(line)) for line in lines] == made[split]
 
 
 def test_no_json_lines_are_written_unless_asked_for(knowledge, tmp_path):
@@ -194,7 +193,7 @@ def test_text_beyond_ascii_is_written_as_it_is(knowledge, tmp_path):
     assert "Swing thought: Grüße \u2028 an den Schläger." in text
     assert load(tmp_path, "train") == generate_records(changed, config)["train"]
     with open(tmp_path / "golf_feedback_train.jsonl", encoding="utf-8") as file:
-        assert [json.loads(line) for line in file] == load(tmp_path, "train")
+        assert [Record(**json.loads(line)) for line in file] == load(tmp_path, "train")
 
 
 # What is measured.
@@ -202,7 +201,7 @@ def test_text_beyond_ascii_is_written_as_it_is(knowledge, tmp_path):
 
 def test_the_report_counts_every_record_once_in_each_field(report, made):
     assert report["records"] == SIZES
-    meta = [record["meta"] for rows in made.values() for record in rows]
+    meta = [record.meta for rows in made.values() for record in rows]
     for name in (
         "area",
         "topic",
@@ -221,7 +220,7 @@ def test_the_report_counts_every_record_once_in_each_field(report, made):
 def test_the_report_names_the_topics_that_are_taught_and_those_that_are_not(
     report, made, knowledge
 ):
-    assert report["unseen_topics"] == sorted({record["meta"]["topic"] for record in made["unseen"]})
+    assert report["unseen_topics"] == sorted({record.meta["topic"] for record in made["unseen"]})
     assert report["taught_topics"] == sorted(
         {topic.id for topic in knowledge.topics} - set(report["unseen_topics"])
     )
@@ -229,7 +228,7 @@ def test_the_report_names_the_topics_that_are_taught_and_those_that_are_not(
 
 def test_the_report_measures_the_answers_of_each_set(report, made):
     assert report["measured_over"] == SIZES
-    train = [record["output"] for record in made["train"]]
+    train = [record.output for record in made["train"]]
     skeletons = Counter(re.sub(r"\d+(\.\d+)?%?", "#", answer) for answer in train)
     assert report["diversity"]["commonest_answer_skeleton"] == round(
         max(skeletons.values()) / 340, 4
@@ -241,7 +240,7 @@ def test_the_report_measures_the_answers_of_each_set(report, made):
     known = [grams(answer) for answer in train]
     nearest = [
         max(len(own & other) / len(own | other) for other in known)
-        for own in (grams(record["output"]) for record in made["test"])
+        for own in (grams(record.output) for record in made["test"])
     ]
     assert report["leakage"]["test"]["exact"] == 0
     assert (
@@ -263,7 +262,7 @@ def test_of_a_large_training_set_only_the_first_answers_are_kept_to_measure(
     write_dataset(tmp_path, knowledge, CONFIG)
     report = json.loads((tmp_path / "dataset_report.json").read_text())
     assert report["measured_over"] == {"train": 55, "val": 40, "test": 20, "unseen": 20}
-    assert measured == [[record["output"] for record in made["train"][:55]]]
+    assert measured == [[record.output for record in made["train"][:55]]]
     assert len(load(tmp_path, "train")) == 340
 
 
@@ -334,69 +333,6 @@ def test_the_card_begins_with_the_header_that_a_data_hub_reads(told, total, cate
     )
 
 
-class Page(HTMLParser):
-    """The rows of a page's tables, its headings, and the addresses a browser would fetch."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.rows, self.tags, self.addresses, self.text, self.in_cell = [], [], [], "", False
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attributes if name in ("src", "href")]
-        self.in_cell = tag in ("td", "th")
-        if tag == "tr":
-            self.rows.append([])
-        elif self.in_cell:
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        self.in_cell = False
-
-    def handle_data(self, data):
-        self.text += data
-        if self.in_cell:
-            self.rows[-1][-1] += data
-
-
-def test_the_page_shows_the_figures_the_pictures_and_an_answer_with_its_sources(told, tmp_path):
-    figure = Figure()
-    figure.subplots().plot([0, 1])
-    markup = "<script>alert(1)</script> & more"
-    path = write_dataset_page(
-        tmp_path / "new" / "dataset_report.html",
-        told,
-        {"Scores": figure},
-        [[markup, "grip.ideal.1", "PGA"]],
-    )
-    page = Page(path.read_text(encoding="utf-8"))
-    for row in (
-        ["train", "12,345"], ["unseen", "555"],
-        ["val", "8", "2.5%", "0.51"], ["test", "7", "1.3%", "0.43"], ["unseen", "9", "0.0%", "0.25"],
-        ["share of the commonest answer, numbers masked", "0.0456"], ["mean pairwise similarity (3-gram Jaccard)", "0.3710"],
-        [markup, "grip.ideal.1", "PGA"],
-        ["left", str(told["handedness"]["left"])], ["slight", str(told["severity"]["slight"])], ["none", str(told["fault"]["none"])],
-    ):  # fmt: skip
-        assert row in page.rows
-    assert "14,343 records" in page.text
-    assert "free_hips, grip" in page.text
-    assert "Records by audience" in page.text
-    assert "User feedback" not in page.text
-    assert "script" not in page.tags
-    assert [address[:22] for address in page.addresses] == ["data:image/png;base64,"]
-
-
-def test_the_page_says_what_became_of_user_feedback(told, tmp_path):
-    told["user_feedback"] = {"used": 3, "rejected": 2}
-    page = Page(
-        write_dataset_page(tmp_path / "page.html", told, {}, []).read_text(encoding="utf-8")
-    )
-    assert "User feedback" in page.text
-    assert ["used", "3"] in page.rows
-    assert ["rejected", "2"] in page.rows
-
-
 # What a user brings.
 
 
@@ -405,10 +341,10 @@ def test_feedback_joins_the_training_set_alone_and_what_cannot_is_kept_aside(
 ):
     useful = generate_records(knowledge, DataConfig(n_examples=20, seed=9))["train"][0]
     lines = [
-        {"input": useful["input"], "output": useful["output"], "thumb": "up"},
-        {"input": useful["input"], "output": useful["output"], "thumb": "down"},
-        {"input": made["test"][0]["input"], "output": made["test"][0]["output"], "thumb": "up"},
-        {"input": useful["input"], "output": "No headings at all.", "thumb": "up"},
+        {"input": useful.input, "output": useful.output, "thumb": "up"},
+        {"input": useful.input, "output": useful.output, "thumb": "down"},
+        {"input": made["test"][0].input, "output": made["test"][0].output, "thumb": "up"},
+        {"input": useful.input, "output": "No headings at all.", "thumb": "up"},
     ]
     (tmp_path / "feedback.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     folder = tmp_path / "data"
@@ -416,14 +352,10 @@ def test_feedback_joins_the_training_set_alone_and_what_cannot_is_kept_aside(
 
     train = load(folder, "train")
     assert train[:-1] == made["train"]
-    assert (train[-1]["input"], train[-1]["output"]) == (useful["input"], useful["output"])
-    assert train[-1]["meta"]["source"] == "user_feedback"
-    assert (
-        json.loads(
-            (folder / "golf_feedback_train.jsonl").read_text(encoding="utf-8").splitlines()[-1]
-        )
-        == train[-1]
-    )
+    assert (train[-1].input, train[-1].output) == (useful.input, useful.output)
+    assert train[-1].meta["source"] == "user_feedback"
+    lines = (folder / "golf_feedback_train.jsonl").read_text(encoding="utf-8").splitlines()
+    assert Record(**json.loads(lines[-1])) == train[-1]
     for split in ("val", "test", "unseen"):
         assert records_path(folder, split).read_bytes() == records_path(written, split).read_bytes()
     (rejected,) = map(json.loads, (folder / "feedback_rejected.jsonl").read_text().splitlines())
@@ -490,8 +422,8 @@ def test_knowledge_of_ones_own_joins_the_training_set_alone_and_is_marked(
 
     marked = Counter()
     for record in load(tmp_path, "train"):
-        meta = record["meta"]
-        speaks = "as our club says" in record["output"]
+        meta = record.meta
+        speaks = "as our club says" in record.output
         assert (meta["source"] == "extra_knowledge") == speaks
         assert ("own_height" in " ".join(meta["items"]) or meta["drill"].startswith("ZD")) == speaks
         marked[speaks, meta["topic"] == "own_height"] += 1
@@ -589,4 +521,4 @@ def test_records_of_another_tool_need_no_meta(tmp_path):
         ),
         encoding="utf-8",
     )
-    assert read_records(path)[0]["output"] == "Schlägerkopf"
+    assert read_records(path) == [Record("a", "b", "Schlägerkopf", {})]

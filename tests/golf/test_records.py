@@ -17,6 +17,7 @@ from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.knowledge import FIGURE
 from golf_nb_utils.golf.records import (
     SHOWN,
+    Record,
     RecordError,
     deal_topics,
     generate_records,
@@ -28,6 +29,7 @@ from golf_nb_utils.golf.records import (
 from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import Rule
 from golf_nb_utils.golf.wording import INSTRUCTIONS, SAY
+from golf_nb_utils.prompt import format_example, format_input
 from golf_nb_utils.settings import ConfigError, DataConfig
 
 HEADINGS = (
@@ -101,7 +103,7 @@ def sentences(knowledge):
 
 def used(record, sentences):
     """The sentences of the knowledge base in a record, in the order of its meta."""
-    return [sentences[name] for name in record["meta"]["items"] if not name.startswith("say.")]
+    return [sentences[name] for name in record.meta["items"] if not name.startswith("say.")]
 
 
 def mirrored(text, handedness):
@@ -114,11 +116,11 @@ def mirrored(text, handedness):
 
 
 def lines_of(record):
-    return dict(line.split(": ", 1) for line in record["input"].split("\n"))
+    return dict(line.split(": ", 1) for line in record.input.split("\n"))
 
 
 def part_of(record, number):
-    body = record["output"].split(HEADINGS[number])[1]
+    body = record.output.split(HEADINGS[number])[1]
     return body.split(HEADINGS[number + 1])[0].strip() if number < 2 else body.strip()
 
 
@@ -229,14 +231,14 @@ def test_no_group_is_in_two_splits(knowledge, seed, test_fraction, val_fraction)
         n_examples=150, seed=seed, test_fraction=test_fraction, val_fraction=val_fraction
     )
     rows = generate_records(knowledge, config)
-    groups = {split: {record["meta"]["group"] for record in rows[split]} for split in SPLITS}
+    groups = {split: {record.meta["group"] for record in rows[split]} for split in SPLITS}
     assert all(
         not groups[one] & groups[other] for one in SPLITS for other in SPLITS if one != other
     )
 
 
 def test_a_group_is_a_fault_or_topic_with_a_severity_a_club_family_and_a_level(records):
-    for meta in (record["meta"] for record in records):
+    for meta in (record.meta for record in records):
         what, severity, club_family, level = meta["group"].split("/")
         assert (what, severity) == (meta["fault"] or meta["topic"], meta["severity"])
         assert meta["club"] is None or club_family == CLUBS[meta["club"]]
@@ -245,7 +247,7 @@ def test_a_group_is_a_fault_or_topic_with_a_severity_a_club_family_and_a_level(r
 
 def test_every_split_has_the_six_areas_in_equal_numbers(made):
     for rows in made.values():
-        counts = Counter(record["meta"]["area"] for record in rows)
+        counts = Counter(record.meta["area"] for record in rows)
         assert set(counts) == set(AREAS)
         assert max(counts.values()) - min(counts.values()) <= 1
 
@@ -263,8 +265,8 @@ def test_every_taught_fault_can_be_drawn_for_train_val_and_test(knowledge):
 def test_every_club_level_hand_and_audience_and_every_topic_that_is_not_held_out_is_trained_on(
     made, knowledge
 ):
-    held_out = {record["meta"]["topic"] for record in made["unseen"]}
-    train = [record["meta"] for record in made["train"]]
+    held_out = {record.meta["topic"] for record in made["unseen"]}
+    train = [record.meta for record in made["train"]]
     assert {meta["club"] for meta in train} - {None} == set(CLUBS)
     assert {meta["level"] for meta in train} - {None} == {"beginner", "intermediate", "advanced"}
     assert {meta["handedness"] for meta in train} == {"right", "left"}
@@ -290,9 +292,9 @@ def test_one_topic_an_area_is_in_the_file_of_unseen_topics_alone_and_so_are_its_
     assert origins["train"] | origins["unseen"] == set(area_of)
     for split in ("train", "val", "test"):
         assert not origins[split] & origins["unseen"]
-        assert not any(record["meta"]["unseen_topic"] for record in made[split])
-    assert all(record["meta"]["unseen_topic"] for record in made["unseen"])
-    assert {record["meta"]["topic"] for record in made["unseen"]} == origins["unseen"]
+        assert not any(record.meta["unseen_topic"] for record in made[split])
+    assert all(record.meta["unseen_topic"] for record in made["unseen"])
+    assert {record.meta["topic"] for record in made["unseen"]} == origins["unseen"]
     assert (origins["train"], origins["unseen"]) == deal_topics(
         knowledge, DataConfig(n_examples=4000)
     )
@@ -304,7 +306,7 @@ def test_no_unseen_topics_teaches_them_all(knowledge):
     rows = generate_records(knowledge, config)
     assert rows["unseen"] == []
     held_out_otherwise = deal_topics(knowledge, DataConfig(n_examples=60))[1]
-    assert {record["meta"]["topic"] for record in rows["train"]} & held_out_otherwise
+    assert {record.meta["topic"] for record in rows["train"]} & held_out_otherwise
 
 
 def test_only_as_many_topics_an_area_are_taught_as_asked_for_and_the_rest_is_nowhere(
@@ -362,7 +364,7 @@ def test_only_the_first_phrasings_are_used_where_that_is_asked_for(
     names = [
         name
         for record in records
-        for name in record["meta"]["items"]
+        for name in record.meta["items"]
         if not name.startswith("say.") and sentences[name].pool
     ]
     assert {name.removeprefix(sentences[name].scope.id) for name in names} == endings
@@ -378,7 +380,7 @@ def test_every_phrase_about_the_scores_is_used_however_few_phrasings_are_asked_f
         name
         for split in SPLITS
         for record in rows[split]
-        for name in record["meta"]["items"]
+        for name in record.meta["items"]
         if name.startswith("say.")
     ):
         _, kind, place = name.split(".")
@@ -412,7 +414,7 @@ def test_no_held_out_answer_is_trained_on_and_hardly_any_is_close_to_one_that_is
         if config == {"n_examples": 4000}
         else generate_records(knowledge, DataConfig(**config))
     )
-    answers = {split: [record["output"] for record in rows[split]] for split in SPLITS}
+    answers = {split: [record.output for record in rows[split]] for split in SPLITS}
     number = {}
     train = [(bits, bits.bit_count()) for bits in grams_as_bits(answers["train"], number)]
     for split in ("val", "test", "unseen"):
@@ -429,7 +431,7 @@ def test_no_held_out_answer_is_trained_on_and_hardly_any_is_close_to_one_that_is
 
 
 def masked(record):
-    return re.sub(r"\d+(\.\d+)?%?", "#", record["output"])
+    return re.sub(r"\d+(\.\d+)?%?", "#", record.output)
 
 
 def test_no_answer_of_test_or_validation_stands_elsewhere_with_other_scores(made):
@@ -451,8 +453,8 @@ def test_the_same_seed_makes_the_same_records_and_another_seed_others(knowledge,
     assert generate_records(knowledge, DataConfig(n_examples=60)) == tiny_records
     others = generate_records(knowledge, DataConfig(n_examples=60, seed=124))
     for split in ("train", "val", "test"):
-        assert not {record["output"] for record in others[split]} & {
-            record["output"] for record in tiny_records[split]
+        assert not {record.output for record in others[split]} & {
+            record.output for record in tiny_records[split]
         }
 
 
@@ -502,7 +504,7 @@ def test_the_vocabulary_of_tiny_is_learnt_from_the_topics_that_tiny_is_taught_an
 ):
     records = vocabulary_records(knowledge)
     taught, unseen = deal_topics(knowledge, DataConfig.for_size("tiny"))
-    topics = {record["meta"]["topic"] for record in records}
+    topics = {record.meta["topic"] for record in records}
     assert len(records) >= 1500
     assert taught <= topics
     assert not unseen & topics
@@ -511,11 +513,20 @@ def test_the_vocabulary_of_tiny_is_learnt_from_the_topics_that_tiny_is_taught_an
 # The input.
 
 
+def test_a_record_is_asked_and_learnt_by_the_one_template():
+    record = Record("Coach.", "Area: balance", "Stand still.")
+    entry = {"instruction": "Coach.", "input": "Area: balance"}
+    assert record.entry == entry
+    assert record.prompt == format_input(entry)
+    assert record.example == format_example(entry | {"output": "Stand still."})
+    assert record.meta == {}
+
+
 def test_an_input_begins_with_the_area_its_two_scores_and_the_gap(records):
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         current, target = round(100 * meta["current_score"]), round(100 * meta["target_score"])
-        assert record["input"].split("\n")[:4] == [
+        assert record.input.split("\n")[:4] == [
             f"Area: {meta['area']}",
             f"Current Score: 0.{current:02d}",
             f"Target Score: 0.{target:02d}",
@@ -534,7 +545,7 @@ def test_each_further_line_of_the_input_is_there_for_some_and_missing_for_others
 
 def test_a_line_of_the_input_says_what_the_meta_says_and_a_missing_one_is_the_default(records):
     for record in records:
-        lines, meta = lines_of(record), record["meta"]
+        lines, meta = lines_of(record), record.meta
         assert (lines.get("Club"), lines.get("Level")) == (meta["club"], meta["level"])
         assert lines.get("Handedness", "right") == meta["handedness"]
         assert lines.get("Golfer", "adult") == meta["audience"]
@@ -551,7 +562,7 @@ def test_a_line_of_the_input_says_what_the_meta_says_and_a_missing_one_is_the_de
 def test_an_observation_names_the_fault_that_the_answer_is_about(records, knowledge):
     names = {fault.id: fault.name for fault in knowledge.faults}
     for record in records:
-        fault = record["meta"]["fault"]
+        fault = record.meta["fault"]
         assert lines_of(record).get("Observation") in ((names[fault], None) if fault else (None,))
 
 
@@ -566,8 +577,8 @@ def test_the_asked_for_share_of_the_inputs_shows_all_eight_scores(knowledge, fra
 
 
 def test_an_instruction_has_ten_words_and_each_of_them_is_used(records):
-    assert {len(record["instruction"].split()) for record in records} == {10}
-    assert {record["instruction"] for record in records} == set(INSTRUCTIONS)
+    assert {len(record.instruction.split()) for record in records} == {10}
+    assert {record.instruction for record in records} == set(INSTRUCTIONS)
 
 
 # The answer: its form.
@@ -575,13 +586,13 @@ def test_an_instruction_has_ten_words_and_each_of_them_is_used(records):
 
 def test_the_three_headings_stand_once_each_and_in_order(records):
     for record in records:
-        assert [record["output"].count(heading) for heading in HEADINGS] == [1, 1, 1]
-        assert [line for line in record["output"].split("\n") if line in HEADINGS] == list(HEADINGS)
+        assert [record.output.count(heading) for heading in HEADINGS] == [1, 1, 1]
+        assert [line for line in record.output.split("\n") if line in HEADINGS] == list(HEADINGS)
 
 
 def test_no_placeholder_is_left_in_a_record(records):
     for record in records:
-        assert not re.search(r"[{}]", record["instruction"] + record["input"] + record["output"])
+        assert not re.search(r"[{}]", record.instruction + record.input + record.output)
 
 
 def test_the_steps_are_numbered_from_one_without_a_gap(records):
@@ -618,7 +629,7 @@ def test_steps_drill_and_check_come_in_three_orders(records):
 
 def test_every_listed_item_exists_once_and_stands_in_the_answer_word_for_word(records, sentences):
     for record in records:
-        output, meta = record["output"], record["meta"]
+        output, meta = record.output, record.meta
         assert len(meta["items"]) == len(set(meta["items"]))
         assert meta["drill"] in meta["items"]
         for sentence in used(record, sentences):
@@ -644,11 +655,11 @@ def test_nothing_stands_in_an_answer_but_its_items_and_the_sentences_about_the_s
         ]
     )
     for record in records[::4]:
-        rest = record["output"]
+        rest = record.output
         texts = [
             *HEADINGS,
             *(
-                mirrored(sentence.text, record["meta"]["handedness"])
+                mirrored(sentence.text, record.meta["handedness"])
                 for sentence in used(record, sentences)
             ),
         ]
@@ -660,7 +671,7 @@ def test_nothing_stands_in_an_answer_but_its_items_and_the_sentences_about_the_s
 def test_every_item_is_for_the_golfer_of_the_input(records, sentences, knowledge):
     topics = {topic.id: topic for topic in knowledge.topics}
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         for sentence in used(record, sentences):
             topic, scope = topics[sentence.topic], sentence.scope
             # Who does not say the club or the level gets what holds for all of them.
@@ -675,7 +686,7 @@ def test_every_item_is_for_the_golfer_of_the_input(records, sentences, knowledge
 def test_a_record_has_one_fault_and_its_drill_fixes_it(records, sentences, knowledge):
     topic_of = {fault.id: fault.topic for fault in knowledge.faults}
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         found = used(record, sentences)
         drill = sentences[meta["drill"]].scope
         assert {sentence.fault for sentence in found} - {""} == ({meta["fault"]} - {""})
@@ -710,9 +721,7 @@ def test_steps_keep_the_order_of_the_file(records, sentences):
         found = [
             sentence for sentence in used(record, sentences) if sentence.part in ("steps", "keep")
         ]
-        assert shown == [
-            mirrored(sentence.text, record["meta"]["handedness"]) for sentence in found
-        ]
+        assert shown == [mirrored(sentence.text, record.meta["handedness"]) for sentence in found]
         places = [sentence.pool.index(sentence.scope) for sentence in found]
         assert all(before < after for before, after in pairwise(places))
 
@@ -722,7 +731,7 @@ def test_a_drill_is_made_easier_for_beginners_and_harder_for_advanced_golfers_al
 ):
     shown = Counter()
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         (drill,) = (text for kind, text in steps_of(record) if kind == "drill")
         easier, harder = (
             item.text
@@ -742,7 +751,7 @@ def test_a_drill_is_made_easier_for_beginners_and_harder_for_advanced_golfers_al
 def test_a_left_hander_says_so_and_the_ball_flies_to_the_other_side(records, sentences):
     flights = Counter()
     for record in records:
-        hand = record["meta"]["handedness"]
+        hand = record.meta["handedness"]
         assert hand == "right" or lines_of(record)["Handedness"] == "left"
         for sentence in used(record, sentences):
             if "{" in sentence.text:
@@ -751,8 +760,8 @@ def test_a_left_hander_says_so_and_the_ball_flies_to_the_other_side(records, sen
                     mirrored(sentence.text, side)
                     for side in (hand, "right" if hand == "left" else "left")
                 )
-                assert ours in record["output"]
-                assert theirs not in record["output"]
+                assert ours in record.output
+                assert theirs not in record.output
     assert min(flights["left"], flights["right"]) > 50
 
 
@@ -760,7 +769,7 @@ def test_a_beginner_gets_no_figure_where_the_part_has_another_item(records, sent
     topics = {topic.id: topic for topic in knowledge.topics}
     figures = Counter()
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         clubs = {CLUBS[meta["club"]]} if meta["club"] else set(topics[meta["topic"]].clubs)
         for sentence in used(record, sentences):
             # Doses and other numbers of drills are for everybody.
@@ -782,7 +791,7 @@ def test_a_senior_a_junior_and_limited_mobility_each_get_a_line_of_their_own_and
     records, sentences
 ):
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         shown = [
             line
             for line in part_of(record, 2).split("\n")
@@ -802,9 +811,9 @@ def test_a_senior_a_junior_and_limited_mobility_each_get_a_line_of_their_own_and
 def test_a_large_gap_comes_with_a_note_on_safety_and_a_small_one_without(records, sentences):
     for record in records:
         notes = [sentence.text for sentence in used(record, sentences) if sentence.part == "safety"]
-        assert len(notes) == (record["meta"]["severity"] == "large")
-        assert re.findall(r"\nSafety: (.+)", record["output"]) == [
-            mirrored(note, record["meta"]["handedness"]) for note in notes
+        assert len(notes) == (record.meta["severity"] == "large")
+        assert re.findall(r"\nSafety: (.+)", record.output) == [
+            mirrored(note, record.meta["handedness"]) for note in notes
         ]
 
 
@@ -818,8 +827,8 @@ def test_a_record_is_a_right_answer_to_its_own_request_even_if_that_says_next_to
     rows = generate_records(knowledge, DataConfig(n_examples=1200, unseen_topics_per_area=0))
     clubs = {}
     for record in rows["train"]:
-        assert verifier.verify(record["output"], record["input"]).passed
-        clubs.setdefault(record["meta"]["topic"], set()).add(record["meta"]["club"])
+        assert verifier.verify(record.output, record.input).passed
+        clubs.setdefault(record.meta["topic"], set()).add(record.meta["club"])
     assert {topic: seen for topic, seen in clubs.items() if seen != {None}} == {
         "driver_setup": {"driver"}
     }
@@ -832,13 +841,13 @@ def test_an_answer_states_current_score_and_target_in_this_order(records):
     for record in records:
         current, target, _ = scores_of(record)
         stated = [f"{current}.0%", f"{target}.0%"]
-        label = LABELS[record["meta"]["area"]]
+        label = LABELS[record.meta["area"]]
         # The evaluation reads the scores by their places.
         assert re.findall(r"[\d.]+%", part_of(record, 1))[:2] == stated
         assert re.findall(r"[\d.]+%", part_of(record, 0)) == stated[1:]
         assert label in part_of(record, 1).split(stated[1])[0]
         goals = re.findall(r"^Goal: .*$", part_of(record, 2), re.MULTILINE)
-        assert len(goals) == bool(record["meta"]["fault"])
+        assert len(goals) == bool(record.meta["fault"])
         assert all(re.findall(r"[\d.]+%", goal) == stated and label in goal for goal in goals)
 
 
@@ -898,7 +907,7 @@ def test_an_answer_states_no_percentage_that_the_input_does_not_have(records):
     for record in records:
         current, target, shown = scores_of(record)
         allowed = {f"{score}.0%" for score in (current, target, *shown.values())}
-        assert set(re.findall(r"[\d.]+%", record["output"])) <= allowed
+        assert set(re.findall(r"[\d.]+%", record.output)) <= allowed
 
 
 # Severity.
@@ -908,7 +917,7 @@ def test_only_a_score_clearly_below_its_target_has_a_fault_and_the_others_keep_w
     records, sentences
 ):
     for record in records:
-        meta = record["meta"]
+        meta = record.meta
         current, target, _ = scores_of(record)
         assert (meta["fault"] == "") == (target - current < 5)
         assert (meta["severity"] == "none") == (meta["fault"] == "")
@@ -922,17 +931,17 @@ def test_only_a_score_clearly_below_its_target_has_a_fault_and_the_others_keep_w
 
 
 def test_about_a_twelfth_has_no_fault_and_some_of_these_lie_above_their_target(made):
-    kept = [record for record in made["train"] if not record["meta"]["fault"]]
+    kept = [record for record in made["train"] if not record.meta["fault"]]
     assert 1 / 16 < len(kept) / len(made["train"]) < 1 / 9
     assert 0.2 < sum(scores_of(record)[0] > scores_of(record)[1] for record in kept) / len(kept) < 1
 
 
 def test_the_severity_of_a_record_is_that_of_its_gap(records):
     bands = {"none": (-99, 4), "slight": (5, 14), "clear": (15, 29), "large": (30, 100)}
-    assert {record["meta"]["severity"] for record in records} == set(bands)
+    assert {record.meta["severity"] for record in records} == set(bands)
     for record in records:
         current, target, _ = scores_of(record)
-        low, high = bands[record["meta"]["severity"]]
+        low, high = bands[record.meta["severity"]]
         assert low <= target - current <= high
 
 
@@ -944,7 +953,7 @@ def test_knowledge_for_adults_alone_gives_records_for_adults_alone(knowledge):
     records = generate_records(
         dataclasses.replace(knowledge, topics=topics), DataConfig(n_examples=60)
     )["train"]
-    assert {record["meta"]["audience"] for record in records} == {"adult"}
+    assert {record.meta["audience"] for record in records} == {"adult"}
 
 
 def test_knowledge_too_small_to_keep_training_away_from_the_test_set_is_refused_with_the_way_to_mend_it(

@@ -182,8 +182,8 @@ def test_every_sentence_and_number_of_a_generated_answer_has_the_origin_that_it_
     reader = Reader(build_index(knowledge))
     hands = set()
     for record in generate_records(knowledge, DataConfig(n_examples=60))["train"]:
-        meta, text = record["meta"], record["output"]
-        reading = reader.read(text, Request.from_text(record["input"]))
+        meta, text = record.meta, record.output
+        reading = reader.read(text, Request.from_text(record.input))
         assert [span.origin for span in reading.sentences] == meta["items"]
         assert (reading.topic, reading.fault, reading.drills) == (
             meta["topic"],

@@ -139,7 +139,7 @@ def texts(tiny_records):
         "I'll say it's what they're at, don't you've said I'm he'd! ... ((45)) 100% 45 45"
     ] * 50
     return [
-        *(record["input"] + "\n" + record["output"] for record in tiny_records["train"]),
+        *(record.input + "\n" + record.output for record in tiny_records["train"]),
         *contractions,
     ]
 

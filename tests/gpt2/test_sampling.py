@@ -10,7 +10,6 @@ from golf_nb_utils.gpt2.sampling import (
     generate_batch,
     stream_batch,
 )
-from golf_nb_utils.prompt import format_input
 from golf_nb_utils.settings import GPTConfig
 
 CONFIG = GPTConfig(n_vocab=61, n_ctx=32, n_embd=24, n_head=4, n_layer=3)
@@ -360,20 +359,19 @@ def test_weights_that_are_no_numbers_raise_nothing(random_model, prompts):
     assert len(generate_batch(model, prompts, 3, seed=1, temperature=1.0)) == len(prompts)
 
 
-def test_answers_come_in_the_order_of_the_records(random_model, byte_tokenizer):
+def test_answers_come_in_the_order_of_the_prompts(random_model, byte_tokenizer):
     model = random_model(GPTConfig(n_vocab=257, n_ctx=400, n_embd=16, n_head=2, n_layer=2), seed=1)
-    inputs = [
+    prompts = [
         "Area: balance, at length and with more words",
         "Area: setup",
         "Area: weight_shift",
         "A",
         "Area: followthrough",
     ]
-    records = [{"instruction": "Coach.", "input": text} for text in inputs]
-    answers = answer(model, byte_tokenizer, records, max_new_tokens=6, batch_size=2)
+    answers = answer(model, byte_tokenizer, prompts, max_new_tokens=6, batch_size=2)
     alone = []
-    for record in records:
-        ids = torch.tensor([list(format_input(record).encode())])
+    for prompt in prompts:
+        ids = torch.tensor([list(prompt.encode())])
         alone.append(
             bytes(generate(model, ids, 6, eot_id=256)[0].tolist()).decode(errors="replace")
         )
@@ -383,12 +381,10 @@ def test_answers_come_in_the_order_of_the_records(random_model, byte_tokenizer):
 
 def test_an_answer_does_not_depend_on_the_batch_size(random_model, byte_tokenizer):
     model = random_model(GPTConfig(n_vocab=257, n_ctx=400, n_embd=16, n_head=2, n_layer=2), seed=1)
-    records = [
-        {"instruction": "Coach.", "input": f"Area: {'x' * (7 * number % 5)}"} for number in range(5)
-    ]
+    prompts = [f"Area: {'x' * (7 * number % 5)}" for number in range(5)]
     settings = {"max_new_tokens": 6, "temperature": 1.5, "top_k": 100, "top_p": 0.9, "seed": 3}
     answers = [
-        answer(model, byte_tokenizer, records, batch_size=size, **settings) for size in (1, 2, 5)
+        answer(model, byte_tokenizer, prompts, batch_size=size, **settings) for size in (1, 2, 5)
     ]
     assert answers[0] == answers[1] == answers[2]
     assert len(set(answers[0])) == 5

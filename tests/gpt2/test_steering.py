@@ -184,11 +184,11 @@ def test_the_tokens_are_those_of_the_whole_text(knowledge, random_model, tmp_pat
     from golf_nb_utils.settings import DataConfig
 
     records = generate_records(knowledge, DataConfig(n_examples=60))["train"]
-    learn_bpe([record["output"] for record in records], 1500, tmp_path)
+    learn_bpe([record.output for record in records], 1500, tmp_path)
     tokenizer: tiktoken.Encoding = load_tokenizer(tmp_path)
     model = random_model(GPTConfig(n_vocab=1500, n_ctx=700, n_embd=32, n_head=2, n_layer=1))
     verifier = Verifier(knowledge)
-    asked = [record["input"] for record in records[:24]]
+    asked = [record.input for record in records[:24]]
     grammars = [verifier.book.grammar(verifier.request(text)) for text in asked]
     given_grammars = [(grammar.next_texts, grammar.start) for grammar in grammars]
     prompts = [tokenizer.encode("Coach me.")] * len(asked)

@@ -36,7 +36,7 @@ def no_cache():
 
 @pytest.fixture(scope="module")
 def texts(tiny_records):
-    return [record["input"] + "\n" + record["output"] for record in tiny_records["train"]]
+    return [record.input + "\n" + record.output for record in tiny_records["train"]]
 
 
 @pytest.fixture(scope="module")

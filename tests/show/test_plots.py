@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.settings import GPTConfig
 from golf_nb_utils.show import plots
@@ -26,20 +27,14 @@ LEVELS = ("beginner", "intermediate", "advanced")
 CLUBS = ("driver", "wood", "iron", "wedge")
 
 
-def entry(area, severity, current, target):
-    return {
-        "meta": {
-            "area": area,
-            "severity": severity,
-            "current_score": current,
-            "target_score": target,
-        }
-    }
+def record(area, severity, current, target):
+    meta = {"area": area, "severity": severity, "current_score": current, "target_score": target}
+    return Record("Coach.", "", "", meta)
 
 
 RECORDS = [
-    entry("balance", "clear", 0.55, 0.8), entry("balance", "clear", 0.6, 0.8), entry("balance", "none", 0.9, 0.85),
-    entry("setup_quality", "large", 0.2, 0.7),
+    record("balance", "clear", 0.55, 0.8), record("balance", "clear", 0.6, 0.8), record("balance", "none", 0.9, 0.85),
+    record("setup_quality", "large", 0.2, 0.7),
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -59,17 +60,16 @@ def judged(answer, failed=(), grounded=(4, 4), chrf=50.0, unsupported=(), perple
     unsupported = [
         {"text": text, "nearest": "say.score.1", "similarity": 0.75} for text in unsupported
     ]
-    return {
-        "answer": answer, "passed": not failed, "failed": list(failed), "reasons": [f"The {name} is wrong." for name in failed],
-        "unsupported": unsupported, "unsupported_numbers": [], "fault": "F1", "drill": "D1", "measures": measures,
-    }  # fmt: skip
+    reasons = [f"The {name} is wrong." for name in failed]
+    return judging.Judged(
+        answer, not failed, list(failed), reasons, unsupported, [], "F1", "D1", measures
+    )
 
 
 def row(number, system, stratum="test", **texts):
-    return {
-        "stratum": stratum, "instruction": "Coach.", "input": f"request {number}", "reference": "Turn.",
-        "systems": {"base": judged("Noise.", ["headings"]), "fine-tuned": system}, **texts,
-    }  # fmt: skip
+    systems = {"base": judged("Noise.", ["headings"]), "fine-tuned": system}
+    found = judging.JudgedRecord(stratum, "Coach.", f"request {number}", "Turn.", systems)
+    return replace(found, **texts)
 
 
 ROWS = [
@@ -186,8 +186,7 @@ def test_each_unsupported_sentence_is_marked_where_it_stands_with_what_comes_clo
 
 
 def test_every_text_is_shown_as_text(written):
-    hostile = judged(ATTACK, ["area"], unsupported=[ATTACK])
-    hostile["reasons"] = [ATTACK]
+    hostile = replace(judged(ATTACK, ["area"], unsupported=[ATTACK]), reasons=[ATTACK])
     usual = written([row(0, judged("x", ["area"], unsupported=["x"]))])
     page = written(
         [row(0, hostile, input=ATTACK, reference=ATTACK)], title=ATTACK, manifest={"note": ATTACK}
@@ -227,10 +226,26 @@ def test_predictions_are_read_back_as_they_were_written(tmp_path):
     assert report.read_predictions(path.parent) == rows
 
 
-@pytest.mark.parametrize("line", ["{", '{"input": "x", "systems": {}}', "[]", "3"])
+def test_a_line_of_predictions_may_hold_more_than_is_read(tmp_path):
+    path = report.write_predictions(tmp_path / "predictions.jsonl", ROWS[:1])
+    line = json.loads(path.read_text(encoding="utf-8"))
+    assert list(line) == ["stratum", "instruction", "input", "reference", "systems"]
+    line["systems"]["base"]["note"] = line["note"] = "from another version"
+    path.write_text(json.dumps(line) + "\n")
+    assert report.read_predictions(path) == ROWS[:1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{", "[]", "3", "null", '"text"', '{"input": "x", "systems": {}}', '{"systems": []}',
+        '{"stratum": "test", "instruction": "x", "input": "x", "reference": "x", "systems": {"base": {"answer": "x"}}}',
+    ],
+)  # fmt: skip
 def test_a_line_that_is_none_of_an_evaluation_is_named(tmp_path, line):
     path = tmp_path / "predictions.jsonl"
-    path.write_text(json.dumps(ROWS[0]) + "\n" + line + "\n")
+    report.write_predictions(path, ROWS[:1])
+    path.write_text(path.read_text() + line + "\n")
     with pytest.raises(
         ArtifactMismatchError, match=r"predictions\.jsonl:2: .* run notebook 04 again"
     ):
@@ -268,7 +283,7 @@ def test_a_folder_without_predictions_is_refused(tmp_path, capsys):
 
 
 def test_runs_on_other_prompts_say_so_and_what_got_worse_is_called_worse():
-    other = [{**each, "input": "another " + each["input"]} for each in many(5, 30)]
+    other = [replace(each, input="another " + each.input) for each in many(5, 30)]
     text = report.comparison_table(judging.compare(many(35), other, seed=1))
     assert "test, fine-tuned: 40 and 30 different prompts" in text
     assert [line.split()[:2] for line in text.split("\n") if line.startswith("  worse")] == [

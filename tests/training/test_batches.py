@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from golf_nb_utils.golf.records import Record
 from golf_nb_utils.training.batches import Batches, DatasetError, InstructionDataset, collate
 
 EOT = 256
@@ -19,7 +20,7 @@ PROMPT = (
 
 
 def record(area, output):
-    return {"instruction": "Coach.", "input": f"Area: {area}", "output": output}
+    return Record("Coach.", f"Area: {area}", output)
 
 
 def test_targets_are_one_position_ahead_and_rows_are_padded_at_their_end():
