@@ -62,6 +62,8 @@ class Entry:
     any_level: bool = True
     item: str = ""
     """The id of the item that it phrases."""
+    has_figure: bool = False
+    """Whether one of the item's phrasings has a figure, which a beginner is spared."""
 
     def text(self, hand: str) -> str:
         """The sentence as a golfer of that hand reads it."""
@@ -109,6 +111,7 @@ def _entries(topic: Topic) -> Iterator[tuple[str, Entry]]:
     for part, fault, item in topic.items():
         if part != "drill":
             about = {"severities": item.severities, "fault": fault or "", "item": item.id}
+            about["has_figure"] = any(map(FIGURE.search, item.phrasings))
             for name, text in item.named_phrasings.items():
                 yield name, entry(text, part, item, **about)
     for drill in topic.drills:
@@ -155,7 +158,6 @@ class GrammarBook:
             for fault, found in drills.items()
             if fault in self.faults
         }
-        self._figures = {e.item for e in self.index.values() if FIGURE.search(e.right)}
         self._entries = self._by_owner(n_phrasings)
         # What is the same for all requests of one case is built once.
         self._pools: dict = {}
@@ -273,16 +275,16 @@ class GrammarBook:
         """Return the (id, text) of a topic's or fault's entries of a kind for this golfer."""
         key = (owner, kind, *_case_of(request))
         if key not in self._pools:
+            case = request.case
             fitting = [
                 (name, entry)
                 for name, entry in self._entries.get((owner, kind), ())
-                if entry.is_for(*request.case)
+                if entry.is_for(*case)
             ]
             # A beginner gets no numbers where there is another way to say it.
             if request.level in (None, "beginner"):
-                fitting = [
-                    (name, e) for name, e in fitting if e.item not in self._figures
-                ] or fitting
+                plain = [(name, entry) for name, entry in fitting if not entry.has_figure]
+                fitting = plain or fitting
             self._pools[key] = tuple((name, entry.text(request.hand)) for name, entry in fitting)
         return self._pools[key]
 
@@ -364,36 +366,32 @@ class _Form:
     def lines(self, fault: str) -> Either:
         """The numbered lines: two steps, the drill and the check in one of three orders."""
         owner, kind = (fault, "steps") if fault else (self.topic, "keep")
-        drill, check = self.drill(fault), self.say(fault, "check")
+        steps, drill = self.steps(owner, kind), self.drill(fault)
+        check = self.say(fault, "check")
         forms = []
         for order in STEP_ORDERS if fault else KEEP_ORDERS:
             parts, number = [], 1
             for part in order:
                 parts.append(f"{number}. " if number == 1 else f"\n{number}. ")
                 if part == "steps":
-                    steps, n_steps = self.two_steps(owner, kind, f"\n{number + 1}. ")
-                    parts.append(steps)
-                    number += n_steps
+                    parts.append(_one_after_another(steps, f"\n{number + 1}. "))
+                    number += len(steps[0])
                 else:
                     parts += ["Check: ", check] if part == "check" else [drill]
                     number += 1
             forms.append(Row(tuple(parts)))
         return either(tuple(forms))
 
-    def two_steps(self, owner: str, kind: str, between: str) -> tuple[Node, int]:
-        """Two different items, or the only one; and how many.
+    def steps(self, owner: str, kind: str) -> list[tuple[Say, ...]]:
+        """Two different items, as (an item, one of those after it) for each, or the only one.
 
         They keep the order of the file, which is that of the swing.
         """
         items = list(_by_item(self.book.index, self.pool(owner, kind)).values())
         if len(items) == 1:
-            return Say(items[0]), 1
-        later = [sum(items[place:], ()) for place in range(1, len(items))]
-        forms = [
-            Row((Say(first), between, Say(then))) for first, then in zip(items, later, strict=False)
-        ]
-        # So every pair is equally likely.
-        return Either(tuple(forms), tuple(map(float, range(len(later), 0, -1)))), 2
+            return [(Say(items[0]),)]
+        later = [Say(sum(items[place:], ())) for place in range(1, len(items))]
+        return [(Say(first), then) for first, then in zip(items, later, strict=False)]
 
     def two_ideals(self) -> Node:
         """Two different ideals in any order, or the only one."""
@@ -444,6 +442,14 @@ class _Form:
         """Why there is no number, in general advice."""
         name = "general.no_score" if self.request.area_is_known else "general.no_area"
         return Say(((name, WITHOUT_SCORE[name].format(label=AREAS[self.request.area].label)),))
+
+
+def _one_after_another(steps: list[tuple[Say, ...]], between: str) -> Node:
+    """Two steps, the second's number between them, each pair equally likely; or the only one."""
+    if len(steps[0]) == 1:
+        return steps[0][0]
+    rows = tuple(Row((first, between, then)) for first, then in steps)
+    return Either(rows, tuple(map(float, range(len(rows), 0, -1))))
 
 
 def _case_of(request: Request) -> tuple:

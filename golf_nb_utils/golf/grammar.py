@@ -17,21 +17,21 @@ class GrammarError(ValueError):
     """The knowledge has no answer for a request, or a text is none of its answers."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Say:
     """One of several sentences: (id, text) pairs."""
 
     options: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """Parts one after the other; a part that is a str is said as it stands."""
 
     parts: tuple
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Either:
     """One of several forms. A form of weight 0 is right, but never drawn."""
 
@@ -39,7 +39,7 @@ class Either:
     weights: tuple[float, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Maybe:
     """A form that may be left out; `share` is how often it is drawn."""
 

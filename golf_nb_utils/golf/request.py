@@ -72,7 +72,7 @@ class Request:
         """The golfer's audience, adult where nobody said."""
         return self.audience or "adult"
 
-    @property
+    @cached_property
     def case(self) -> tuple[str | None, str | None, str, str]:
         """Club, level, audience and severity: what decides which items are for this golfer."""
         return self.club, self.level, self.golfer, self.severity

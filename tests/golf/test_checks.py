@@ -38,10 +38,10 @@ def verifier(knowledge):
 
 @pytest.fixture(scope="module")
 def records(knowledge):
-    """Three thousand records and 150 of unseen topics: every severity, audience and hand, and inputs without their optional lines."""
+    """Sixteen hundred records and eighty of unseen topics: every severity, audience and hand, and inputs without their optional lines."""
     return [
         record
-        for rows in generate_records(knowledge, DataConfig(n_examples=3000)).values()
+        for rows in generate_records(knowledge, DataConfig(n_examples=1600)).values()
         for record in rows
     ]
 
