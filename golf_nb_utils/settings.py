@@ -193,10 +193,6 @@ class DataConfig(_Settings):
     test_fraction: float = setting(0.05, above=0, at_most=0.25)
     unseen_topics_per_area: int = setting(1, at_least=0)
     """Topics of each area that are kept for the file of unseen topics; 0 teaches them all."""
-    topics_per_area: int = setting(0, at_least=0)
-    """Topics of each area that are taught; 0 is all of them."""
-    phrasings: int = setting(0, at_least=0)
-    """Phrasings of an item that are used; 0 is all. Sentences with scores keep all of theirs."""
     all_scores_fraction: float = setting(0.75, at_least=0, at_most=1)
     """Share of the records whose input shows all eight scores and whose answer uses them."""
     extra_knowledge: str = ""
@@ -324,8 +320,7 @@ class SampleConfig(_Settings):
 # drowns the signal, and after the same time it had copied no score (measured, benchmarks/results/).
 TINY_PRESET = {
     "DataConfig": {
-        "n_examples": 9000, "val_fraction": 0.03, "test_fraction": 0.02,
-        "topics_per_area": 1, "phrasings": 1, "all_scores_fraction": 0.15,
+        "n_examples": 4000, "val_fraction": 0.03, "test_fraction": 0.0225,
     },
     "TrainConfig": {
         "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "warmup_steps": 100,

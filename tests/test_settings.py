@@ -195,24 +195,18 @@ def test_every_size_can_hold_the_context_it_is_trained_with(size):
     assert TrainConfig.for_size(size).context_length <= GPT_CONFIGS[size].n_ctx
 
 
-@pytest.mark.parametrize("size", REAL_SIZES)
-def test_a_gpt2_size_is_taught_all_of_the_knowledge_but_one_topic_an_area(size):
+@pytest.mark.parametrize("size", ["tiny", *REAL_SIZES])
+def test_every_size_is_taught_all_of_the_knowledge_but_one_topic_an_area(size):
     config = DataConfig.for_size(size)
     assert config.unseen_topics_per_area == 1
-    assert (config.topics_per_area, config.phrasings) == (0, 0), "all topics, in all phrasings"
     assert config.all_scores_fraction == 0.75
     assert (config.extra_knowledge, config.jsonl) == ("", False), (
         "nothing of the user's own, and JSON alone"
     )
 
 
-def test_tiny_has_more_records_of_less_knowledge_and_a_learning_rate_of_its_own():
+def test_tiny_has_more_records_and_a_learning_rate_of_its_own():
     assert DataConfig.for_size("tiny").n_examples > 400
-    assert DataConfig.for_size("tiny").topics_per_area > 0
-    assert (
-        DataConfig.for_size("tiny").phrasings,
-        DataConfig.for_size("tiny").all_scores_fraction,
-    ) == (1, 0.15)
     assert TrainConfig.for_size("tiny").learning_rate > 5e-5
 
 
@@ -329,8 +323,6 @@ def test_a_number_for_a_text_is_refused():
         (DataConfig, "test_fraction", 0.0),
         (DataConfig, "test_fraction", 1.0),
         (DataConfig, "unseen_topics_per_area", -1),
-        (DataConfig, "topics_per_area", -1),
-        (DataConfig, "phrasings", -1),
         (DataConfig, "all_scores_fraction", -0.1),
         (DataConfig, "all_scores_fraction", 1.1),
         (TrainConfig, "epochs", 0),
@@ -390,7 +382,7 @@ def test_the_values_at_the_edge_of_a_range_are_accepted():
     )
     SampleConfig(temperature=0.0, top_k=0, max_new_tokens=1, batch_size=1, n_shown=1)
     DataConfig(n_examples=1, val_fraction=0.25, test_fraction=0.25, all_scores_fraction=0.0)
-    DataConfig(unseen_topics_per_area=0, topics_per_area=0, phrasings=0, all_scores_fraction=1.0)
+    DataConfig(unseen_topics_per_area=0, all_scores_fraction=1.0)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ each other.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import tiktoken
@@ -52,13 +52,17 @@ class Judged:
 
 @dataclass(frozen=True)
 class JudgedRecord:
-    """A record of a stratum (test, unseen), its reference, and the judged answer of each system."""
+    """A record of a stratum (test, unseen), its reference, and the judged answer of each system.
+
+    Records of one `group` (see records.Group) are one finding; without a name each is its own.
+    """
 
     stratum: str
     instruction: str
     input: str
     reference: str
     systems: dict[str, Judged]
+    group: str = ""
 
 
 def judge(
@@ -97,7 +101,7 @@ def judge(
                     judged.measures["perplexity"] = list(own[place])
                 systems[name] = judged
             asked = (record.instruction, record.input, record.output)
-            rows.append(JudgedRecord(stratum, *asked, systems))
+            rows.append(JudgedRecord(stratum, *asked, systems, record.meta.get("group", "")))
     return rows
 
 
@@ -147,21 +151,22 @@ def _unsupported(span: Span) -> dict:
 def measure(rows: list[JudgedRecord], seed: int, subject: str = "fine-tuned") -> dict:
     """Return all systems' figures, each with its 95 % interval, and the subject's differences.
 
-    {"confidence", "n_resamples", "n_groups", "seed", "strata": {stratum: {"n_records", "systems":
-    {system: {name: {"value", "low", "high", "n"}}}, "comparisons": {other system: compare's
-    figures}}}}. A share of answers has Wilson's interval, and so has any share of 0 or 1 (over its
-    records); any other figure of METRICS has the percentile bootstrap's over the records, one of
-    DIVERSITY the delete-a-group jackknife's. `n` is the number of records that enter.
+    {"confidence", "n_resamples", "n_folds", "seed", "strata": {stratum: {"n_records", "n_groups",
+    "systems": {system: {name: {"value", "low", "high", "n"}}}, "comparisons": {other system:
+    compare's figures}}}}. All intervals are over the groups: Wilson's for a share of answers and
+    for any share of 0 or 1, the percentile bootstrap's for any other figure of METRICS, the
+    delete-a-group jackknife's for one of DIVERSITY. `n` is the number of records that enter.
     """
     result: dict = {
         "confidence": statistics.CONFIDENCE,
         "n_resamples": statistics.N_RESAMPLES,
-        "n_groups": statistics.N_GROUPS,
+        "n_folds": statistics.N_FOLDS,
         "seed": seed,
         "strata": {},
     }
     for stratum, mine in _by_stratum(rows).items():
-        counts = statistics.resample_counts(len(mine), seed)
+        n_groups = len(set(_groups(mine)))
+        counts = statistics.resample_counts(n_groups, seed)
         systems = {name: _figures(mine, name, counts) for name in mine[0].systems}
         comparisons = {}
         if subject in systems:
@@ -174,6 +179,7 @@ def measure(rows: list[JudgedRecord], seed: int, subject: str = "fine-tuned") ->
                     comparisons[name] = _differences(tests, systems[name], systems[subject])
         result["strata"][stratum] = {
             "n_records": len(mine),
+            "n_groups": n_groups,
             "systems": systems,
             "comparisons": comparisons,
         }
@@ -196,11 +202,16 @@ def _transform(ratios: np.ndarray) -> np.ndarray:
     return np.where(_IS_PERPLEXITY, np.exp(np.where(_IS_PERPLEXITY, ratios, 0.0)), ratios)
 
 
+def _groups(rows: list[JudgedRecord]) -> list[str | int]:
+    """The group of each row; a row without one is a group of its own."""
+    return [row.group or place for place, row in enumerate(rows)]
+
+
 def _sums(rows: list[JudgedRecord], system: str) -> statistics.Sums:
-    """Numerators and denominators, both [records, metrics]; 0 and 0 where a measure is missing."""
+    """Numerators and denominators, both [groups, metrics]; 0 and 0 where a measure is missing."""
     measures = (row.systems[system].measures for row in rows)
     pairs = np.array([[found.get(name, (0, 0)) for name in METRICS] for found in measures], float)
-    return pairs[..., 0], pairs[..., 1]
+    return statistics.of_groups((pairs[..., 0], pairs[..., 1]), _groups(rows))
 
 
 def _figures(rows: list[JudgedRecord], system: str, counts: np.ndarray) -> dict[str, dict]:
@@ -209,23 +220,27 @@ def _figures(rows: list[JudgedRecord], system: str, counts: np.ndarray) -> dict[
     lows, highs = (_transform(bound) for bound in statistics.bootstrap(above, below, counts))
     figures = {}
     for place, name in enumerate(METRICS):
-        n = int(np.count_nonzero(below[:, place]))
+        n = sum(row.systems[system].measures.get(name, (0, 0))[1] != 0 for row in rows)
         if n:
             low, high = lows[place], highs[place]
-            # A share on which all records agree has no spread to draw from; as shares of records it
+            # A share on which all groups agree has no spread to draw from; as a share of groups it
             # has.
-            if name in _SHARES_OF_ANSWERS or (
-                METRICS[name].is_share and values[place] in (0.0, 1.0)
-            ):
-                low, high = statistics.wilson(values[place] * n, n)
+            if name in _SHARES_OF_ANSWERS:
+                low, high = statistics.wilson_of_groups(above[:, place], below[:, place])
+            elif METRICS[name].is_share and values[place] in (0.0, 1.0):
+                n_groups = np.count_nonzero(below[:, place])
+                low, high = statistics.wilson(values[place] * n_groups, n_groups)
             figures[name] = {
                 "value": float(values[place]),
                 "low": float(low),
                 "high": float(high),
                 "n": n,
             }
-    answers = [row.systems[system].answer for row in rows]
-    variety = statistics.jackknife(list(range(len(answers))), variety_of(answers))
+    groups: dict[str | int, list[int]] = {}
+    for place, group in enumerate(_groups(rows)):
+        groups.setdefault(group, []).append(place)
+    measured = variety_of([row.systems[system].answer for row in rows])
+    variety = statistics.jackknife(list(groups.values()), lambda some: measured([*chain(*some)]))
     for name, (value, low, high) in variety.items():
         figures[name] = {"value": value, "low": low, "high": high, "n": len(rows)}
     return figures
@@ -246,7 +261,7 @@ def compare(first: list[JudgedRecord], second: list[JudgedRecord], seed: int) ->
         if stratum not in strata[1]:
             continue
         sides, paired = _paired(strata[0][stratum], strata[1][stratum])
-        counts = [statistics.resample_counts(len(rows), seed) for rows in sides]
+        counts = [statistics.resample_counts(len(set(_groups(rows))), seed) for rows in sides]
         for system in sides[0][0].systems:
             if system not in sides[1][0].systems:
                 continue

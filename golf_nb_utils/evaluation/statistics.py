@@ -5,19 +5,21 @@ asked), a share of sentences (grounded over written), a mean (sum over count). T
 records' own shares is another figure: in it an answer of one sentence weighs as much as one of ten.
 
 Numerators and denominators are arrays of shape [n] or, for several figures of the same records at
-once, [n, figures]; results have the shape that is left when the first axis is summed.
+once, [n, figures]; results have the shape that is left when the first axis is summed. Where
+records come in groups that stand and fall together (records.Group), `of_groups` makes n the number
+of groups first: ninety records of thirteen groups are thirteen findings.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
 import numpy as np
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 10_000
-"""Resamples of the records, and permutations of the pairs."""
-N_GROUPS = 20
-"""Groups left out one after the other for a measure of a whole set."""
+"""Resamples of the groups, and permutations of the pairs."""
+N_FOLDS = 20
+"""Parts left out one after the other for a measure of a whole set."""
 _NORMAL = NormalDist()
 _Z = _NORMAL.inv_cdf(0.5 + CONFIDENCE / 2)
 _TAILS = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
@@ -45,6 +47,38 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     return (0.0 if share == 0 else centre - half), (1.0 if share == 1 else centre + half)
 
 
+def of_groups(sums: Sums, groups: Sequence[object]) -> Sums:
+    """Return the sums of each group, in the order in which the groups appear.
+
+    `groups` names the group of each record.
+    """
+    place = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    index = [place[group] for group in groups]
+    above, below = (np.zeros((len(place), *part.shape[1:])) for part in sums)
+    np.add.at(above, index, sums[0])
+    np.add.at(below, index, sums[1])
+    return above, below
+
+
+def wilson_of_groups(numerators: np.ndarray, denominators: np.ndarray) -> tuple[float, float]:
+    """Return Wilson's interval of a share over groups: [n] sums of yes, [n] sums of asked.
+
+    The number of answers is replaced by the effective one, by which a simple sample would have the
+    variance of the groups (Korn & Graubard 1998); groups that all agree count as one answer each.
+    With one answer a group this is `wilson`.
+    """
+    n = float(np.sum(denominators))
+    if n == 0:
+        return wilson(0, 0)
+    share = float(np.sum(numerators)) / n
+    variance = float(np.sum((numerators - share * denominators) ** 2)) / n**2
+    if share in (0.0, 1.0):
+        effective = float(np.count_nonzero(denominators))
+    else:
+        effective = min(n, share * (1 - share) / variance) if variance > 0 else n
+    return wilson(share * effective, effective)
+
+
 def ratio(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
     """Return sum over sum; nan where the denominators are all 0."""
     return _divided(np.sum(numerators, axis=0), np.sum(denominators, axis=0))
@@ -61,11 +95,10 @@ def _divided(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def resample_counts(n: int, seed: int, n_resamples: int = N_RESAMPLES) -> np.ndarray:
-    """Return how often each of n records stands in each resample, float64 [n_resamples, n].
+    """Return how often each of n groups stands in each resample, float64 [n_resamples, n].
 
-    Every row sums to n. Records are drawn again and not their sentences: the sentences of one
-    answer stand and fall together, and counting each as news of its own would make the interval
-    too narrow.
+    Every row sums to n. Groups are drawn again and not their answers or sentences: what stands and
+    falls together, counted as so many findings of their own, would make the interval too narrow.
     """
     rng = np.random.default_rng(seed)
     return rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(np.float64)
@@ -92,29 +125,29 @@ def _percentiles(values: np.ndarray) -> np.ndarray:
 
 
 def jackknife(
-    items: list, statistic: Callable[[list], dict[str, float]], n_groups: int = N_GROUPS
+    items: list, statistic: Callable[[list], dict[str, float]], n_folds: int = N_FOLDS
 ) -> dict[str, tuple[float, float, float]]:
     """Return {name: (value, low, high)} of a whole set's measures, by the delete-a-group jackknife.
 
     For measures from 0 upward that count repetitions (distinct-n, compression): a bootstrap draws
-    answers several times, and would find repetitions of its own making. Groups of every n_groups-th
+    answers several times, and would find repetitions of its own making. Folds of every n_folds-th
     item are left out one after the other; the variance is (g - 1) / g times the sum of the squared
     deviations (Tukey 1958; Shao & Wu 1989), the interval normal. A single item has no interval: low
     and high are nan.
     """
     values = statistic(items)
-    n_groups = min(n_groups, len(items))
-    if n_groups < 2:
+    n_folds = min(n_folds, len(items))
+    if n_folds < 2:
         return {name: (value, float("nan"), float("nan")) for name, value in values.items()}
     left_out = [
-        statistic([item for place, item in enumerate(items) if place % n_groups != group])
-        for group in range(n_groups)
+        statistic([item for place, item in enumerate(items) if place % n_folds != fold])
+        for fold in range(n_folds)
     ]
     result = {}
     for name, value in values.items():
         replicates = np.array([each[name] for each in left_out])
         # np.var divides by g.
-        half = _Z * float(np.sqrt((n_groups - 1) * np.var(replicates)))
+        half = _Z * float(np.sqrt((n_folds - 1) * np.var(replicates)))
         result[name] = (value, max(0.0, value - half), value + half)
     return result
 

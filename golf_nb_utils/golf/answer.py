@@ -135,7 +135,7 @@ class GrammarBook:
     """Builds the grammar of any request from a knowledge base, or from a part of it.
 
     `topics` and `drills` ({fault id: drills}) narrow what answers may be about, which keeps the
-    splits of a data set apart; `n_phrasings` takes the first phrasings of each item alone.
+    splits of a data set apart.
     """
 
     def __init__(
@@ -143,7 +143,6 @@ class GrammarBook:
         knowledge: KnowledgeBase,
         topics: Iterable[str] | None = None,
         drills: dict[str, tuple[Drill, ...]] | None = None,
-        n_phrasings: int = 0,
         index: dict[str, Entry] | None = None,
     ):
         self.index = index or build_index(knowledge)
@@ -158,19 +157,17 @@ class GrammarBook:
             for fault, found in drills.items()
             if fault in self.faults
         }
-        self._entries = self._by_owner(n_phrasings)
+        self._entries = self._by_owner()
         # What is the same for all requests of one case is built once.
         self._pools: dict = {}
         self._subjects: dict = {}
         self.forms: dict = {}
 
-    def _by_owner(self, n_phrasings: int) -> dict[tuple[str, str], list[tuple[str, Entry]]]:
-        """{(topic or fault, kind): entries}; of each item the first `n_phrasings`, or all."""
+    def _by_owner(self) -> dict[tuple[str, str], list[tuple[str, Entry]]]:
+        """{(topic or fault, kind): entries}"""
         found: dict[tuple[str, str], list[tuple[str, Entry]]] = {}
-        counts: dict[str, int] = {}
         for name, entry in self.index.items():
-            counts[entry.item] = counts.get(entry.item, 0) + 1
-            if not entry.drill and (not n_phrasings or counts[entry.item] <= n_phrasings):
+            if not entry.drill:
                 found.setdefault((entry.fault or entry.topic, entry.kind), []).append((name, entry))
         return found
 

@@ -2,12 +2,16 @@
 
 Records are drawn split by split from disjoint groups (fault, severity, club family, level), and a
 draw that comes close to an answer of the test or validation set is drawn again, so that no answer
-skeleton of these is ever trained on. Record number i of a split depends on the knowledge, the seed,
-the settings and i alone, whoever makes it and in what company.
+skeleton of these is ever trained on. Areas, severities and groups take turns: ninety test records
+are ninety groups as far as there are so many, since records of one group are one finding told
+again. Record number i of a split depends on the knowledge, the seed, the settings and i alone,
+whoever makes it and in what company.
 """
 
 import hashlib
+import itertools
 import random
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from golf_nb_utils.golf.answer import GrammarBook, build_index
@@ -18,6 +22,7 @@ from golf_nb_utils.golf.areas import (
     CLUB_FAMILIES,
     CLUBS,
     HANDEDNESS,
+    SEVERITIES,
 )
 from golf_nb_utils.golf.grammar import Answer
 from golf_nb_utils.golf.knowledge import Drill, KnowledgeBase, Topic
@@ -31,9 +36,9 @@ SPLITS = ("train", "val", "test", "unseen")
 # A share measured on a thousand answers is known within three points; what a larger set would hold
 # is better trained on.
 LARGEST_EVALUATION_SET = 1000
-# A twelfth of the records has no fault to show; the shares of the optional lines are this
+# Every twelfth record of an area has no fault to show; the shares of the optional lines are this
 # project's choice.
-KEEP_SHARE = 1 / 12
+KEEP_EVERY = 12
 SHOWN = {"club": 0.9, "level": 0.9, "handedness": 0.85, "observation": 0.9}
 LEFT_HANDED_SHARE = 0.2
 # Of AUDIENCES, in their order.
@@ -42,6 +47,8 @@ AUDIENCE_SHARES = (0.73, 0.12, 0.08, 0.07)
 # than the bar asks.
 KEPT_DISTANCE = NEAR_DUPLICATE - 0.08
 MOST_DRAWS = 200
+# Then the next group has its turn: this one may have little to say.
+DRAWS_A_GROUP = 10
 
 
 class RecordError(ValueError):
@@ -94,8 +101,8 @@ class Group:
         return f"{self.fault or self.topic}/{self.severity}/{self.club_family}/{self.level}"
 
 
-Groups = dict[str, tuple[list[Group], list[Group]]]
-"""{area: (groups with a fault, groups without)}"""
+Groups = dict[tuple[str, str], list[Group]]
+"""{(area, severity): groups, in the order in which they take turns}"""
 
 
 @dataclass
@@ -139,13 +146,8 @@ def generate_records(knowledge: KnowledgeBase, config: DataConfig) -> dict[str, 
 
 
 def vocabulary_records(knowledge: KnowledgeBase) -> list[Record]:
-    """Return the records that the vocabulary of `tiny` is learnt from: always the same ones.
-
-    They are about more topics than `tiny` is taught, whose words alone are too few for its
-    vocabulary.
-    """
-    config = DataConfig.for_size("tiny", n_examples=2000, topics_per_area=2)
-    return generate_records(knowledge, config)["train"]
+    """Return the records that the vocabulary of `tiny` is learnt from: always the same ones."""
+    return generate_records(knowledge, DataConfig(n_examples=2000))["train"]
 
 
 # Who may be drawn for which split.
@@ -160,18 +162,18 @@ def deal_topics(knowledge: KnowledgeBase, config: DataConfig) -> tuple[set[str],
         ConfigError: an area has too few topics.
     """
     taught, unseen = set(knowledge.extra_topics), set()
-    n_unseen, n_taught = config.unseen_topics_per_area, config.topics_per_area
+    n_unseen = config.unseen_topics_per_area
     own = [topic for topic in knowledge.topics if topic.id not in knowledge.extra_topics]
     for area in AREAS:
         topics = [topic.id for topic in own if topic.area == area]
-        if len(topics) < n_unseen + max(1, n_taught):
+        if len(topics) <= n_unseen:
             raise ConfigError(
                 f"{area} has {len(topics)} topics, too few to keep {n_unseen} unseen and teach "
-                f"{max(1, n_taught)}; lower unseen_topics_per_area or topics_per_area."
+                "the others; lower unseen_topics_per_area."
             )
         random.Random(f"{config.seed}/topics/{area}").shuffle(topics)
         unseen.update(topics[:n_unseen])
-        taught.update(topics[n_unseen:][: n_taught or None])
+        taught.update(topics[n_unseen:])
     return taught, unseen
 
 
@@ -214,7 +216,7 @@ def _books(
             fault.id: tuple(d for d in knowledge.drills_for(fault.id) if d.topic in sources)
             for fault in knowledge.faults
         }
-        return GrammarBook(knowledge, topics, drills, config.phrasings, index)
+        return GrammarBook(knowledge, topics, drills, index)
 
     evaluated = book(taught, taught - knowledge.extra_topics)
     own = {
@@ -225,7 +227,7 @@ def _books(
         "train": book(taught, taught),
         "val": evaluated,
         "test": evaluated,
-        "unseen": GrammarBook(knowledge, unseen, own, config.phrasings, index),
+        "unseen": GrammarBook(knowledge, unseen, own, index),
     }
 
 
@@ -233,33 +235,36 @@ def _split_groups(
     knowledge: KnowledgeBase, config: DataConfig, taught: set[str], unseen: set[str]
 ) -> dict[str, Groups]:
     """Deal the groups of every fault out: each split has each fault, and no group is in two."""
-    groups: dict[str, Groups] = {split: {area: ([], []) for area in AREAS} for split in SPLITS}
+    groups: dict[str, Groups] = {split: defaultdict(list) for split in SPLITS}
     for topic in knowledge.topics:
-        for fault in ("", *(fault.id for fault in topic.faults)):
-            dealt = _deal(topic, fault, config)
+        faults = [fault.id for fault in topic.faults]
+        cases = [("", "none"), *itertools.product(faults, topic.severities)]
+        for fault, severity in cases:
+            dealt = _deal(topic, fault, severity, config)
             if topic.id in unseen or topic.id in knowledge.extra_topics:
                 whole = "unseen" if topic.id in unseen else "train"
                 dealt = {whole: [group for part in dealt.values() for group in part]}
             elif topic.id not in taught:
                 continue
             for split, some in dealt.items():
-                groups[split][topic.area][not fault].extend(some)
+                groups[split][topic.area, severity].extend(some)
+    for split, of_split in groups.items():
+        for case, some in of_split.items():
+            random.Random(f"{config.seed}/{split}/{case}").shuffle(some)
     return groups
 
 
-def _deal(topic: Topic, fault: str, config: DataConfig) -> dict[str, list[Group]]:
-    """{split: its groups of a fault, or of a topic without one}"""
+def _deal(topic: Topic, fault: str, severity: str, config: DataConfig) -> dict[str, list[Group]]:
+    """{split: its groups of a fault with one severity, or of a topic without a fault}"""
     groups = [
         Group(topic.id, fault, severity, club, level)
-        for severity in (topic.severities if fault else ("none",))
         for club in topic.clubs
         for level in topic.levels
     ]
-    random.Random(f"{config.seed}/{topic.id}/{fault}").shuffle(groups)
-    dealt = {}
+    random.Random(f"{config.seed}/{topic.id}/{fault}/{severity}").shuffle(groups)
+    n_groups, dealt = len(groups), {}
     for split, share in (("test", config.test_fraction), ("val", config.val_fraction)):
-        n_groups = len(groups) + sum(map(len, dealt.values()))
-        count = min(max(1, round(n_groups * share)), (n_groups - 1) // 2)
+        count = min(max(1, round(n_groups * share)), len(groups) // 2)
         dealt[split], groups = groups[:count], groups[count:]
     return dealt | {"train": groups}
 
@@ -332,17 +337,18 @@ def _draw(deck: Deck, split: str, number: int) -> _Drawn:
     seed = f"{deck.config.seed}/{split}/{number}".encode()
     digest = hashlib.blake2b(seed, digest_size=8).digest()
     rng = random.Random(int.from_bytes(digest, "big"))
-    area = list(AREAS)[number % len(AREAS)]
-    with_fault, without_fault = deck.groups[split][area]
-    for _ in range(MOST_DRAWS):
-        wanted = without_fault if rng.random() < KEEP_SHARE else with_fault
-        groups = wanted or without_fault or with_fault
-        if not groups:
-            raise RecordError(
-                f"the knowledge on {area} is too small to give {split} a group "
-                "(fault, severity, club, level) of its own."
-            )
-        drawn = _draw_once(deck, split, groups[int(rng.random() * len(groups))], rng)
+    area, severity, turn = _turn(number)
+    groups = deck.groups[split].get((area, severity)) or [
+        group for case, some in deck.groups[split].items() if case[0] == area for group in some
+    ]
+    if not groups:
+        raise RecordError(
+            f"the knowledge on {area} is too small to give {split} a group "
+            "(fault, severity, club, level) of its own."
+        )
+    for attempt in range(MOST_DRAWS):
+        group = groups[(turn + attempt // DRAWS_A_GROUP) % len(groups)]
+        drawn = _draw_once(deck, split, group, rng)
         avoided = deck.avoided[split].get(drawn.group.fault or drawn.group.topic)
         if not avoided or not _is_close(_bits(deck, drawn.answer), avoided):
             return drawn
@@ -351,6 +357,20 @@ def _draw(deck: Deck, split: str, number: int) -> _Drawn:
         f"test or validation set; the knowledge on {area} is too small for these fractions, so "
         "add phrasings or lower val_fraction and test_fraction."
     )
+
+
+def _turn(number: int) -> tuple[str, str, int]:
+    """Area and severity of a record, and how many of its split had the same before it."""
+    turn, place = divmod(number, len(AREAS))
+    # The areas start at different places of the round: a small set, too, has a golfer or two who
+    # met the target.
+    turn += KEEP_EVERY // len(AREAS) * place
+    n_kept, in_round = divmod(turn, KEEP_EVERY)
+    area = list(AREAS)[place]
+    if in_round == KEEP_EVERY - 1:
+        return area, "none", n_kept
+    round_of, severity = divmod(turn - n_kept, len(SEVERITIES))
+    return area, SEVERITIES[severity], round_of
 
 
 def _bits(deck: Deck, answer: Answer) -> int:

@@ -106,10 +106,12 @@ def _headline(evaluation: Evaluation) -> str:
         shares = [found.get(name, {}).get("verified") for found in systems]
         rows.append((escape(name), [_figure("verified", share) for share in shares]))
     facts = evaluation.measured
+    groups = ", ".join(f"{found['n_groups']:,} in {name}" for name, found in strata.items())
     small_print = (
-        f"Small print: {facts['confidence']:.0%} intervals: Wilson's for shares of answers, the "
-        f"bootstrap over the records ({facts['n_resamples']:,} resamples, seed {facts['seed']}) "
-        f"for the other figures, the jackknife ({facts['n_groups']} groups) for variety. "
+        f"Small print: {facts['confidence']:.0%} intervals over the groups of records that share "
+        f"fault, gap, club and level ({groups}): Wilson's for shares of answers, the bootstrap "
+        f"({facts['n_resamples']:,} resamples, seed {facts['seed']}) for the other figures, the "
+        f"jackknife ({facts['n_folds']} parts) for variety. "
         "Text without a sentence contradicts nothing: read the checks together."
     )
     table = _wide_table(_heading("answers that pass every check", head), rows)
@@ -365,7 +367,8 @@ def read_predictions(path: Path) -> list[JudgedRecord]:
 
 def _read(kind: type, values: dict):
     """The dataclass of a JSON object, which may have more keys than it has fields."""
-    return kind(**{field.name: values[field.name] for field in fields(kind)})
+    known = {field.name for field in fields(kind)} & values.keys()
+    return kind(**{name: values[name] for name in known})
 
 
 def comparison_table(compared: dict) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -197,6 +197,19 @@ def test_a_share_on_which_all_records_agree_has_an_interval_all_the_same(rows):
         "grounded_sentences"
     ]
     assert (share["value"], share["low"], share["high"]) == (1.0, wilson(12, 12)[0], 1.0)
+
+
+def test_an_interval_is_over_the_groups_of_the_records(rows):
+    alike = [replace(row, group=f"group {place // 4}") for place, row in enumerate(rows[:12])]
+    test = judging.measure(alike, seed=1)["strata"]["test"]
+    assert (test["n_records"], test["n_groups"]) == (12, 3)
+    reference, tuned = test["systems"]["reference"], test["systems"]["fine-tuned"]
+    assert (reference["verified"]["low"], reference["verified"]["n"]) == (wilson(3, 3)[0], 12)
+    assert reference["grounded_sentences"]["low"] == wilson(3, 3)[0]
+    # Every group is half right, so it tells as much as its answers.
+    assert tuned["verified"]["low"] == pytest.approx(wilson(6, 12)[0])
+    # Of three groups all are better, or all are worse: 2 of 8 swaps.
+    assert test["comparisons"]["silent"]["verified"]["p"] == pytest.approx(2 / 8, abs=0.02)
 
 
 def test_the_subject_is_compared_with_every_other_system(rows):

@@ -549,7 +549,7 @@ def keep_line_for_a_fault(answer):
         return entry.topic == answer.meta["topic"] and answer.is_for(entry)
 
     keep = answer.fault and answer.other("keep", where)
-    return keep and add_step(answer, keep)
+    return add_step(answer, keep) if keep else None
 
 
 def goal_without_a_fault(answer):

@@ -229,7 +229,7 @@ def test_predictions_are_read_back_as_they_were_written(tmp_path):
 def test_a_line_of_predictions_may_hold_more_than_is_read(tmp_path):
     path = report.write_predictions(tmp_path / "predictions.jsonl", ROWS[:1])
     line = json.loads(path.read_text(encoding="utf-8"))
-    assert list(line) == ["stratum", "instruction", "input", "reference", "systems"]
+    assert list(line) == ["stratum", "instruction", "input", "reference", "systems", "group"]
     line["systems"]["base"]["note"] = line["note"] = "from another version"
     path.write_text(json.dumps(line) + "\n")
     assert report.read_predictions(path) == ROWS[:1]
