@@ -14,6 +14,7 @@ arXiv 2403.06988).
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 
 import tiktoken
 import torch
@@ -96,11 +97,13 @@ class _Walk:
 
 
 class _Row:
-    """A prompt on its way to an answer."""
+    """A prompt on its way to an answer, with the keys and values of all that it has read."""
 
     def __init__(self, prompt: list[int], walk: _Walk, seed: int):
         self.walk, self.unread, self.result = walk, prompt, Steered()
         self.numbers = torch.Generator().manual_seed(seed)
+        self.n_read = 0
+        self.cache = torch.empty(0)  # (layers, 2, heads, slots, features), once there is something
 
     def take(self, chosen: list[int]) -> None:
         """Go on along the tokens that were chosen, and all that must follow them."""
@@ -110,36 +113,30 @@ class _Row:
         self.unread += tokens
         self.result.tokens += tokens
 
+    def make_room(self, model: GPTModel) -> None:
+        """Grow the cache for what is to be read; by more, as an answer's length is not known."""
+        n_needed, n_slots = self.n_read + len(self.unread), self.cache.shape[-2:-1]
+        if n_slots and n_slots[0] >= n_needed:
+            return
+        config, weight = model.config, model.wte.weight
+        grown = weight.new_empty(
+            (config.n_layer, 2, config.n_head, min(n_needed + 256, config.n_ctx))
+            + (config.n_embd // config.n_head,)
+        )
+        if self.n_read:
+            grown[..., : self.n_read, :] = self.cache[..., : self.n_read, :]
+        self.cache = grown
 
-class _Cache:
-    """Keys and values of each row, in slots of its own: row i has read `lengths[i]` tokens.
-
-    A pass may bring each row another number of tokens, padded to the longest. Pads go to the last
-    slot, which no query sees: one sees the slots up to its own position alone.
-    """
-
-    def __init__(self, model: GPTModel, n_rows: int):
-        self._model = model
-        self.lengths = torch.zeros(n_rows, dtype=torch.int64, device=model.wte.weight.device)
-        self.tensor = self._empty(n_rows, 0)
-
-    def _empty(self, n_rows: int, n_slots: int) -> torch.Tensor:
-        config, weight = self._model.config, self._model.wte.weight
-        shape = (config.n_layer, 2, n_rows, n_slots + 1, config.n_head)
-        return weight.new_zeros((*shape, config.n_embd // config.n_head))
-
-    def make_room(self, n_slots: int) -> None:
-        """Grow to so many slots; by more than is asked for, as an answer's length is not known."""
-        n_old = self.tensor.shape[3] - 1
-        if n_slots > n_old:
-            grown = self._empty(len(self.lengths), min(n_slots + 256, self._model.config.n_ctx))
-            grown[:, :, :, :n_old] = self.tensor[:, :, :, :n_old]
-            self.tensor = grown
-
-    def keep_rows(self, places: list[int]) -> None:
-        """Drop all other rows."""
-        if len(places) < len(self.lengths):
-            self.tensor, self.lengths = self.tensor[:, :, places], self.lengths[places]
+    def attend(self, layer: int, heads: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """Queries, keys and values of new tokens, (tokens, 3, heads, features), to their values."""
+        query, *new = heads.permute(1, 2, 0, 3)
+        n_seen = self.n_read + len(heads)
+        memory = self.cache[layer, :, :, :n_seen]
+        memory[:, :, self.n_read :] = torch.stack(new)
+        # A batch of one: the CPU's fast kernels take four dimensions.
+        keys, values = memory[:, None]
+        y = F.scaled_dot_product_attention(query[None], keys, values, attn_mask=mask)
+        return y[0].transpose(0, 1).flatten(1)
 
 
 class Steerer:
@@ -190,62 +187,78 @@ class Steerer:
         for _ in self._passes([row], 0.0, 1.0):
             yield row.result.tokens
 
-    def _passes(self, rows: list["_Row"], temperature: float, top_p: float) -> Iterator[None]:
+    def _passes(self, rows: list[_Row], temperature: float, top_p: float) -> Iterator[None]:
         """Let the rows write; pause after each pass through the model."""
         if not all(row.unread for row in rows):
             raise ValueError("a prompt is empty; expected at least one token.")
-        cache = _Cache(self._model, len(rows))
+        if len(rows) > 1:
+            self._read_what_is_shared(rows)
         for row in rows:
             row.take([])
-        while running := [place for place, row in enumerate(rows) if not row.walk.has_ended]:
-            rows = [rows[place] for place in running]
+        while rows := [row for row in rows if not row.walk.has_ended]:
             # Entered anew for each pass: a reader may pause, and goes on with grad mode as it was.
             with torch.inference_mode():
-                cache.keep_rows(running)
-                logits = self._read(cache, [row.unread for row in rows])
+                logits = self._read(rows)
                 for row, scores in zip(rows, logits.log_softmax(dim=1), strict=True):
                     legal = row.walk.legal()
                     chosen = _choose(scores[legal], temperature, top_p, row.numbers)
                     row.result.note(scores[legal], chosen)
-                    row.unread = []
                     row.take([legal[chosen]])
             yield
 
-    def _read(self, cache: _Cache, rows: list[list[int]]) -> torch.Tensor:
-        """Let each row read its tokens; return the logits after its last, (rows, n_vocab)."""
-        model, device = self._model, cache.lengths.device
-        counts = torch.tensor([len(row) for row in rows], device=device)
-        n_seen = int((cache.lengths + counts).max())
+    def _read_what_is_shared(self, rows: list[_Row]) -> None:
+        """Read the beginning that all prompts share once: candidates share all but the last token.
+
+        Each row needs a token of its own to read, whose logits are those of its first choice.
+        """
+        shortest = min(len(row.unread) for row in rows)
+        columns = zip(*(row.unread[: shortest - 1] for row in rows), strict=True)
+        shared = [tokens[0] for tokens in takewhile(lambda column: len(set(column)) == 1, columns)]
+        if not shared:
+            return
+        reader = _Row(shared, rows[0].walk, 0)
+        with torch.inference_mode():
+            self._read([reader])
+        for row in rows:
+            # Copied when the row makes room for the rest of its prompt.
+            row.cache, row.n_read = reader.cache[..., : len(shared), :], len(shared)
+            del row.unread[: len(shared)]
+
+    def _read(self, rows: list[_Row]) -> torch.Tensor:
+        """Let each row read its tokens; return the logits after its last, (rows, n_vocab).
+
+        The tokens of all rows go through the matrices as one long list, so nothing is padded: a row
+        may have five tokens to read, another eighty. Attention alone is computed row by row.
+        """
+        model, device = self._model, self._model.wte.weight.device
+        counts = [len(row.unread) for row in rows]
+        n_seen = max(row.n_read + count for row, count in zip(rows, counts, strict=True))
         if n_seen > model.config.n_ctx:
             raise ValueError(
                 f"prompt and answer need {n_seen} tokens, the context has {model.config.n_ctx}; "
                 "shorten the prompt."
             )
-        cache.make_room(n_seen)
-        longest = int(counts.max())
-        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows], device=device)
-        places = torch.arange(longest, device=device)
-        positions = (cache.lengths[:, None] + places).clamp(max=model.config.n_ctx - 1)
-        is_pad = places >= counts[:, None]
-        slots = positions.masked_fill(is_pad, cache.tensor.shape[3] - 1)
-        # Every query sees what its row has read before, and of this pass what stands before itself.
-        mask = torch.arange(n_seen, device=device) <= positions[:, :, None]
-        index = torch.arange(len(rows), device=device)[:, None]
-        x = model.wte(ids) + model.wpe(positions)
+        places, masks = [], []
+        for row, count in zip(rows, counts, strict=True):
+            row.make_room(model)
+            place = torch.arange(row.n_read, row.n_read + count, device=device)
+            seen = torch.arange(row.n_read + count, device=device)
+            places.append(place)
+            # A query sees what its row has read before, and of this pass what stands before itself.
+            masks.append(seen <= place[:, None] if count > 1 else None)
+        ids = torch.tensor([token for row in rows for token in row.unread], device=device)
+        x = model.wte(ids) + model.wpe(torch.cat(places))
         for layer, block in enumerate(model.h):
             attention = block.attn
-            heads = attention.c_attn(block.ln_1(x)).view(*ids.shape, 3, attention.n_head, -1)
-            query, key, value = heads.unbind(2)
-            cache.tensor[layer, 0, index, slots] = key
-            cache.tensor[layer, 1, index, slots] = value
-            keys, values = cache.tensor[layer, :, :, :n_seen].transpose(2, 3)
-            y = F.scaled_dot_product_attention(
-                query.transpose(1, 2), keys, values, attn_mask=mask[:, None]
-            )
-            x = x + attention.c_proj(y.transpose(1, 2).flatten(2))
+            heads = attention.c_attn(block.ln_1(x)).view(len(ids), 3, attention.n_head, -1)
+            parts = zip(rows, heads.split(counts), masks, strict=True)
+            y = torch.cat([row.attend(layer, part, mask) for row, part, mask in parts])
+            x = x + attention.c_proj(y)
             x = x + block.mlp(block.ln_2(x))
-        cache.lengths = cache.lengths + counts
-        return model.head(model.ln_f(x[index[:, 0], counts - 1])).float()
+        for row, count in zip(rows, counts, strict=True):
+            row.n_read, row.unread = row.n_read + count, []
+        last = torch.tensor(counts, device=device).cumsum(0) - 1
+        return model.head(model.ln_f(x[last])).float()
 
 
 def _choose(

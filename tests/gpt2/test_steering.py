@@ -89,6 +89,21 @@ def test_a_row_writes_the_same_alone_and_in_company(steerer):
         assert alone.log_probability == pytest.approx(together[row].log_probability, abs=1e-4)
 
 
+def test_candidates_share_the_reading_of_their_prompt(model, steerer):
+    """Eight answers to one prompt cost its tokens once, and each is what its seed draws alone."""
+    prompt, read = list(b"How is my balance at the end of it?"), []
+    hook = model.wte.register_forward_hook(lambda _, ids, __: read.append(ids[0].numel()))
+    try:
+        several = written(steerer, prompts=[prompt] * 8, temperature=3.0, seeds=range(8))
+    finally:
+        hook.remove()
+    answers = sum(len(each.tokens) for each in several)
+    assert len(prompt) + 8 <= sum(read) <= len(prompt) + 8 + answers
+    for seed, each in enumerate(several):
+        (alone,) = written(steerer, prompts=[prompt], temperature=3.0, seeds=[seed])
+        assert alone.tokens == each.tokens
+
+
 def test_what_the_model_knew_is_the_probability_on_what_may_follow(model, steerer):
     (each,) = written(steerer, {"start": [("a", None), ("b", None)], None: [("", None)]}, [b"ab"])
     with torch.no_grad():
