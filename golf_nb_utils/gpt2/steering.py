@@ -115,14 +115,12 @@ class _Row:
 
     def make_room(self, model: GPTModel) -> None:
         """Grow the cache for what is to be read; by more, as an answer's length is not known."""
-        n_needed, n_slots = self.n_read + len(self.unread), self.cache.shape[-2:-1]
-        if n_slots and n_slots[0] >= n_needed:
+        n_needed = self.n_read + len(self.unread)
+        if self.n_read and self.cache.shape[-2] >= n_needed:
             return
         config, weight = model.config, model.wte.weight
-        grown = weight.new_empty(
-            (config.n_layer, 2, config.n_head, min(n_needed + 256, config.n_ctx))
-            + (config.n_embd // config.n_head,)
-        )
+        n_slots, n_features = min(n_needed + 256, config.n_ctx), config.n_embd // config.n_head
+        grown = weight.new_empty((config.n_layer, 2, config.n_head, n_slots, n_features))
         if self.n_read:
             grown[..., : self.n_read, :] = self.cache[..., : self.n_read, :]
         self.cache = grown
