@@ -8,7 +8,9 @@ import torch
 import toy_runs
 from hypothesis import settings
 
+from golf_nb_utils.coach import generators
 from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
+from golf_nb_utils.golf.reader import Reader, load_wordings, train
 from golf_nb_utils.golf.records import generate_records
 from golf_nb_utils.gpt2 import transfer
 from golf_nb_utils.settings import DataConfig
@@ -22,6 +24,19 @@ settings.load_profile("golf")
 def knowledge(pytestconfig) -> KnowledgeBase:
     """The repository's own knowledge folder."""
     return load_knowledge(pytestconfig.rootpath / "knowledge" / "golf_instruction")
+
+
+@pytest.fixture(scope="session")
+def reader(knowledge, pytestconfig) -> Reader:
+    """A reader that has heard two authors, which takes a second: enough to tell heels from toes."""
+    wordings = load_wordings(pytestconfig.rootpath / "knowledge" / "wordings", knowledge)
+    return train([each for each in wordings if each.author in ("amber", "heath")], knowledge)
+
+
+@pytest.fixture(autouse=True)
+def _small_reader(request, monkeypatch):
+    """No generator of a test learns from all wordings, or takes what lies in experimental/."""
+    monkeypatch.setattr(generators, "find_reader", lambda _: request.getfixturevalue("reader"))
 
 
 @pytest.fixture(scope="session")

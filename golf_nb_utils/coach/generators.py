@@ -26,12 +26,12 @@ from golf_nb_utils.coach.packing import pack
 from golf_nb_utils.files import Paths, find_folder
 from golf_nb_utils.golf.answer import places
 from golf_nb_utils.golf.app_request import ARGUMENTS
-from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
+from golf_nb_utils.golf.reader import Heard, Reader, find_reader
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.wording import WITHOUT_SCORE
+from golf_nb_utils.golf.wording import REFERRED, WITHOUT_SCORE
 from golf_nb_utils.gpt2.checkpoints import load_model
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.gpt2.sampling import generate_batch, in_batches, stream_batch
@@ -55,8 +55,14 @@ class _Asked:
     request: Request
     remarks: list[str]
     seed: int
+    kind: str
+    """Of the answer: see GrammarBook.kind_of."""
+    fault: str
+    """The id of the fault that was named, or ""."""
     refused: list[dict] = field(default_factory=list)
     """For each attempt that failed: its number, how many candidates failed which check, and why."""
+    heard: Heard | None = None
+    """What the golfer's words mean, where there are any."""
 
     @property
     def entry(self) -> dict[str, str]:
@@ -71,6 +77,7 @@ class _Asked:
 
     def verification(self, generated_by: str, checks: dict[str, bool], read: str | None) -> dict:
         """What was done for the answer, without its sentences; `read` is what the model read."""
+        considered = self.heard.considered if self.heard else ()
         return {
             "passed": all(checks.values()),
             "attempts": len(self.refused) + (generated_by != TEMPLATE),
@@ -79,6 +86,9 @@ class _Asked:
             "refused": self.refused,
             "seed": self.seed,
             "input": read,
+            "kind": self.kind,
+            "fault": self.fault,
+            "considered": [[fault, round(share, 3)] for fault, share in considered],
         }
 
 
@@ -94,19 +104,23 @@ class LLMFeedbackGenerator(ABC):
     """Whether what is being written is right at every moment, see stream_feedback."""
 
     def __init__(
-        self, knowledge: KnowledgeBase | None = None, max_attempts: int = 2, seed: int = 123
+        self,
+        knowledge: KnowledgeBase | None = None,
+        max_attempts: int = 2,
+        seed: int = 123,
+        reader: Reader | None = None,
     ):
         """Take `knowledge` (by default the project's own) and how often answers are written.
 
-        After `max_attempts` the template answers.
+        After `max_attempts` the template answers. `reader` is by default the one that notebook 01
+        left; where there is none, it learns from the wordings when words first have to be read.
         """
         self.knowledge = knowledge or load_knowledge(knowledge_folder())
         self.max_attempts = max_attempts
         self.seed = seed
         self._verifier = Verifier(self.knowledge)
-        self._fault_names: dict[str, list[str]] = {area: [] for area in AREAS}
-        for fault in self.knowledge.faults:
-            self._fault_names[fault.area].append(fault.name)
+        self._fault_names = {fault.id: fault.name for fault in self.knowledge.faults}
+        self._reader = reader
         self._places = places(self.knowledge)
 
     # The eleven parameters are the app's own.
@@ -132,8 +146,10 @@ class LLMFeedbackGenerator(ABC):
         swing thought), generated_by (the model, or "template"), and `verification`: passed, checks,
         attempts, refused (for each attempt that failed its number of candidates, how many failed
         which check, and the reasons of the best of them), remarks (what to change in the request),
-        seed, input (what the model read) and sentences (text, id, file and line, sources). All of
-        it is plain JSON.
+        seed, input (what the model read), kind (fault: the words name one; unclear: none is
+        asserted; keep: the target is met; refer: the words speak of pain or illness), fault (its id
+        or ""), considered (fault ids with probabilities, likeliest first) and sentences (text, id,
+        file and line, sources). All of it is plain JSON.
         """
         given = locals()
         return self.generate_many([{name: given[name] for name in ARGUMENTS}])[0]
@@ -190,18 +206,28 @@ class LLMFeedbackGenerator(ABC):
         (written,) = self._write([entry], [self._seed_of(entry["input"])], 1)
         yield from _or_raise(written)
 
+    def _hear(self, area: str, text: str) -> Heard:
+        """What words mean; a fault's own name needs no reader."""
+        for fault in self.knowledge.faults:
+            if (fault.area, fault.name.casefold()) == (area, text.strip().casefold()):
+                return Heard(fault.id, ((fault.id, 1.0),), "")
+        if self._reader is None:
+            self._reader = find_reader(self.knowledge)
+        return self._reader.hear(area, text)
+
     def _read(self, arguments: dict) -> _Asked:
-        request, remarks = Request.from_app(arguments, self._fault_names)
-        named = request.observation
-        if named and request.is_scored and not self._verifier.book.fault_of(request):
+        request, heard, remarks = Request.from_app(arguments, self._hear, self._fault_names)
+        named, fault = request.observation, self._verifier.book.fault_of(request)
+        if named and request.is_scored and not fault and not request.referral:
             remarks.append(
                 f"issue names {named!r}, of which nothing is known for this club, level and gap; "
-                "the answer chooses another fault."
+                "the answer asserts no fault."
             )
             request = request.with_observation(None)
         told = (request.area, named, request.club, request.level, request.audience)
         text = request.text if request.is_scored else "/".join(map(str, told))
-        return _Asked(request, remarks, self._seed_of(text))
+        kind = self._verifier.book.kind_of(request)
+        return _Asked(request, remarks, self._seed_of(text), kind, fault, heard=heard)
 
     def _answered(
         self, asked: list[_Asked], first: list[str] | WritingError | None = None
@@ -265,7 +291,7 @@ class LLMFeedbackGenerator(ABC):
                 asked.refuse([str(error)])
         bare = replace(request, current_score=None, target_score=None)
         answer = self._verifier.book.draw(bare, asked.seed)
-        known = self._verifier.index.keys() | WITHOUT_SCORE.keys()
+        known = self._verifier.index.keys() | WITHOUT_SCORE.keys() | REFERRED.keys()
         checks = {"grounded": known.issuperset(answer.names), "no_scores": "%" not in answer.text}
         return self._packed(answer, TEMPLATE, asked.verification(TEMPLATE, checks, None))
 
@@ -363,7 +389,8 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     def _prompt(self, entry: dict, with_all_scores: bool = True) -> torch.Tensor:
         if not with_all_scores:
             entry = entry | {"input": re.sub("\nAll Scores: .*", "", entry["input"])}
-        return torch.tensor(self._tokenizer.encode(format_input(entry)))
+        # What somebody said may hold "<|endoftext|>", which is then text like any other.
+        return torch.tensor(self._tokenizer.encode(format_input(entry), disallowed_special=()))
 
     def _write(
         self, entries: list[dict], seeds: list[int], attempt: int

@@ -12,18 +12,19 @@ Places = dict[str, tuple[str, tuple[str, ...]]]
 def pack(answer: Answer, drill: str, places: Places, generated_by: str, verification: dict) -> dict:
     """Return what generate_feedback returns, whose docstring says what its keys are.
 
-    `drill` is the id of the drill that the answer tells. `verification` is all that the key of this
-    name holds but the sentences, which are added here.
+    `drill` is the id of the drill that the answer tells, or "". `verification` is all that the key
+    of this name holds but the sentences, which are added here.
     """
     parts = parse_feedback(answer.text)
     steps = re.findall(r"^[0-9]+[.] (.*)$", parts["what_to_do"], re.MULTILINE)
-    thought = re.search(r"^Swing thought: (.*)$", parts["what_to_do"], re.MULTILINE)
-    told = next(text for text, name in answer.sentences if name == drill)
+    thoughts = re.findall(r"^Swing thought: (.*)$", parts["what_to_do"], re.MULTILINE)
+    told = next((text for text, name in answer.sentences if drill and name == drill), "")
+    points = [step for step in steps if not told or not step.startswith(told)]
     return {
         **parts,
         "suggestion": answer.text,
         "drill": told,
-        "key_points": [*(step for step in steps if not step.startswith(told)), thought[1]],
+        "key_points": [*points, *thoughts],
         "generated_by": generated_by,
         "verification": verification
         | {"sentences": [_traced(*sentence, places) for sentence in answer.sentences]},

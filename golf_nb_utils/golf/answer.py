@@ -25,7 +25,7 @@ from golf_nb_utils.golf.grammar import (
 )
 from golf_nb_utils.golf.knowledge import FIGURE, Drill, Item, KnowledgeBase, Topic
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.wording import ADAPTED, SAY, SAY_BY_ID, WITHOUT_SCORE
+from golf_nb_utils.golf.wording import ADAPTED, REFERRALS, REFERRED, SAY, SAY_BY_ID, WITHOUT_SCORE
 from golf_nb_utils.prompt import HEADINGS
 
 SHOULD, HAPPENING, TO_DO = HEADINGS.values()
@@ -34,6 +34,7 @@ STEP_ORDERS = (
     ("check", "steps", "drill"),
     ("drill", "steps", "check"),
 )
+CHECK_FIRST = (("check", "steps", "drill"), ("check", "drill", "steps"))
 KEEP_ORDERS = (("steps", "drill"), ("drill", "steps"))
 # How often an optional sentence is drawn; whatever the share, an answer may have it or not.
 STRENGTH_SHARE, VARIATION_SHARE, EFFECT_SHARE = 0.7, 0.5, 0.7
@@ -178,11 +179,23 @@ class GrammarBook:
         has an answer for this golfer (club, level, audience, gap).
         """
         fault = self._fault_named.get(request.observation, "")
-        if fault not in self.faults or self.faults[fault].area != request.area:
+        if request.referral or fault not in self.faults or self.faults[fault].area != request.area:
             return ""
         if request.is_scored and request.severity == "none":
             return ""
         return fault if self.is_answerable(self.faults[fault].topic, fault, request) else ""
+
+    def kind_of(self, request: Request) -> str:
+        """Return what kind of answer a request gets.
+
+        "refer" where somebody speaks of pain or illness, "keep" where the score meets its target,
+        "fault" where the words name one, "unclear" where nobody said what is wrong.
+        """
+        if request.referral:
+            return "refer"
+        if request.is_scored and request.severity == "none":
+            return "keep"
+        return "fault" if self.fault_of(request) else "unclear"
 
     def subjects(self, request: Request) -> list[tuple[str, str]]:
         """Return the (topic id, fault id or "") that an answer may be about.
@@ -222,6 +235,8 @@ class GrammarBook:
         Raises:
             GrammarError: the knowledge has no answer for such a golfer.
         """
+        if request.referral:
+            return Grammar(_referral(request))
         subjects = self.subjects(request) if subjects is None else subjects
         if not subjects:
             club, level, golfer, severity = request.case
@@ -309,6 +324,7 @@ class _Form:
     def __init__(self, book: GrammarBook, request: Request, topic: str):
         self.book, self.request, self.topic = book, request, topic
         self.case = _case_of(request)
+        self.is_named = bool(book.fault_of(request))
 
     def whole(self, faults: list[str]) -> Row:
         """All three parts; `faults` are those that it may be about ("" for none)."""
@@ -322,12 +338,13 @@ class _Form:
     def after_the_score(self, fault: str) -> Row:
         """What is happening beyond the score, and what to do."""
         parts = self.happening(fault) if self.request.is_scored else []
-        parts += [f"\n\n{TO_DO}\n", self.kept("lines", self.lines, self.topic, fault)]
+        lines = self.lines if self.is_named or not fault else self.lines_of_a_guess
+        parts += [f"\n\n{TO_DO}\n", self.kept(lines.__name__, lines, self.topic, fault)]
         if self.request.golfer != "adult":
             parts += [f"\n{ADAPTED[self.request.golfer]}: ", self.say(self.topic, "adaptations")]
         parts += ["\nSwing thought: ", self.say(self.topic, "cues")]
         if fault and self.request.is_scored:
-            parts += ["\n", self.said("goal")]
+            parts += ["\n", self.said("goal" if self.is_named else "ask")]
         # Who is about to change much gets the safety note; a small refinement does not need one.
         if self.request.severity == "large":
             parts += ["\nSafety: ", self.say(self.topic, "safety")]
@@ -341,8 +358,13 @@ class _Form:
         return self.book.forms[key]
 
     def happening(self, fault: str) -> list[Node]:
-        """The fault, why and to what effect, or praise; then what the other scores say."""
-        if fault:
+        """The fault, why and to what effect, or praise; then what the other scores say.
+
+        Where nobody named a fault none is asserted: a score tells how far, not why.
+        """
+        if fault and not self.is_named:
+            parts = [" ", self.said("unclear")]
+        elif fault:
             effect, feel = (
                 self.book.pool(fault, kind, self.request) for kind in ("effect", "feel")
             )
@@ -360,13 +382,17 @@ class _Form:
             parts.append(Maybe(Row((" ", weakest)), 1.0))
         return parts
 
-    def lines(self, fault: str) -> Either:
-        """The numbered lines: two steps, the drill and the check in one of three orders."""
+    def lines_of_a_guess(self, fault: str) -> Node:
+        """The numbered lines for a fault that nobody named: the check comes first, and decides."""
+        return self.lines(fault, CHECK_FIRST)
+
+    def lines(self, fault: str, orders: tuple = STEP_ORDERS) -> Node:
+        """The numbered lines: two steps, the drill and the check in one of several orders."""
         owner, kind = (fault, "steps") if fault else (self.topic, "keep")
         steps, drill = self.steps(owner, kind), self.drill(fault)
         check = self.say(fault, "check")
         forms = []
-        for order in STEP_ORDERS if fault else KEEP_ORDERS:
+        for order in orders if fault else KEEP_ORDERS:
             parts, number = [], 1
             for part in order:
                 parts.append(f"{number}. " if number == 1 else f"\n{number}. ")
@@ -441,6 +467,23 @@ class _Form:
         return Say(((name, WITHOUT_SCORE[name].format(label=AREAS[self.request.area].label)),))
 
 
+def _referral(request: Request) -> Row:
+    """The one answer to somebody who speaks of pain or illness: no drill, no cue, whom to see."""
+
+    def say(name: str) -> Say:
+        return Say(((name, REFERRED[name].format_map(request.slots if request.is_scored else {})),))
+
+    tier = request.referral
+    happening, *lines = (f"refer.{tier}.{number}" for number in range(len(REFERRALS[tier])))
+    parts = [f"{SHOULD}\n", say("refer.ideal"), f"\n\n{HAPPENING}\n", say(happening)]
+    if request.is_scored:
+        parts += [" ", say("refer.score")]
+    parts.append(f"\n\n{TO_DO}")
+    for number, line in enumerate(lines, 1):
+        parts += [f"\n{number}. ", say(line)]
+    return Row(tuple(parts))
+
+
 def _one_after_another(steps: list[tuple[Say, ...]], between: str) -> Node:
     """Two steps, the second's number between them, each pair equally likely; or the only one."""
     if len(steps[0]) == 1:
@@ -496,7 +539,8 @@ def places(knowledge: KnowledgeBase) -> dict[str, tuple[str, tuple[str, ...]]]:
 
     What carries a score, or says that there is none, stands in wording.py instead of a topic file.
     """
-    found = dict.fromkeys((*SAY_BY_ID, *WITHOUT_SCORE), ("wording.py", ("the request",)))
+    said = (*SAY_BY_ID, *WITHOUT_SCORE, *REFERRED)
+    found = dict.fromkeys(said, ("wording.py", ("the request",)))
     for topic in knowledge.topics:
         for _, _, item in topic.items():
             for name in item.named_phrasings:

@@ -1,19 +1,21 @@
 """What the app sends, read into a request: no value breaks it, and none is taken on trust.
 
-Free text never enters a prompt: areas, clubs, levels and faults are matched to the names that this
-project knows, and the known name is what is written. What could not be read is left out, and a
-remark tells the app's developer so.
+Areas, clubs and levels are matched to the names that this project knows, and the known name is what
+is written; what the golfer's words mean is for golf.reader. Words of pain or illness alone stand in
+a prompt as they were said, since the answer is about them. What could not be read is left out, and
+a remark tells the app's developer so.
 """
 
 import difflib
 import math
 import re
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Number
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
-from golf_nb_utils.golf.similarity import jaccard, trigrams
+from golf_nb_utils.golf.reader import LONGEST_TEXT, Heard
+from golf_nb_utils.golf.referral import referral_of
 from golf_nb_utils.golf.wording import severity_of
 
 ARGUMENTS = (
@@ -26,17 +28,8 @@ ARGUMENTS = (
 from the scores.
 """
 
-# Longer texts are read this far: nobody's issue is longer, and no request shall cost more than
-# another.
-LONGEST_TEXT = 400
-
-FAULT_SIMILARITY = 0.3
-"""From here on an issue is taken for a known fault all of whose telling words it has.
-
-Of 166 paraphrases ("the base is too narrow") 135 are then recognised, none as another fault, and
-none of 52 opposites ("early shift" for "Late shift") is. Without the condition on the words all 166
-were, and 44 of the opposites (tests/issue_wordings.py).
-"""
+Hear = Callable[[str, str], Heard]
+"""From an area and what was said of it to what that means: reader.Reader.hear."""
 
 _OTHER_AREA_NAMES = {
     "tempo": "tempo_rhythm", "rhythm": "tempo_rhythm", "rotation": "body_rotation",
@@ -65,19 +58,15 @@ _CHOICES = {
 _ANY_CLUB = re.compile(r"\b(?:[0-9]+[- ]?(?:iron|wood)|irons?|woods?|wedges?|putter)\b")
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*(%?)")
 
-# Words without which a fault's name says the same.
-_UNTELLING = frozenset(
-    ("a", "an", "and", "are", "at", "by", "during", "for", "her", "his", "in", "is", "it", "of",
-     "on", "s", "the", "their", "to", "too", "very", "with")
-)  # fmt: skip
-_NEGATIONS = frozenset(("no", "not", "without", "never", "isn", "doesn", "don", "aren", "hardly"))
 
-
-def read_arguments(arguments: Mapping, fault_names: dict[str, list[str]]) -> tuple[dict, list[str]]:
+def read_arguments(
+    arguments: Mapping, hear: Hear, fault_names: Mapping[str, str]
+) -> tuple[dict, Heard | None, list[str]]:
     """Read the arguments of generate_feedback; never raises.
 
-    Each may be missing or hold anything. `fault_names` are those of each area. Returns the fields
-    of a Request, and remarks that tell the app's developer what was not read.
+    Each may be missing or hold anything. `fault_names` is {fault id: name}. Returns the fields of a
+    Request, what the golfer's words mean, and remarks that tell the app's developer what was not
+    read.
     """
     remarks: list[str] = []
     given = _read_names(arguments, remarks)
@@ -89,20 +78,29 @@ def read_arguments(arguments: Mapping, fault_names: dict[str, list[str]]) -> tup
     if current is not None and area in scores:
         scores = scores | {area: current}
     golfer = _read_golfer(given["golfer_context"], given["swing_type"], remarks)
-    severity = None
     if current is None or target is None:
         remarks.append(
             "without a usable score and target for its area the answer is general advice, "
             "and states no score."
         )
     else:
-        severity = severity_of(current, target)
         _compare_gap(given["gap"], current, target, remarks)
-    fault = _read_issue(given["issue"], area, severity, fault_names, remarks)
+    said, heard = _said(given), None
+    observation = said if referral_of(said) else None
+    if not observation:
+        heard = _read_issue(given["issue"], area, hear, remarks)
+        observation = fault_names.get(heard.fault) if heard else None
+    is_met = None not in (current, target) and severity_of(current, target) == "none"
+    if is_met and heard and observation:
+        remarks.append(
+            f"issue names {observation!r}, but the score meets its target; "
+            "the answer keeps what works."
+        )
+        observation = None
     scores = {name: scores[name] for name in ALL_SCORES if name in scores}
     values = {"area": area, "area_is_known": area_is_known, "all_scores": scores or None}
-    values |= {"current_score": current, "target_score": target, "observation": fault or None}
-    return values | golfer, remarks
+    values |= {"current_score": current, "target_score": target, "observation": observation}
+    return values | golfer, heard, remarks
 
 
 def _read_names(arguments: Mapping, remarks: list[str]) -> dict:
@@ -340,55 +338,25 @@ def _named(value, kind: str) -> list[str]:
     return [name for name, pattern in _CHOICES[kind].items() if pattern.search(text)]
 
 
-def _read_issue(
-    value, area: str, severity: str | None, fault_names: dict[str, list[str]], remarks: list[str]
-) -> str:
+def _read_issue(value, area: str, hear: Hear, remarks: list[str]) -> Heard | None:
+    """What was said means; None where nothing was said."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        return ""
+        return None
     if not isinstance(value, str):
         remarks.append(f"issue is {_shown(value)}; expected a text.")
-        return ""
-    name = match_fault(value, fault_names[area])
-    if not name:
+        return None
+    heard = hear(area, value)
+    if not heard.fault:
+        where = f"sounds like {heard.elsewhere}" if heard.elsewhere else "names no fault"
         remarks.append(
-            f"issue {_shown(value)} describes no fault that is known in {area}; "
-            "the answer chooses one by the scores."
+            f"issue {_shown(value)} {where}, as far as is known in {area}; the answer asserts none."
         )
-    elif severity == "none":
-        remarks.append(
-            f"issue names {name!r}, but the score meets its target; the answer keeps what works."
-        )
-        return ""
-    return name
+    return heard
 
 
-def match_fault(issue: str, names: list[str]) -> str:
-    """Return which of the fault names a free text describes, or an empty string.
-
-    The nearest by Jaccard similarity of the character 3-grams of its words, among those all of
-    whose telling words it has, and that it does not deny; see FAULT_SIMILARITY.
-    """
-    own = _telling_words(issue[:LONGEST_TEXT])
-    similarity = {}
-    for name in names:
-        words = _telling_words(name)
-        if words <= own and ("not" in words) == ("not" in own):
-            similarity[name] = jaccard(_word_trigrams(own), _word_trigrams(words))
-    best = max(similarity, key=similarity.get, default="")
-    return best if best and similarity[best] >= FAULT_SIMILARITY else ""
-
-
-def _telling_words(text: str) -> set[str]:
-    """Words without their endings, so that `sways` is `swaying`; all negations are `not`."""
-    words = set()
-    for word in re.findall(r"[^\W_]+", text.casefold()):
-        if word in _NEGATIONS:
-            words.add("not")
-        elif word not in _UNTELLING:
-            stem = re.sub(r"(?:ing|ed|es|s|e)$", "", word) if len(word) > 3 else word
-            words.add(stem[:-1] if len(stem) > 3 and stem[-1] == stem[-2] else stem)
-    return words
-
-
-def _word_trigrams(words: set[str]) -> set[str]:
-    return {gram for word in words for gram in trigrams(f" {word} ")}
+def _said(arguments: dict) -> str:
+    """All that somebody said in words, on one line."""
+    context = arguments["golfer_context"]
+    texts = [arguments["issue"], *(context.values() if isinstance(context, Mapping) else [context])]
+    said = (text[:LONGEST_TEXT] for text in texts if isinstance(text, str))
+    return " ".join(" ".join(said).split())

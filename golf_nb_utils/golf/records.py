@@ -301,7 +301,8 @@ def make_record(deck: Deck, split: str, number: int) -> Record:
     topics = {book.index[name].topic for name in names if name in book.index}
     source = "extra_knowledge" if topics & deck.extra_topics else "knowledge"
     about = book.about(names)
-    meta = record_meta(drawn.request, about, names, source, drawn.group.key, split == "unseen")
+    kind, group = book.kind_of(drawn.request), drawn.group.key
+    meta = record_meta(drawn.request, about, names, source, group, split == "unseen", kind)
     return Record(drawn.instruction, drawn.request.text, drawn.answer.text, meta)
 
 
@@ -312,11 +313,16 @@ def record_meta(
     source: str = "",
     group: str = "",
     is_unseen: bool = False,
+    kind: str = "",
 ) -> dict:
-    """Return the `meta` of a record: `about` is (topic, fault, drill), `names` its items' ids."""
+    """Return the `meta` of a record: `about` is (topic, fault, drill), `names` its items' ids.
+
+    `kind` is that of the answer, see GrammarBook.kind_of.
+    """
     return {
         "area": request.area,
         **dict(zip(("topic", "fault", "drill"), about, strict=True)),
+        "kind": kind,
         "current_score": request.current_score,
         "target_score": request.target_score,
         "all_scores": request.all_scores,

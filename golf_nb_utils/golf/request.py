@@ -1,10 +1,11 @@
 """What is asked: one Request, from the app or a prompt, and back to the `input` of a prompt."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
+from golf_nb_utils.golf.referral import referral_of
 from golf_nb_utils.golf.wording import INSTRUCTIONS, score_slots, severity_of
 
 
@@ -43,7 +44,8 @@ class Request:
         others = self.all_scores or {}
         kept["all_scores"] = {name: _two_decimals(name, others[name]) for name in others} or None
         # On one line, whatever the app sends: a line break would start a new field.
-        kept["observation"] = " ".join((self.observation or "").split()) or None
+        said = "".join(c if c.isprintable() else " " for c in self.observation or "")
+        kept["observation"] = " ".join(said.split()) or None
         for name, value in kept.items():
             object.__setattr__(self, name, value)
 
@@ -61,6 +63,11 @@ class Request:
     def severity(self) -> str:
         """The gap in words: none (also where nothing is scored), slight, clear or large."""
         return severity_of(self.current_score, self.target_score) if self.is_scored else "none"
+
+    @cached_property
+    def referral(self) -> str:
+        """How soon the words call for a doctor: stop, day, emergency, or ""; see golf.referral."""
+        return referral_of(self.observation or "")
 
     @property
     def hand(self) -> str:
@@ -150,14 +157,12 @@ class Request:
         return request
 
     @classmethod
-    def from_app(
-        cls, arguments: Mapping, fault_names: dict[str, list[str]]
-    ) -> tuple["Request", list[str]]:
-        """Read the arguments of the app's generate_feedback; see app_request.read_arguments."""
+    def from_app(cls, arguments: Mapping, hear: Callable, fault_names: Mapping) -> tuple:
+        """Return the request, what was heard, and remarks; see app_request.read_arguments."""
         from golf_nb_utils.golf.app_request import read_arguments
 
-        values, remarks = read_arguments(arguments, fault_names)
-        return cls(**values), remarks
+        values, heard, remarks = read_arguments(arguments, hear, fault_names)
+        return cls(**values), heard, remarks
 
 
 def _two_decimals(name: str, score: float | None) -> float | None:

@@ -54,6 +54,16 @@ SAY = {
         "This part of your swing is doing its job, so look after it.",
         "You can trust this part of your swing and refine it in small steps.",
     ),
+    "unclear": (
+        "The score tells how far you are from the target, not why, so begin with the check.",
+        "What causes it a score cannot tell: the check below tests one common reason.",
+        "The score does not say why, and the check helps you to find out.",
+        "Several things can cause this, so start with the check and see whether it is this one.",
+    ),
+    "ask": (
+        "Next: tell the app what the check showed, and its next answer can be more exact.",
+        "Next: say in your own words what you saw or felt, so that the advice can be about you.",
+    ),
     "goal": (
         "Goal: take your {label} from currently {current} to the target of {target}.",
         "Goal: {label} up from the current {current} to the target of {target}.",
@@ -90,6 +100,43 @@ WITHOUT_SCORE = {
     ),
 }
 """What stands in place of the score where a request has none."""
+REFERRALS = {
+    "stop": (
+        "What you write sounds like pain, an injury or a matter of health, "
+        "and a swing score cannot judge that.",
+        "Stop swinging for now, and do not try it out on the range.",
+        "See a doctor or a physiotherapist before you practise again, and ask what you may do.",
+        "Go today if you notice numbness, weakness in a leg, or trouble with bladder or bowel.",
+        "After surgery your surgeon decides when you may swing, "
+        "and in a pregnancy your midwife or doctor.",
+    ),
+    "day": (
+        "What you write should be looked at today, and a swing score cannot judge it.",
+        "Stop now, sit down, and do not drive a cart.",
+        "Get medical advice today.",
+        "Call your emergency number if it came suddenly, or comes with weakness on one side, "
+        "trouble with speech or sight, a bad headache or chest pain.",
+    ),
+    "emergency": (
+        "What you write can be an emergency, and a swing score has nothing to say to it.",
+        "Stop, and call your emergency number now: 112, 911 or 999.",
+        "Do not drive yourself, and ask somebody near you to stay until help is there.",
+    ),
+}
+"""What golf.referral finds, as an answer says it: what is happening, then what to do.
+
+Whom to see, how soon and the signs follow the back pain page of the Sheffield NHS, stroke.org.uk,
+heart.org ("Don't die of doubt") and CRT6 (Echemendia et al., BJSM 57:689, 2023).
+"""
+REFERRED = {
+    "refer.ideal": "A golf swing should not hurt, and how you feel comes before any score.",
+    "refer.score": "Your {label} score of {current}, with its target of {target}, can wait.",
+} | {
+    f"refer.{tier}.{number}": text
+    for tier, texts in REFERRALS.items()
+    for number, text in enumerate(texts)
+}
+"""Every sentence of an answer to somebody who speaks of pain or illness, by its id."""
 ADAPTED = {
     "senior": "As a senior",
     "junior": "As a junior",

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 
-from golf_nb_utils.golf.wording import SAY
+from golf_nb_utils.golf.wording import REFERRED, SAY
 
 SHOULD = "WHAT SHOULD HAPPEN (Ideal/Expected):"
 HAPPENING = "WHAT IS HAPPENING (Current Issue):"
@@ -105,6 +105,19 @@ class Judge:
         )
         allowed = self.phrases(area, *truth) if truth else set()
         areas = Counter()
+        if feedback["verification"]["kind"] == "refer":
+            # Whom to see, and not a word about the swing.
+            said = {REFERRED[one["id"]] for one in feedback["verification"]["sentences"]}
+            lines = re.sub(r"(?m)^[0-9][.] ", "", text).split("\n")
+            told = [line for line in lines if line not in (SHOULD, HAPPENING, STEPS, "")]
+            wait = (
+                f" Your {NAMES[area]} score of {truth[0]:.1%}, with its target of {truth[1]:.1%}, can wait."
+                if truth
+                else ""
+            )
+            assert all(line.removesuffix(wait) in said for line in told)
+            assert feedback["drill"] == ""
+            return
         for line in text.split("\n"):
             if line in (SHOULD, HAPPENING, STEPS):
                 continue

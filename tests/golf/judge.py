@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from golf_nb_utils.golf.topic import FIGURE
-from golf_nb_utils.golf.wording import SAY, WITHOUT_SCORE
+from golf_nb_utils.golf.wording import REFERRALS, SAY, WITHOUT_SCORE
 
 FAMILIES = {
     "driver": "driver", "3-wood": "wood", "5-wood": "wood", "hybrid": "wood", "pitching wedge": "wedge", "sand wedge": "wedge",
@@ -26,7 +26,7 @@ SIGNS = {
     "WHAT SHOULD HAPPEN (Ideal/Expected):\n": "SHOULD", "\n\nWHAT IS HAPPENING (Current Issue):\n": "HAPPENING",
     "\n\nWHAT TO DO (Actionable Steps):\n": "DO", "Check: ": "Check:", " Easier: ": "Easier:", " Harder: ": "Harder:",
     "\nAs a senior: ": "senior:", "\nAs a junior: ": "junior:", "\nWith limited mobility: ": "limited mobility:",
-    "\nSwing thought: ": "Thought:", "\nSafety: ": "Safety:", "\nGoal: ": "Goal:", "\n": "/", " ": "_",
+    "\nSwing thought: ": "Thought:", "\nSafety: ": "Safety:", "\nGoal: ": "Goal:", "\nNext: ": "Next:", "\n": "/", " ": "_",
 }  # fmt: skip
 VARIATIONS = {
     None: set(), "beginner": {"easier"}, "advanced": {"harder"}, "intermediate": {"easier", "harder"},
@@ -104,8 +104,15 @@ class Judge:
 
     def wrong_form(self, words, request):
         """What stands in which order."""
+        if request.referral:
+            lines = " / ".join(["# go"] * (len(REFERRALS[request.referral]) - 1))
+            can_wait = " _ wait" if scored(request) else ""
+            form = f"SHOULD health HAPPENING heard{can_wait} DO {lines}"
+            return "" if words == form else f"not in this form: {words}"
         praise = "praise" in words if scored(request) else "keep" in words
+        guess = scored(request) and not praise and not self.observed(request)
         about = "praise" if praise else "observation _ cause _ (effect|feel)"
+        about = "unclear" if guess else about
         weakest = "weakest_keep" if praise else "weakest"
         happening = (
             f"score _ {about}( _ strength)?( _ {weakest})?" if scored(request) else "general"
@@ -114,11 +121,15 @@ class Judge:
         drill, check = "# drill( (Easier: easier|Harder: harder))?", "# Check: check"
         orders = [(step, drill), (drill, step)]
         if not praise:
-            orders = [(step, drill, check), (check, step, drill), (drill, step, check)]
+            orders = [(check, step, drill)]
+            orders += (
+                [(check, drill, step)] if guess else [(step, drill, check), (drill, step, check)]
+            )
         do = "|".join(" / ".join(order) for order in orders)
         audience = request.audience if request.audience not in (None, "adult") else ""
         adapted = f" {audience}: adaptations" if audience else ""
         goal = " Goal: goal" if scored(request) and not praise else ""
+        goal = " Next: ask" if guess else goal
         safety = " Safety: safety" if severity(request)[0] == "large" else ""
         ideals = "ideal( _ ideal)?" + (" _ target" if scored(request) else "")
         form = (
@@ -128,6 +139,8 @@ class Judge:
 
     def wrong_for(self, sentences, request):
         """Whether all sentences are for this golfer, and about one topic and one fault."""
+        if request.referral:
+            return ""
         own = [known for known in sentences if not known.drill]
         topic = own[0].topic
         fault = next((known.fault for known in own if known.fault), None)
@@ -157,10 +170,7 @@ class Judge:
 
     def wrong_subject(self, topic, fault, request):
         gap = severity(request)[0] != "none"
-        observed = [
-            other for other in self.knowledge.faults
-            if other.name == request.observation and other.area == request.area and self.can_answer(other, request)
-        ]  # fmt: skip
+        observed = self.observed(request)
         if observed and (gap or not scored(request)):
             return "" if [fault] == observed else "not the fault that was observed"
         if bool(fault) != gap:
@@ -168,6 +178,13 @@ class Judge:
         all_clubs = request.club or set(topic.clubs) == ALL_CLUBS
         all_levels = request.level or set(topic.levels) == ALL_LEVELS
         return "" if all_clubs and all_levels else "a topic for some alone"
+
+    def observed(self, request):
+        """The fault that was named, if there is something to say of it."""
+        return [
+            other for other in self.knowledge.faults
+            if other.name == request.observation and other.area == request.area and self.can_answer(other, request)
+        ]  # fmt: skip
 
     def can_answer(self, fault, request):
         """Whether there is something for this golfer for each part of an answer about a fault."""
@@ -244,6 +261,15 @@ def shown(request):
 def said_about(request):
     """{sentence: its kind} of all that may be said of the scores."""
     label = NAMES[request.area]
+    if request.referral:
+        heard, *lines = REFERRALS[request.referral]
+        said = {heard: "heard", **dict.fromkeys(lines, "go")}
+        said["A golf swing should not hurt, and how you feel comes before any score."] = "health"
+        if scored(request):
+            current, target = hundredths(request.current_score), hundredths(request.target_score)
+            wait = f"Your {label} score of {current}.0%, with its target of {target}.0%, can wait."
+            said[wait] = "wait"
+        return said
     if not scored(request):
         name = "general.no_score" if request.area_is_known else "general.no_area"
         return {WITHOUT_SCORE[name].replace("{label}", label): "general"}
@@ -265,5 +291,5 @@ def said_about(request):
         for text in texts:
             filled = re.sub(r"\{(\w+)\}", lambda slot: fill.get(slot[1], slot[0]), text)
             if "{" not in filled:
-                found[filled.removeprefix("Goal: ")] = kind
+                found[filled.removeprefix("Goal: ").removeprefix("Next: ")] = kind
     return found

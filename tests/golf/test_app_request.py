@@ -7,10 +7,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
-from issue_wordings import NO_FAULTS, OPPOSITES, PARAPHRASES
 
-from golf_nb_utils.golf.app_request import ARGUMENTS, match_fault
-from golf_nb_utils.golf.areas import AREAS
+from golf_nb_utils.golf.app_request import ARGUMENTS
+from golf_nb_utils.golf.reader import Heard
 from golf_nb_utils.golf.request import Request
 
 EIGHT = [0.31, 0.42, 0.53, 0.64, 0.75, 0.66, 0.27, 0.88]
@@ -28,18 +27,31 @@ USUAL = {
 }
 
 
-@pytest.fixture(scope="module")
-def read(knowledge):
-    names = {
-        area: [fault.name for fault in knowledge.faults if fault.area == area] for area in AREAS
-    }
+HEELS = Heard("BF3", (("BF3", 0.8), ("BF2", 0.1)), "")
 
-    def from_app(**arguments):
-        request, remarks = Request.from_app({**USUAL, **arguments}, names)
+
+def hear(area, text):
+    """Hears of heels in balance, of an elbow in the follow-through, and nothing else."""
+    if area == "balance":
+        nothing = Heard("", (("BF3", 0.1),), "followthrough" if "elbow" in text else "")
+        return HEELS if "heels" in text else nothing
+    return Heard("FF2", (("FF2", 0.9),), "") if "elbow" in text else Heard("", (), "")
+
+
+@pytest.fixture(scope="module")
+def from_app(knowledge):
+    names = {fault.id: fault.name for fault in knowledge.faults}
+    return lambda arguments: Request.from_app(arguments, hear, names)
+
+
+@pytest.fixture(scope="module")
+def read(from_app):
+    def read(**arguments):
+        request, _, remarks = from_app({**USUAL, **arguments})
         assert not request.is_scored or Request.from_text(request.text) == request
         return request, remarks
 
-    return from_app
+    return read
 
 
 class Hostile:
@@ -349,42 +361,30 @@ def test_a_swing_type_can_name_the_club(read, swing_type, context, club, n_remar
 # The issue.
 
 
-def test_other_wordings_of_a_fault_are_recognised_and_never_taken_for_another(knowledge):
-    names = {
-        area: [fault.name for fault in knowledge.faults if fault.area == area] for area in AREAS
-    }
-    assert {area: sorted(wordings) for area, wordings in PARAPHRASES.items()} == {
-        area: sorted(names[area]) for area in names
-    }
-    found = [
-        (match_fault(text, names[area]), name)
-        for area in names
-        for name, texts in PARAPHRASES[area].items()
-        for text in texts
-    ]
-    assert [pair for pair in found if pair[0] not in ("", pair[1])] == []
-    assert sum(one == other for one, other in found) >= 0.8 * len(found)
-    for name in (name for area in names for name in names[area]):
-        assert match_fault(name.upper(), [name for area in names for name in names[area]]) == name
-
-
-def test_opposites_and_what_is_no_fault_are_not_taken_for_one(knowledge):
-    names = {
-        area: [fault.name for fault in knowledge.faults if fault.area == area] for area in AREAS
-    }
-    assert [
-        text
-        for area, texts in OPPOSITES.items()
-        for text in texts
-        if match_fault(text, names[area])
-    ] == []
-    assert [text for area in names for text in NO_FAULTS if match_fault(text, names[area])] == []
-
-
-def test_an_issue_becomes_the_name_of_a_known_fault(read):
-    request, remarks = read(issue="The golfer falls onto the heels.")
+def test_an_issue_becomes_the_name_of_the_fault_that_the_words_mean(read, from_app):
+    request, remarks = read(issue="im on my heels again")
     assert request.observation == "Falling onto the heels"
     assert remarks == []
+    assert from_app({**USUAL, "issue": "im on my heels again"})[1] == HEELS
+    assert from_app(USUAL)[1] is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"issue": "my lower back is killing me,\nheels and all"},
+        {"golfer_context": {"note": "new hip in March"}, "issue": "heels"},
+        {"golfer_context": "pregnant", "issue": None},
+    ],
+)
+def test_words_of_pain_or_illness_come_before_any_fault_and_stand_as_they_were_said(read, said):
+    request, _ = read(**said)
+    assert request.referral == "stop"
+    texts = [said["issue"] or "", said.get("golfer_context", "")]
+    texts[1] = "".join(texts[1].values()) if isinstance(texts[1], dict) else texts[1]
+    assert request.observation == " ".join(" ".join(texts).split())
+    # A met target changes nothing in this.
+    assert read(**said, current_score=0.9)[0].referral == "stop"
 
 
 @pytest.mark.parametrize(
@@ -405,13 +405,15 @@ def test_no_other_text_of_an_issue_enters_the_prompt(read, issue):
     assert all(len(remark) < 400 for remark in remarks)
 
 
-def test_an_issue_of_another_area_names_no_fault(read):
-    assert read(issue="Chicken wing")[0].observation is None
-    assert read(area="followthrough", issue="Chicken wing")[0].observation == "Chicken wing"
+def test_an_issue_of_another_area_names_no_fault_and_is_remarked(read):
+    request, remarks = read(issue="my elbow sticks out")
+    assert request.observation is None
+    assert remarked(remarks, "sounds like followthrough")
+    assert read(area="followthrough", issue="elbow")[0].observation == "Chicken wing"
 
 
 def test_an_issue_is_left_out_where_the_score_meets_its_target(read):
-    request, remarks = read(current_score=0.8, gap=0, issue="Falling onto the heels")
+    request, remarks = read(current_score=0.8, gap=0, issue="back on the heels")
     assert request.observation is None
     assert remarked(remarks, "meets its target")
 
@@ -420,11 +422,8 @@ def test_an_issue_is_left_out_where_the_score_meets_its_target(read):
 
 
 @pytest.mark.parametrize("arguments", [None, "balance", 7, [], object(), Hostile()], ids=range(6))
-def test_what_is_no_dict_of_arguments_is_remarked(knowledge, arguments):
-    names = {
-        area: [fault.name for fault in knowledge.faults if fault.area == area] for area in AREAS
-    }
-    request, remarks = Request.from_app(arguments, names)
+def test_what_is_no_dict_of_arguments_is_remarked(from_app, arguments):
+    request, _, remarks = from_app(arguments)
     assert not request.is_scored
     assert remarked(remarks, "a request must be a dict")
 

@@ -1,0 +1,218 @@
+"""What golfers' words mean: read from authors that were never heard, kept in a file, and never a crash."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from golf_nb_utils.coach.generators import TemplateFeedbackGenerator
+from golf_nb_utils.golf import reader as reading
+from golf_nb_utils.golf.areas import AREAS
+from golf_nb_utils.golf.knowledge import KnowledgeError
+from golf_nb_utils.golf.reader import Wording, load_wordings, train
+
+
+@pytest.fixture(scope="module")
+def folder(pytestconfig):
+    return pytestconfig.rootpath / "knowledge" / "wordings"
+
+
+@pytest.fixture(scope="module")
+def wordings(folder, knowledge):
+    return load_wordings(folder, knowledge)
+
+
+# The wordings.
+
+
+def test_every_fault_has_wordings_in_every_register_and_split(wordings, knowledge):
+    for fault in knowledge.faults:
+        own = [each for each in wordings if each.fault == fault.id]
+        assert len(own) >= 40
+        assert {each.register for each in own} == {"golfer", "coach", "app"}
+        assert {each.split for each in own} == {"train", "val", "test"}
+        assert {each.area for each in own} == {fault.area}
+    for area in AREAS:
+        assert sum(each.area == area and not each.fault for each in wordings) >= 100
+
+
+def test_a_text_means_one_fault_of_its_area_and_an_author_is_of_one_split(wordings):
+    means = {}
+    for each in wordings:
+        means.setdefault((each.area, each.text.casefold()), set()).add(each.fault)
+    assert [text for text, faults in means.items() if len(faults) > 1] == []
+    split_of = {each.author: each.split for each in wordings}
+    assert all(each.split == split_of[each.author] for each in wordings)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("## BF1\n- golfer: I fall back.\n- shouts: fore\n", 3),
+        ("- golfer: said of nothing\n", 1),
+        ("## WF1\n", 1),
+        ("## BF1\n- golfer:\n", 2),
+    ],
+)
+def test_a_malformed_line_is_refused_at_its_place(tmp_path, knowledge, content, line):
+    (tmp_path / "authors.yaml").write_text("ann: {split: train}", encoding="utf-8")
+    (tmp_path / "ann").mkdir()
+    (tmp_path / "ann" / "balance.md").write_text(content, encoding="utf-8")
+    with pytest.raises(KnowledgeError, match=rf"balance\.md:{line}: expected"):
+        load_wordings(tmp_path, knowledge)
+
+
+@pytest.mark.parametrize("name", ["bob/balance.md", "ann/putting.md"])
+def test_an_unknown_author_or_area_is_refused(tmp_path, knowledge, name):
+    (tmp_path / "authors.yaml").write_text("ann: {split: train}", encoding="utf-8")
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_text("", encoding="utf-8")
+    with pytest.raises(KnowledgeError, match="expected an author"):
+        load_wordings(tmp_path, knowledge)
+
+
+# What is heard.
+
+
+def test_an_author_that_was_never_heard_is_understood(reader, wordings):
+    """Two authors of a dozen are enough to find most of a third one's faults, and to keep silent on the rest."""
+    asked = [each for each in wordings if each.author == "birch"]
+    heard = [reader.hear(each.area, each.text) for each in asked]
+    faulty = [(h.fault, each.fault) for h, each in zip(heard, asked, strict=True) if each.fault]
+    nothing = [h.fault for h, each in zip(heard, asked, strict=True) if not each.fault]
+    assert np.mean([found == right for found, right in faulty]) > 0.6
+    assert np.mean([found not in ("", right) for found, right in faulty]) < 0.12
+    assert np.mean([found != "" for found in nothing]) < 0.12
+
+
+def test_probabilities_are_those_of_the_areas_faults_in_order(reader, knowledge):
+    heard = reader.hear("balance", "i rock onto my heels")
+    assert {fault for fault, _ in heard.considered} == {
+        fault.id for fault in knowledge.faults if fault.area == "balance"
+    }
+    shares = [share for _, share in heard.considered]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 1
+    assert heard.fault == heard.considered[0][0] == "BF3"
+    assert reader.hear("balance", "i rock onto my heels", asserted_from=1.0).fault == ""
+
+
+def test_words_of_another_area_are_heard_as_such(reader):
+    heard = reader.hear("balance", "my grip is far too tight, white knuckles on the handle")
+    assert (heard.fault, heard.elsewhere) == ("", "setup_quality")
+
+
+@settings(max_examples=50)
+@given(text=st.text(max_size=600), area=st.sampled_from(list(AREAS)))
+def test_any_text_is_heard_without_an_error(reader, text, area):
+    heard = reader.hear(area, text)
+    assert all(0 <= share <= 1 for _, share in heard.considered)
+
+
+def test_what_nobody_worded_is_known_by_its_name(knowledge):
+    few = [Wording("I fall over", "balance", "BF1", "golfer", "", "ann", "train")] * 4
+    quiet = [Wording("lovely weather", "balance", "", "golfer", "", "ann", "train")] * 4
+    heard = train(few + quiet, knowledge).hear("setup_quality", "grip too tight", 0.0)
+    assert heard.fault == "SF13"
+
+
+# The file.
+
+
+def test_a_saved_reader_hears_the_same_and_has_the_same_bytes_each_time(
+    reader, wordings, tmp_path, knowledge
+):
+    path = reader.save(tmp_path / "reader.npz")
+    loaded = reading.load(path)
+    for each in wordings[::50]:
+        one, other = reader.hear(each.area, each.text), loaded.hear(each.area, each.text)
+        assert one.fault == other.fault
+        assert dict(one.considered) == pytest.approx(dict(other.considered), abs=0.01)
+    some = [each for each in wordings if each.author == "amber" and each.area == "balance"]
+    files = [train(some, knowledge).save(tmp_path / f"{n}.npz").read_bytes() for n in range(2)]
+    assert files[0] == files[1]
+
+
+def test_what_is_no_reader_is_refused(tmp_path):
+    np.savez(tmp_path / "other.npz", weights=np.ones(3))
+    with pytest.raises(ValueError, match="so it is no reader"):
+        reading.load(tmp_path / "other.npz")
+
+
+def test_the_reader_of_notebook_01_is_used_where_it_knows_the_same_faults(
+    reader, knowledge, tmp_path, monkeypatch
+):
+    learnt = []
+    monkeypatch.setenv("GOLF_OUTPUT_ROOT", str(tmp_path))
+    monkeypatch.setattr(reading, "train", lambda *_: learnt.append(1) or reader)
+    assert reading.find_reader(knowledge) is reader
+    path = reading.reader_path(reading.Paths(tmp_path).data)
+    path.parent.mkdir(parents=True)
+    reader.save(path)
+    assert reading.find_reader(knowledge).faults == reader.faults
+    assert learnt == [1]
+    dataclasses.replace(reader, faults=reader.faults[1:]).save(path)
+    assert reading.find_reader(knowledge) is reader
+    assert learnt == [1, 1]
+
+
+# In the coach.
+
+
+def ask(generator, issue, **arguments):
+    usual = {"area": "balance", "current_score": 0.45, "target_score": 0.8, "issue": issue}
+    return generator.generate_many([usual | arguments])[0]
+
+
+@pytest.fixture(scope="module")
+def template(knowledge, reader):
+    generator = TemplateFeedbackGenerator(knowledge)
+    generator._reader = reader
+    return generator
+
+
+@pytest.mark.parametrize(
+    ("issue", "arguments", "kind", "fault"),
+    [
+        ("i rock onto my heels", {}, "fault", "BF3"),
+        ("FALLING ONTO THE HEELS", {}, "fault", "BF3"),
+        ("lovely weather today", {}, "unclear", ""),
+        (None, {}, "unclear", ""),
+        ("i rock onto my heels", {"current_score": 0.9}, "keep", ""),
+        ("my knee hurts", {}, "refer", ""),
+        ("my knee hurts", {"current_score": None}, "refer", ""),
+        ("i rock onto my heels", {"target_score": None}, "fault", "BF3"),
+    ],
+)
+def test_an_answer_says_what_is_known_and_no_more(template, issue, arguments, kind, fault):
+    feedback = ask(template, issue, **arguments)
+    verification = feedback["verification"]
+    assert (verification["kind"], verification["fault"]) == (kind, fault)
+    assert verification["passed"]
+    asserted = {one["id"].split(".")[-2] for one in verification["sentences"] if "." in one["id"]}
+    assert ("observation" in asserted) == (kind == "fault" and not arguments)
+    assert bool(feedback["drill"]) == (kind != "refer")
+    if kind == "refer":
+        assert "Drill" not in feedback["suggestion"]
+        assert feedback["key_points"]
+
+
+def test_nothing_is_asserted_where_nobody_said_what_is_wrong(template):
+    """Of 500 requests without a fault none is told that the score suggests one."""
+    rng = np.random.default_rng(0)
+    requests = [
+        {"area": area, "issue": issue, "current_score": float(score), "target_score": 0.9}
+        for area, issue, score in zip(
+            rng.choice(list(AREAS), 500),
+            rng.choice(["", "help me please", "shot 92 today", "lovely weather"], 500),
+            rng.uniform(0.1, 0.8, 500).round(2),
+            strict=True,
+        )
+    ]
+    for feedback in template.generate_many(requests):
+        assert feedback["verification"]["kind"] == "unclear"
+        ids = [one["id"] for one in feedback["verification"]["sentences"]]
+        assert not [name for name in ids if ".observation" in name or ".cause" in name]
+        assert feedback["what_to_do"].startswith("1. Check: ")
