@@ -36,7 +36,7 @@ def reader(knowledge, pytestconfig) -> Reader:
 @pytest.fixture(autouse=True)
 def _small_reader(request, monkeypatch):
     """No generator of a test learns from all wordings, or takes what lies in experimental/."""
-    monkeypatch.setattr(generators, "find_reader", lambda _: request.getfixturevalue("reader"))
+    monkeypatch.setattr(generators, "find_reader", lambda *_: request.getfixturevalue("reader"))
 
 
 @pytest.fixture(scope="session")

@@ -121,6 +121,7 @@ class LLMFeedbackGenerator(ABC):
         self._verifier = Verifier(self.knowledge)
         self._fault_names = {fault.id: fault.name for fault in self.knowledge.faults}
         self._reader = reader
+        self._output_root = ""
         self._places = places(self.knowledge)
 
     # The eleven parameters are the app's own.
@@ -212,7 +213,7 @@ class LLMFeedbackGenerator(ABC):
             if (fault.area, fault.name.casefold()) == (area, text.strip().casefold()):
                 return Heard(fault.id, ((fault.id, 1.0),), "")
         if self._reader is None:
-            self._reader = find_reader(self.knowledge)
+            self._reader = find_reader(self.knowledge, self._output_root)
         return self._reader.hear(area, text)
 
     def _read(self, arguments: dict) -> _Asked:
@@ -351,7 +352,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     ):
         super().__init__(knowledge, config.max_attempts, config.seed)
         self.generated_by = f"gpt2-{config.model_size}-golf-feedback"
-        self.config = config
+        self.config, self._output_root = config, config.output_root
         self._model, self._tokenizer = model.eval(), tokenizer
         self.is_steered = steered
         self._steerer = Steerer(self._model, tokenizer) if steered else None

@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from golf_nb_utils.files import Paths, write_with
+from golf_nb_utils.files import MissingArtifactError, Paths, find_folder, write_with
 from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.knowledge import KnowledgeBase, KnowledgeError
-from golf_nb_utils.host import knowledge_folder, output_root
+from golf_nb_utils.host import input_roots, knowledge_folder, output_root
 
 REGISTERS = ("golfer", "coach", "app")
 LONGEST_TEXT = 400
@@ -163,16 +163,20 @@ class Reader:
         return write_with(path, write)
 
 
-def find_reader(knowledge: KnowledgeBase) -> Reader:
-    """Return the reader that notebook 01 left, or one that learns now, which takes ten seconds.
+def find_reader(knowledge: KnowledgeBase, root: str = "") -> Reader:
+    """Return the reader that notebook 01 left under `root`, or one that learns now.
 
-    One that was left for other faults, or by a version of this project that is gone, is no use.
+    To learn takes ten seconds. A reader of other faults than those of `knowledge` is no use.
     """
-    path = reader_path(Paths(output_root()).data)
-    if path.is_file():
-        reader = load(path)
+    paths = Paths(output_root(root))
+    name = reader_path(paths.data).name
+    try:
+        reader = load(find_folder(paths.data, paths.root, "01", input_roots(), name) / name)
         if reader.faults == tuple(fault.id for fault in knowledge.faults):
             return reader
+    except MissingArtifactError:
+        # Nobody has run notebook 01, or a version of it that left no reader.
+        pass
     return train(load_wordings(wordings_folder(), knowledge), knowledge)
 
 

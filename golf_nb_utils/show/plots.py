@@ -148,6 +148,23 @@ def plot_token_lengths(lengths: dict[str, list[int]], context_length: int) -> Fi
     return figure
 
 
+def plot_understood(curve: dict[float, dict[str, tuple]], asserted_from: float) -> Figure:
+    """Return what becomes of golfers' words as the probability grows from which a fault is named.
+
+    `curve` is {probability: words.shares}, `asserted_from` the one that the coach uses.
+    """
+    figure, (axis,) = _figure(8, 3.2)
+    for name, colour in (("found", GREEN), ("wrong", RUST), ("false_alarm", GOLD)):
+        value, low, high = zip(*(at[name][:3] for at in curve.values()), strict=True)
+        axis.plot(list(curve), value, color=colour, label=name.replace("_", " "))
+        axis.fill_between(list(curve), low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.axvline(asserted_from, color="#333333", linestyle=":", label="the coach")
+    axis.yaxis.set_major_formatter(PercentFormatter(1))
+    axis.set(xlabel="a fault is named from this probability on", ylim=(0, 1))
+    _legend_beside(axis)
+    return figure
+
+
 # Notebook 02: the model.
 
 

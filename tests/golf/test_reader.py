@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from golf_nb_utils.coach.generators import TemplateFeedbackGenerator
+from golf_nb_utils.files import write_manifest
 from golf_nb_utils.golf import reader as reading
 from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.knowledge import KnowledgeError
@@ -150,7 +151,7 @@ def test_the_reader_of_notebook_01_is_used_where_it_knows_the_same_faults(
     assert reading.find_reader(knowledge) is reader
     path = reading.reader_path(reading.Paths(tmp_path).data)
     path.parent.mkdir(parents=True)
-    reader.save(path)
+    write_manifest(path.parent, "notebook 01", [reader.save(path)])
     assert reading.find_reader(knowledge).faults == reader.faults
     assert learnt == [1]
     dataclasses.replace(reader, faults=reader.faults[1:]).save(path)
