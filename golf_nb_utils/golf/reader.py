@@ -246,7 +246,7 @@ def _fitted(wordings: list[Wording], knowledge: KnowledgeBase) -> Reader:
     weights = np.zeros((len(grams), len(area_of) + 1), np.float32)
     bias = np.zeros(len(area_of) + 1, np.float32)
     for column, fault in enumerate((*area_of, "")):
-        model = LogisticRegression(C=_C, solver="liblinear", tol=1e-2, random_state=0)
+        model = LogisticRegression(C=_C, solver="liblinear", dual=True, tol=0.1, random_state=0)
         model.fit(matrix, means == fault)
         weights[:, column], bias[column] = model.coef_[0], model.intercept_[0]
     faults, areas = tuple(area_of), tuple(area_of.values())

