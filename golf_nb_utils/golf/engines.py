@@ -72,7 +72,7 @@ def json_schema(grammar: Grammar) -> dict:
     def reference(definition: dict) -> dict:
         return {"$ref": f"#/$defs/{shared.name(json.dumps(definition))}"}
 
-    # Not a `$ref` itself: beside one, llama.cpp before mid-2026 does not look into `$defs`.
+    # Not a `$ref` itself: beside one, older llama.cpp does not look into `$defs`.
     root = {"anyOf": [schema(grammar.root)]}
     return root | {"$defs": {name: json.loads(text) for text, name in shared.names.items()}}
 

@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+from types import SimpleNamespace
 
 import gguf
 import numpy as np
@@ -84,8 +86,8 @@ def write_random_gpt2(path, tokens, merges, n_embd=32):
 
 
 @pytest.fixture(scope="module")
-def llama(tiny_records, tmp_path_factory):
-    """A function that lets llama.cpp write under a GBNF grammar, by a model that knows nothing."""
+def server(tiny_records, tmp_path_factory):
+    """llama.cpp's server with a model that knows nothing."""
     folder = tmp_path_factory.mktemp("llama")
     learn_bpe([record.output for record in tiny_records["train"]], 1500, folder)
     tokens = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
@@ -95,7 +97,12 @@ def llama(tiny_records, tmp_path_factory):
     params.model.path = str(folder / "model.gguf")
     params.n_ctx, params.port, params.warmup, params.verbosity = 2048, 0, False, -1
     params.cpuparams.n_threads = 1
-    server = xllamacpp.Server(params)
+    return xllamacpp.Server(params)
+
+
+@pytest.fixture(scope="module")
+def llama(server):
+    """A function that lets llama.cpp write under a grammar."""
 
     def write(grammar, seed, temperature=1.0):
         asked = {"prompt": "Coach me.", "n_predict": 2000, "grammar": gbnf(grammar), "seed": seed}
@@ -125,6 +132,19 @@ def test_what_llama_cpp_writes_under_the_grammar_is_right(llama, book, judge, kn
         "named", "not named", "all scores", "own score", "left", "right", None, "beginner", "intermediate", "advanced",
         "none", "slight", "clear", "large", True, False,
     }  # fmt: skip
+
+
+def test_the_snippet_of_the_page_for_apps_gets_a_right_answer(
+    server, judge, knowledge, pytestconfig
+):
+    page = (pytestconfig.rootpath / "docs" / "app.md").read_text(encoding="utf-8")
+    snippet = re.search(r"^## llama.cpp\n.*?^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[
+        1
+    ]
+    names = {"coach": SimpleNamespace(knowledge=knowledge)}
+    exec(compile(snippet, "docs/app.md", "exec"), names)
+    request = Request("balance", 0.45, 0.8)
+    assert judge.why_wrong(names["completion"](request, server.listening_address), request) == ""
 
 
 def test_llama_cpp_writes_every_text_of_a_grammar_and_no_other(llama):
@@ -225,7 +245,14 @@ def no_text(book, request, rng, array, place):
     array[place] = rng.choice([None, 7, {}, {"text": array[place]}, True, [array[place]]])
 
 
-MUTANTS = (another_sentence, a_missing_part, a_part_too_many, another_number, another_character, no_text)
+MUTANTS = (
+    another_sentence,
+    a_missing_part,
+    a_part_too_many,
+    another_number,
+    another_character,
+    no_text,
+)
 
 
 @pytest.mark.parametrize("mutate", MUTANTS)
@@ -243,7 +270,7 @@ def test_a_changed_value_does_not_fit_the_schema(book, knowledge, mutate, seed):
 
 
 def test_the_schema_has_only_what_llama_cpp_converts(book):
-    """In its converter `items` hides `prefixItems`, and until mid-2026 a `$ref` hid the `$defs` beside it."""
+    """In its converter `items` hides `prefixItems`, and in older ones a `$ref` hides the `$defs` beside it."""
     for area in AREAS:
         schema = json_schema(book.grammar(Request(area, 0.45, 0.8)))
         Draft202012Validator.check_schema(schema)
