@@ -1,4 +1,4 @@
-"""Answers of a model that an Ollama server runs, verified like any other."""
+"""Answers of a model that an Ollama server runs, steered by it and verified like any other."""
 
 import os
 import re
@@ -6,6 +6,8 @@ import re
 import requests
 
 from golf_nb_utils.coach.generators import LLMFeedbackGenerator, WritingError
+from golf_nb_utils.golf.engines import joined, json_schema
+from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.prompt import HEADINGS, format_input
 
@@ -14,6 +16,9 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
     """Answers of a model that an Ollama server runs.
 
     They come over its chat protocol: POST /api/chat (github.com/ollama/ollama, docs/api.md).
+    Steered, the server lets the model choose among the right answers alone, which it gets as a JSON
+    schema; what comes back is verified all the same, since an old server does not read the schema.
+    With `steered=False` the model writes freely, and seldom passes.
     """
 
     CONNECT_SECONDS = 3.0
@@ -25,16 +30,20 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
         knowledge: KnowledgeBase | None = None,
         max_attempts: int = 2,
         read_seconds: float = 60.0,
-        max_new_tokens: int = 600,
+        max_new_tokens: int | None = None,
         seed: int = 123,
+        steered: bool = True,
     ):
         """Ask `model` at `host`, and wait `read_seconds` for an answer.
 
-        The host is by default OLLAMA_HOST's, or this machine.
+        The host is by default OLLAMA_HOST's, or this machine. `max_new_tokens` is by default 600,
+        and 2500 steered: what is cut there is no JSON, the longest answers have 2,100 characters as
+        JSON, and a model that is held to words not its own writes them in very short tokens.
         """
         super().__init__(knowledge, max_attempts, seed)
         self.generated_by = f"ollama/{model}"
-        self.model, self.read_seconds, self.max_new_tokens = model, read_seconds, max_new_tokens
+        self.model, self.read_seconds, self.steered = model, read_seconds, steered
+        self.max_new_tokens = max_new_tokens or (2500 if steered else 600)
         self.host = ollama_url(host or os.environ.get("OLLAMA_HOST", ""))
 
     def _write(
@@ -49,19 +58,26 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
         return answers
 
     def _ask(self, entry: dict, temperature: float, seed: int) -> str:
-        headings = "\n".join(HEADINGS.values())
-        asked = (
-            f"{entry['instruction']} Answer in three parts, under exactly these headings, "
-            f"each on a line of its own:\n{headings}"
-        )
         # Ollama's seed is a 32-bit number.
         options = {"temperature": temperature, "seed": seed % 2**31}
-        return self._chat({
+        body = {
             "model": self.model,
-            "messages": [{"role": "user", "content": format_input(entry | {"instruction": asked})}],
+            "messages": [{"role": "user", "content": chat_prompt(entry)}],
             "stream": False,
             "options": options | {"num_predict": self.max_new_tokens},
-        })  # fmt: skip
+        }
+        if not self.steered:
+            return self._chat(body)
+        try:
+            grammar = self._verifier.book.grammar(self._verifier.request(entry["input"]))
+        except GrammarError as error:
+            raise WritingError(str(error)) from error
+        content = self._chat(body | {"format": json_schema(grammar)})
+        try:
+            return joined(content)
+        except ValueError:
+            # An old server, which does not read `format`, writes freely.
+            return content
 
     def _chat(self, body: dict) -> str:
         """Send a request, and return the content of the message that comes back."""
@@ -102,6 +118,16 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
                 f"(the content is {content!r:.60})."
             )
         return content
+
+
+def chat_prompt(entry: dict) -> str:
+    """Return what a model is told that was not trained on our prompt: it with the headings."""
+    headings = "\n".join(HEADINGS.values())
+    asked = (
+        f"{entry['instruction']} Answer in three parts, under exactly these headings, "
+        f"each on a line of its own:\n{headings}"
+    )
+    return format_input(entry | {"instruction": asked})
 
 
 def ollama_url(host: str) -> str:

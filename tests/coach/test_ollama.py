@@ -1,15 +1,19 @@
 """Ollama, beside a server that speaks its protocol as docs/api.md has it: right answers are given, all else ends at the template."""
 
 import json
+import random
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from independent_judge import HAPPENING, SHOULD, STEPS, Judge
+from schema_values import fitting
+from some_requests import some_request
 
 from golf_nb_utils.coach.ollama import OllamaFeedbackGenerator, ollama_url
 from golf_nb_utils.golf.answer import GrammarBook
+from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.request import Request
 
 REQUEST = {
@@ -80,13 +84,34 @@ def right(book, body):
     return book.draw(Request.from_text(text), 1).text
 
 
+def steered(body):
+    """What a server answers that reads `format`: any value that fits it, in short tokens of a character each."""
+    rng = random.Random(body["options"]["seed"])
+    text = json.dumps(fitting(body["format"], rng), indent=rng.choice([None, 0]))
+    return text[: body["options"]["num_predict"]]
+
+
+def arguments(request):
+    """The arguments of generate_feedback that lead to a request."""
+    names = ("club", "level", "handedness", "audience")
+    return {
+        "area": request.area,
+        "issue": request.observation,
+        "current_score": request.current_score,
+        "target_score": request.target_score,
+        "golfer_context": {name: getattr(request, name) for name in names},
+        "all_quality_scores": request.all_scores,
+    }
+
+
 def test_a_right_answer_of_ollama_is_given(ollama, book, judge):
-    generator, seen = ollama(lambda body: message(right(book, body)))
+    generator, seen = ollama(lambda body: message(right(book, body)), steered=False)
     feedback = generator.generate_feedback(**REQUEST)
     judge.check(feedback, "balance", (0.45, 0.8, {}))
     assert feedback["generated_by"] == "ollama/llama3.2"
     ((path, body),) = seen
     assert path == "/api/chat"
+    assert body.keys() == {"model", "messages", "stream", "options"}
     assert {key: body[key] for key in ("model", "stream")} == {"model": "llama3.2", "stream": False}
     assert set(body["options"]) == {"temperature", "seed", "num_predict"}
     assert body["options"]["temperature"] == 0
@@ -108,6 +133,69 @@ def test_a_wrong_answer_of_ollama_is_asked_for_again_and_then_left_to_the_templa
     assert all(
         "46.0%" in " ".join(refused["reasons"]) for refused in feedback["verification"]["refused"]
     )
+
+
+def test_a_steered_model_answers_requests_of_every_kind_at_the_first_attempt(
+    ollama, judge, knowledge
+):
+    generator, seen = ollama(lambda body: message(steered(body)))
+    rng = random.Random(3)
+    requests = [some_request(rng, knowledge) for _ in range(60)]
+    answers = generator.generate_many([*map(arguments, requests)])
+    scored = [request.is_scored for request in requests]
+    assert len(seen) == sum(scored)
+    assert 0 < sum(scored) < 60
+    for request, feedback in zip(requests, answers, strict=True):
+        if request.is_scored:
+            scores = (request.current_score, request.target_score, request.all_scores or {})
+            judge.check(feedback, request.area, scores)
+            assert feedback["generated_by"] == "ollama/llama3.2"
+            assert feedback["verification"]["attempts"] == 1
+        else:
+            judge.check(feedback, request.area, None)
+            assert feedback["generated_by"] == "template"
+
+
+def test_a_server_that_does_not_read_the_schema_may_still_be_right(ollama, book, judge):
+    generator, seen = ollama(lambda body: message(right(book, body)))
+    feedback = generator.generate_feedback(**REQUEST)
+    judge.check(feedback, "balance", (0.45, 0.8, {}))
+    assert feedback["generated_by"] == "ollama/llama3.2"
+    assert "format" in seen[0][1]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "check"),
+    [
+        (lambda text: text.replace("45.0%", "46.0%"), "current_score"), (lambda text: text[:500], "headings"),
+        (lambda text: "7", "headings"), (lambda text: "[" * 100_000, "headings"), (lambda text: '["A good swing."]', "headings"),
+    ],
+    ids=["another score", "cut", "a number", "brackets", "another text"],
+)  # fmt: skip
+def test_what_a_server_makes_of_the_schema_is_verified(ollama, judge, spoil, check):
+    generator, seen = ollama(lambda body: message(spoil(steered(body))))
+    feedback = generator.generate_feedback(**REQUEST)
+    judge.check(feedback, "balance", (0.45, 0.8, {}))
+    assert feedback["generated_by"] == "template"
+    assert len(seen) == 2
+    assert all(check in refused["failed"] for refused in feedback["verification"]["refused"])
+
+
+def test_without_a_right_answer_to_a_request_the_server_is_not_asked(ollama, judge, monkeypatch):
+    generator, seen = ollama(lambda body: message(steered(body)))
+    grammar = generator._verifier.book.grammar
+
+    def nothing_scored(request):
+        if request.is_scored:
+            raise GrammarError("no topic for a senior")
+        return grammar(request)
+
+    monkeypatch.setattr(generator._verifier.book, "grammar", nothing_scored)
+    feedback = generator.generate_feedback(**REQUEST)
+    judge.check(feedback, "balance", None)
+    assert feedback["generated_by"] == "template"
+    assert feedback["verification"]["refused"][0]["reasons"] == ["no topic for a senior"]
+    assert not seen
 
 
 BROKEN = [

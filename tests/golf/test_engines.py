@@ -1,0 +1,309 @@
+"""What other engines write under our grammar is right: by llama.cpp itself for GBNF, by jsonschema for the JSON schema."""
+
+import json
+import random
+import re
+from types import SimpleNamespace
+
+import gguf
+import numpy as np
+import pytest
+import xllamacpp
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from judge import Judge
+from schema_values import fitting, resolved
+from some_requests import some_request
+
+from golf_nb_utils.golf.answer import GrammarBook
+from golf_nb_utils.golf.areas import AREAS
+from golf_nb_utils.golf.engines import gbnf, joined, json_schema
+from golf_nb_utils.golf.grammar import Either, Grammar, Maybe, Row, Say
+from golf_nb_utils.golf.request import Request
+from golf_nb_utils.gpt2.tokenizer import learn_bpe
+
+SEEDS = st.integers(0, 2**32 - 1)
+# Whatever a notation may have to escape, with forms of each kind.
+AWKWARD = Grammar(
+    Row((
+        Say((("", 'say "this"'), ("", "back\\slash"), ("", "[a] | b?"))),
+        Either(("\n", "\t\u00e9\u2013\U0001f3cc"), (1.0, 0.0)),
+        Maybe(Row((Say((("", "$1 {2}"),)), "/")), 0.5),
+        "end",
+    ))
+)  # fmt: skip
+TEXTS_OF_AWKWARD = {
+    first + then + more + "end"
+    for first in ('say "this"', "back\\slash", "[a] | b?")
+    for then in ("\n", "\t\u00e9\u2013\U0001f3cc")
+    for more in ("", "$1 {2}/")
+}
+
+
+@pytest.fixture(scope="module")
+def book(knowledge):
+    return GrammarBook(knowledge)
+
+
+@pytest.fixture(scope="module")
+def judge(knowledge):
+    return Judge(knowledge)
+
+
+def write_random_gpt2(path, tokens, merges, n_embd=32):
+    """A GPT-2 of one layer in llama.cpp's format, every matrix drawn at random."""
+    rng, writer = np.random.default_rng(0), gguf.GGUFWriter(path, "gpt2")
+    end = len(tokens) - 1
+    writer.add_context_length(2048)
+    writer.add_embedding_length(n_embd)
+    writer.add_feed_forward_length(4 * n_embd)
+    writer.add_block_count(1)
+    writer.add_head_count(2)
+    writer.add_layer_norm_eps(1e-5)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([gguf.TokenType.NORMAL] * end + [gguf.TokenType.CONTROL])
+    writer.add_token_merges(merges)
+    writer.add_bos_token_id(end)
+    writer.add_eos_token_id(end)
+    matrices = {
+        "token_embd": (len(tokens), n_embd), "position_embd": (2048, n_embd), "blk.0.attn_qkv": (3 * n_embd, n_embd),
+        "blk.0.attn_output": (n_embd, n_embd), "blk.0.ffn_up": (4 * n_embd, n_embd), "blk.0.ffn_down": (n_embd, 4 * n_embd),
+    }  # fmt: skip
+    for name, shape in matrices.items():
+        writer.add_tensor(f"{name}.weight", rng.normal(0, 0.2, shape).astype(np.float32))
+        if "embd" not in name:
+            writer.add_tensor(f"{name}.bias", np.zeros(shape[0], np.float32))
+    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(n_embd, np.float32))
+        writer.add_tensor(f"{name}.bias", np.zeros(n_embd, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def server(tiny_records, tmp_path_factory):
+    """llama.cpp's server with a model that knows nothing."""
+    folder = tmp_path_factory.mktemp("llama")
+    learn_bpe([record.output for record in tiny_records["train"]], 1500, folder)
+    tokens = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+    merges = (folder / "vocab.bpe").read_text(encoding="utf-8").splitlines()[1:]
+    write_random_gpt2(folder / "model.gguf", list(tokens), merges)
+    params = xllamacpp.CommonParams()
+    params.model.path = str(folder / "model.gguf")
+    params.n_ctx, params.port, params.warmup, params.verbosity = 2048, 0, False, -1
+    params.cpuparams.n_threads = 1
+    return xllamacpp.Server(params)
+
+
+@pytest.fixture(scope="module")
+def llama(server):
+    """A function that lets llama.cpp write under a grammar."""
+
+    def write(grammar, seed, temperature=1.0):
+        asked = {"prompt": "Coach me.", "n_predict": 2000, "grammar": gbnf(grammar), "seed": seed}
+        # By default it leaves out what is unlikely.
+        sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
+        return server.handle_completions(asked | sampling)["choices"][0]["text"]
+
+    return write
+
+
+# GBNF. The schema is not tried with this llama.cpp: its wheel leaves JSON schemas to LLGuidance, which ends
+# some constant texts too early. llama.cpp's own converter, which Ollama uses, is in no wheel.
+
+
+def test_what_llama_cpp_writes_under_the_grammar_is_right(llama, book, judge, knowledge):
+    rng, seen = random.Random(5), set()
+    for seed in range(48):
+        request = some_request(rng, knowledge)
+        grammar = book.grammar(request)
+        text = llama(grammar, seed)
+        assert grammar.read(text).text == text
+        assert judge.why_wrong(text, request) == "", (request, text)
+        named = "named" if book.fault_of(request) else "not named"
+        scores = "all scores" if request.all_scores else "own score"
+        seen |= {named, scores, request.hand, request.level, request.severity, request.is_scored}
+    assert seen == {
+        "named", "not named", "all scores", "own score", "left", "right", None, "beginner", "intermediate", "advanced",
+        "none", "slight", "clear", "large", True, False,
+    }  # fmt: skip
+
+
+def test_the_snippet_of_the_page_for_apps_gets_a_right_answer(
+    server, judge, knowledge, pytestconfig
+):
+    page = (pytestconfig.rootpath / "docs" / "app.md").read_text(encoding="utf-8")
+    snippet = re.search(r"^## llama.cpp\n.*?^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[
+        1
+    ]
+    names = {"coach": SimpleNamespace(knowledge=knowledge)}
+    exec(compile(snippet, "docs/app.md", "exec"), names)
+    request = Request("balance", 0.45, 0.8)
+    assert judge.why_wrong(names["completion"](request, server.listening_address), request) == ""
+
+
+def test_llama_cpp_writes_every_text_of_a_grammar_and_no_other(llama):
+    written = {llama(AWKWARD, seed, temperature=10.0) for seed in range(150)}
+    assert written == TEXTS_OF_AWKWARD
+
+
+# The JSON schema.
+
+
+def cuts(schema, root, text, place=0):
+    """Yield (value, place) for each value that fits a schema and whose texts stand in a text from a place on, to the next place."""
+    schema = resolved(schema, root)
+    if "anyOf" in schema:
+        for form in schema["anyOf"]:
+            yield from cuts(form, root, text, place)
+    elif "prefixItems" in schema:
+        yield from rows(schema["prefixItems"], root, text, place)
+    else:
+        for said in schema.get("enum") or [schema["const"]]:
+            if text.startswith(said, place):
+                yield said, place + len(said)
+
+
+def rows(parts, root, text, place):
+    if not parts:
+        yield [], place
+        return
+    for value, after in cuts(parts[0], root, text, place):
+        for rest, end in rows(parts[1:], root, text, after):
+            yield [value, *rest], end
+
+
+def cut(schema, text):
+    return next(value for value, end in cuts(schema, schema, text) if end == len(text))
+
+
+def arrays(value):
+    """Every array in a value, itself included."""
+    if isinstance(value, list):
+        yield value
+        for part in value:
+            yield from arrays(part)
+
+
+def case(book, knowledge, seed):
+    """A request, its schema, a validator of it, and a value that fits, cut from a drawn answer."""
+    rng = random.Random(seed)
+    request = some_request(rng, knowledge)
+    grammar = book.grammar(request)
+    schema = json_schema(grammar)
+    text = grammar.draw(rng).text
+    return rng, request, schema, Draft202012Validator(schema), text, cut(schema, text)
+
+
+@given(seed=SEEDS)
+def test_a_drawn_answer_fits_the_schema_once_it_is_cut_and_joined_gives_it_back(
+    book, knowledge, seed
+):
+    _, _, _, validator, text, value = case(book, knowledge, seed)
+    assert validator.is_valid(value)
+    assert joined(json.dumps(value)) == text
+    assert joined(json.dumps(value, ensure_ascii=False, indent=4)) == text
+
+
+@given(seed=SEEDS)
+def test_whatever_fits_the_schema_is_a_right_answer(book, judge, knowledge, seed):
+    rng, request, schema, validator, _, _ = case(book, knowledge, seed)
+    value = fitting(schema, rng)
+    assert validator.is_valid(value)
+    assert judge.why_wrong(joined(json.dumps(value)), request) == ""
+
+
+def another_sentence(book, request, rng, array, place):
+    others = [entry.text(request.hand) for entry in book.index.values() if entry.kind == "ideal"]
+    array[place] = rng.choice([text for text in others if text != array[place]])
+
+
+def a_missing_part(book, request, rng, array, place):
+    del array[place]
+
+
+def a_part_too_many(book, request, rng, array, place):
+    array.append(array[place])
+
+
+def another_number(book, request, rng, array, place):
+    # Beyond the figures of any score, line or item.
+    array[place] = f"{array[place]} {rng.randint(101, 999)}"
+
+
+def another_character(book, request, rng, array, place):
+    kept = array[place][:-1]
+    array[place] = kept + rng.choice([sign for sign in "?a " if kept + sign != array[place]])
+
+
+def no_text(book, request, rng, array, place):
+    array[place] = rng.choice([None, 7, {}, {"text": array[place]}, True, [array[place]]])
+
+
+MUTANTS = (
+    another_sentence,
+    a_missing_part,
+    a_part_too_many,
+    another_number,
+    another_character,
+    no_text,
+)
+
+
+@pytest.mark.parametrize("mutate", MUTANTS)
+@given(seed=SEEDS)
+def test_a_changed_value_does_not_fit_the_schema(book, knowledge, mutate, seed):
+    rng, request, _, validator, _, value = case(book, knowledge, seed)
+    places = [
+        (array, place)
+        for array in arrays(value)
+        for place, part in enumerate(array)
+        if isinstance(part, str)
+    ]
+    mutate(book, request, rng, *rng.choice(places))
+    assert not validator.is_valid(value)
+
+
+def test_the_schema_has_only_what_llama_cpp_converts(book):
+    """In its converter `items` hides `prefixItems`, and in older ones a `$ref` hides the `$defs` beside it."""
+    for area in AREAS:
+        schema = json_schema(book.grammar(Request(area, 0.45, 0.8)))
+        Draft202012Validator.check_schema(schema)
+        assert schema.keys() == {"anyOf", "$defs"}
+        kinds = {frozenset(each) for each in [*schema["$defs"].values(), *schema["anyOf"]]}
+        assert kinds <= {
+            frozenset(keys)
+            for keys in (
+                ("enum",),
+                ("anyOf",),
+                ("$ref",),
+                ("type", "prefixItems", "minItems", "maxItems"),
+            )
+        }
+
+
+def test_the_schema_of_awkward_texts_holds_each_of_them():
+    schema = json_schema(AWKWARD)
+    rng = random.Random(0)
+    drawn = {joined(json.dumps(fitting(schema, rng))) for _ in range(300)}
+    assert drawn == TEXTS_OF_AWKWARD
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Sure! Here is your feedback:\nWHAT", "'Sure! Here is your feedback:"), ("", "found ''"), ('["WHAT SHOULD', "WHAT SHOULD"),
+        ("7", "found 7"), ("null", "found None"), ('["a", {"b": "c"}]', "found {'b': 'c'}"), ('[["a", [true]]]', "found True"),
+        ("[" * 100_000, "recursion"), ("[" * 5000 + "]" * 5000, "recursion"),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_and_no_array_of_texts_is_refused(text, message):
+    with pytest.raises(ValueError, match=message.replace("{", r"\{")) as error:
+        joined(text)
+    assert str(error.value).startswith("an answer ")
+    assert len(str(error.value)) < 200
