@@ -10,12 +10,12 @@ import difflib
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, ValuesView
 from numbers import Number
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.reader import LONGEST_TEXT, Heard
-from golf_nb_utils.golf.referral import referral_of
+from golf_nb_utils.golf.referral import TIERS, referral_of
 from golf_nb_utils.golf.wording import severity_of
 
 ARGUMENTS = (
@@ -24,8 +24,8 @@ ARGUMENTS = (
 )  # fmt: skip
 """The arguments of the app's generate_feedback.
 
-`impact_level`, `all_weaknesses` and `all_strengths` are taken and not read: what they say follows
-from the scores.
+`impact_level`, `all_weaknesses` and `all_strengths` are taken and not read, but for words of pain
+among the weaknesses: what they say follows from the scores.
 """
 
 Hear = Callable[[str, str], Heard]
@@ -85,8 +85,7 @@ def read_arguments(
         )
     else:
         _compare_gap(given["gap"], current, target, remarks)
-    said, heard = _said(given), None
-    observation = said if referral_of(said) else None
+    observation, heard = _words_of_pain(given), None
     if not observation:
         heard = _read_issue(given["issue"], area, hear, remarks)
         observation = fault_names.get(heard.fault) if heard else None
@@ -354,9 +353,16 @@ def _read_issue(value, area: str, hear: Hear, remarks: list[str]) -> Heard | Non
     return heard
 
 
-def _said(arguments: dict) -> str:
-    """All that somebody said in words, on one line."""
-    context = arguments["golfer_context"]
-    texts = [arguments["issue"], *(context.values() if isinstance(context, Mapping) else [context])]
-    said = (text[:LONGEST_TEXT] for text in texts if isinstance(text, str))
-    return " ".join(" ".join(said).split())
+def _words_of_pain(arguments: dict) -> str | None:
+    """The most urgent words of pain or illness, wherever somebody wrote them, on one line."""
+    texts = []
+    for value in (arguments["issue"], arguments["golfer_context"], arguments["all_weaknesses"]):
+        values = value.values() if isinstance(value, Mapping) else value
+        values = [*values][:100] if isinstance(values, list | tuple | ValuesView) else [values]
+        texts += [text[: 10 * LONGEST_TEXT] for text in values if isinstance(text, str)]
+    said = " ".join(" ".join(texts).split())[: 10 * LONGEST_TEXT]
+    # A prompt has room for a part of a long text; no phrase is as long as half of one.
+    starts = range(0, max(1, len(said) - LONGEST_TEXT // 2), LONGEST_TEXT // 2)
+    parts = [said[start : start + LONGEST_TEXT] for start in starts]
+    urgent = [part for part in parts if referral_of(part)]
+    return min(urgent, key=lambda part: TIERS.index(referral_of(part)), default=None)

@@ -316,8 +316,8 @@ the input alone: answers are drawn from a grammar that holds nothing else.
 - **Licence**: MIT, as the project. Texts of users are theirs: ask before you publish a set that
   holds any.
 - **Fields**: `instruction`, `input`, `output` (texts, the form that Alpaca tools read) and `meta`
-  (area, topic, fault, drill, scores, severity, club, level, handedness, audience, `items`: the ids
-  of the knowledge items used, group, source, unseen_topic).
+  (area, topic, fault, drill, kind of answer, scores, severity, club, level, handedness, audience,
+  `items`: the ids of the knowledge items used, group, source, unseen_topic).
 - **How made**: notebook 01 with seed {config.seed} and n_examples {config.n_examples:,}; the same
   seed gives the same bytes.
 - **Splits**: by group (fault, severity, club family, level). Of the test answers {leaks["exact"]}

@@ -14,6 +14,8 @@ import yaml
 
 from golf_nb_utils.host import knowledge_folder
 
+TIERS = ("emergency", "day", "stop")
+"""How soon somebody should see a doctor, the most urgent first."""
 _WORDS_BETWEEN = 6
 
 
@@ -36,7 +38,7 @@ def referral_of(text: str) -> str:
     text = " ".join(text.casefold().replace("\u2019", "'").split())
     # A mark keeps the words before and after a phrase from becoming neighbours of each other.
     text = patterns["harmless"].sub(" | ", text)
-    for tier in ("emergency", "day", "stop"):
+    for tier in TIERS:
         if patterns[tier].search(text):
             return tier
     parts, complaints = (

@@ -375,6 +375,7 @@ def test_an_issue_becomes_the_name_of_the_fault_that_the_words_mean(read, from_a
         {"issue": "my lower back is killing me,\nheels and all"},
         {"golfer_context": {"note": "new hip in March"}, "issue": "heels"},
         {"golfer_context": "pregnant", "issue": None},
+        {"issue": "", "all_weaknesses": ["tempo", "sore knee"]},
     ],
 )
 def test_words_of_pain_or_illness_come_before_any_fault_and_stand_as_they_were_said(read, said):
@@ -382,6 +383,7 @@ def test_words_of_pain_or_illness_come_before_any_fault_and_stand_as_they_were_s
     assert request.referral == "stop"
     texts = [said["issue"] or "", said.get("golfer_context", "")]
     texts[1] = "".join(texts[1].values()) if isinstance(texts[1], dict) else texts[1]
+    texts += said.get("all_weaknesses", [])
     assert request.observation == " ".join(" ".join(texts).split())
     # A met target changes nothing in this.
     assert read(**said, current_score=0.9)[0].referral == "stop"
@@ -416,6 +418,14 @@ def test_an_issue_is_left_out_where_the_score_meets_its_target(read):
     request, remarks = read(current_score=0.8, gap=0, issue="back on the heels")
     assert request.observation is None
     assert remarked(remarks, "meets its target")
+
+
+def test_pain_is_found_however_late_it_is_said_and_the_most_urgent_counts(read):
+    long = "my hips slide and I lose the ball to the right, " * 30
+    request, _ = read(issue=f"{long} and my knee is sore. {long} Also chest pain on the hills.")
+    assert request.referral == "emergency"
+    assert len(request.observation) <= 400
+    assert "chest pain" in request.observation
 
 
 # The whole.
