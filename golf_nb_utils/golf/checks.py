@@ -21,9 +21,9 @@ from golf_nb_utils.golf.sentences import (
     SCORE_NAME,
     SCORE_OF,
     Piece,
-    Reader,
     Reading,
     Score,
+    SentenceReader,
     Span,
     number_origins,
 )
@@ -88,7 +88,7 @@ class Verifier:
         self.rules = knowledge.rules
         self.areas = {topic.id: topic.area for topic in knowledge.topics}
         self.drill_named = {drill.name.casefold(): drill.id for drill in knowledge.drills}
-        self._reader = Reader(self.index)
+        self._reader = SentenceReader(self.index)
 
     def request(self, input_text: str) -> Request:
         """Return what an input asks for, its contradictions settled.
@@ -125,7 +125,7 @@ class Verifier:
         return Verdict(dict.fromkeys(CHECKS, True), (), sentences, numbers, fault, drill)
 
     def read(self, text: str, request: Request, nearest: bool = False) -> Reading:
-        """Read any text sentence by sentence, see sentences.Reader.read."""
+        """Read any text sentence by sentence, see sentences.SentenceReader.read."""
         return self._reader.read(text, request, self.book.fault_of(request), nearest)
 
     def _explained(self, answer: str, request: Request, nearest: bool, why: str) -> Verdict:

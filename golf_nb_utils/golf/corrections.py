@@ -17,7 +17,7 @@ from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.records import Record, record_meta
 from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import contradictions
-from golf_nb_utils.golf.sentences import Reader, Span, number_origins
+from golf_nb_utils.golf.sentences import SentenceReader, Span, number_origins
 from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, nearest_similarities
 from golf_nb_utils.golf.wording import INSTRUCTIONS
 from golf_nb_utils.prompt import FeedbackFormatError, parse_feedback
@@ -122,7 +122,7 @@ def read_corrections(
     counts = dict.fromkeys(_OUTCOMES, 0)
     records: dict[tuple[str, str], Record] = {}
     rejected = []
-    reader = Reader(build_index(knowledge))
+    reader = SentenceReader(build_index(knowledge))
     for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
             continue
@@ -179,7 +179,7 @@ def _read_line(raw: bytes) -> dict:
     return line
 
 
-def _record(line: dict, knowledge: KnowledgeBase, reader: Reader) -> Record | None:
+def _record(line: dict, knowledge: KnowledgeBase, reader: SentenceReader) -> Record | None:
     """The training record of a line, or None where it says that an answer is bad, and no better."""
     text = line.get("corrected") or (line["output"] if line["thumb"] == "up" else None)
     if text is None:

@@ -169,7 +169,7 @@ def _numbers(text: str) -> list[str]:
     return [number for _, number in sorted(found)]
 
 
-class Reader:
+class SentenceReader:
     """Reads any text against one knowledge base; threads may share it."""
 
     def __init__(self, index: dict[str, Entry]):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from golf_nb_utils.golf.answer import Entry, build_index
 from golf_nb_utils.golf.records import generate_records
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.sentences import Reader, Span, number_origins
+from golf_nb_utils.golf.sentences import SentenceReader, Span, number_origins
 from golf_nb_utils.golf.wording import SAY_BY_ID
 from golf_nb_utils.settings import DataConfig
 
@@ -35,7 +35,7 @@ SMALL = {
     "a.steps.2": Entry("Stand tall. Breathe out.", "Stand tall. Breathe out."),
     "AD1": Entry(DRILL, DRILL),
 }
-READER = Reader(SMALL)
+READER = SentenceReader(SMALL)
 
 
 def entry(kind, text, **about):
@@ -171,7 +171,9 @@ def test_a_strength_that_the_request_does_not_show_has_no_origin():
 
 
 def test_without_any_knowledge_the_score_sentences_are_still_known():
-    reading = Reader({}).read("Your balance target is 80.0%. Swing easy.", REQUEST, nearest=True)
+    reading = SentenceReader({}).read(
+        "Your balance target is 80.0%. Swing easy.", REQUEST, nearest=True
+    )
     assert [span.origin for span in reading.sentences] == ["say.target.5", None]
     assert reading.sentences[1].nearest in SAY_BY_ID
 
@@ -179,7 +181,7 @@ def test_without_any_knowledge_the_score_sentences_are_still_known():
 def test_every_sentence_and_number_of_a_generated_answer_has_the_origin_that_it_was_made_of(
     knowledge,
 ):
-    reader = Reader(build_index(knowledge))
+    reader = SentenceReader(build_index(knowledge))
     hands = set()
     for record in generate_records(knowledge, DataConfig(n_examples=60))["train"]:
         meta, text = record.meta, record.output
@@ -209,7 +211,7 @@ def test_a_text_is_about_the_fault_that_most_sentences_are_about_and_else_about_
         "u.CF1.steps.1": entry("steps", "Four.", topic="u", fault="CF1"),
         "CD1": entry("drill", "Do.", topic="u", drill="CD1", fixes=("CF1", "BF2")),
     }
-    reader = Reader(index)
+    reader = SentenceReader(index)
 
     def about(text, wanted=""):
         reading = reader.read(text, REQUEST, wanted)
@@ -231,7 +233,7 @@ def test_a_sentence_of_two_items_is_the_one_that_fits_its_place_and_the_rest():
         "t.ideal.1": entry("ideal", "Tall.", topic="t"),
         "u.ideal.1": entry("ideal", "Wide.", topic="u"),
     }
-    reader = Reader(index)
+    reader = SentenceReader(index)
 
     def found(text):
         return [span.origin for span in reader.read(text, REQUEST).sentences]
@@ -328,7 +330,7 @@ def test_what_scores_are_said_to_be_goes_by_part_and_by_the_name_beside_them():
 
 
 def test_the_figures_of_the_knowledge_base_are_no_scores():
-    reader = Reader({"a.steps.1": entry("steps", "Put 60% of your weight forward.")})
+    reader = SentenceReader({"a.steps.1": entry("steps", "Put 60% of your weight forward.")})
     text = f"{HEADINGS[0]}\nx\n{HEADINGS[1]}\ny\n{HEADINGS[2]}\n1. Put 60% of your weight forward. Put 61% back."
     assert [score.value for score in reader.read(text, REQUEST).stated.others] == ["61%"]
 
