@@ -610,7 +610,7 @@ def test_every_requirement_is_in_kaggles_image_or_in_the_wheelhouse(wheels, mine
     lines += [line for name in held for line in requires(name) or () if "extra ==" not in line]
     needed = {re.match(r"[\w.-]+", line)[0].lower() for line in lines if not line.startswith("#")}
     # Colab's list of June 2026, on which Kaggle's image is built, and Kaggle's own list, which adds papermill.
-    image = "torch tensorflow numpy safetensors tiktoken tokenizers matplotlib requests filelock tqdm peft tensorboard psutil ipywidgets"
+    image = "torch tensorflow numpy scipy scikit-learn safetensors tiktoken tokenizers matplotlib requests filelock tqdm peft tensorboard psutil ipywidgets"
     assert needed - held == set(image.split()) | {
         "pyyaml",
         "ipykernel",
