@@ -109,7 +109,7 @@ def check_knowledge(options: argparse.Namespace) -> int:
         return 1
     _print_counts(knowledge)
     _print_coverage(knowledge)
-    thin = "Thin (a fault with one drill only, for these clubs; levels; golfers)"
+    thin = "Thin (a fault with one chain only, for these clubs; levels; golfers)"
     for title, lines in {
         "\nHoles (no pair)": holes(knowledge),
         thin: thin_places(knowledge),
@@ -120,18 +120,20 @@ def check_knowledge(options: argparse.Namespace) -> int:
 
 
 def _print_counts(knowledge: KnowledgeBase) -> None:
-    heads = f"{'area':<18}{'topics':>7}{'faults':>7}{'drills':>7}{'sentences':>10}"
+    heads = f"{'area':<18}{'topics':>7}{'faults':>7}{'chains':>7}{'drills':>7}{'sentences':>10}"
     print(f"{heads}{'reading grade':>15}")
     for area in AREAS.values():
         topics = [topic for topic in knowledge.topics if topic.area == area.key]
         faults = sum(len(topic.faults) for topic in topics)
+        chains = sum(len(topic.chains) for topic in topics)
         drills = sum(len(topic.drills) for topic in topics)
         sentences = sum(len(topic.sentences()) for topic in topics)
         grades = [reading_grade(topic) for topic in topics]
-        counts = f"{area.label:<18}{len(topics):>7}{faults:>7}{drills:>7}{sentences:>10,}"
-        print(f"{counts}{min(grades):>9.1f} to {max(grades):.1f}")
+        counts = f"{area.label:<18}{len(topics):>7}{faults:>7}{chains:>7}{drills:>7}"
+        print(f"{counts}{sentences:>10,}{min(grades):>9.1f} to {max(grades):.1f}")
     print(
         f"\n{len(knowledge.topics)} topics, {len(knowledge.faults)} faults, "
+        f"{sum(advice.kind == 'fault' for advice in knowledge.advice)} chains, "
         f"{len(knowledge.drills)} drills, {len(knowledge.rules)} rules kept, "
         f"{len(knowledge.sources)} sources.\n"
         "Reading grade: Coleman-Liau index, the US school grade that reads a topic with ease.\n"
@@ -139,7 +141,7 @@ def _print_counts(knowledge: KnowledgeBase) -> None:
 
 
 def _print_coverage(knowledge: KnowledgeBase) -> None:
-    what = "pairs of a fault and a drill for each club and level"
+    what = "pairs of a chain and a drill for each club and level"
     print(f"Coverage: {what}, at a slight / clear / large gap")
     print(f"{'area':<18}{'level':<14}" + "".join(f"{club:>15}" for club in CLUB_FAMILIES))
     pairs = coverage(knowledge)

@@ -286,8 +286,17 @@ def timed(steps: dict[str, dict[str, float]], step: str) -> Iterator[None]:
     steps[step] = {"seconds": time.perf_counter() - started, **_resident_peaks()}
 
 
+_WHERE_GPUS_ARE = {
+    "kaggle": "Settings > Accelerator > GPU T4 x2",
+    "colab": "Runtime > Change runtime type > T4 GPU",
+}
+
+
 def environment_report(devices: Devices, root: Path) -> str:
-    """Return the lines that each notebook prints about its surroundings."""
+    """Return the lines that each notebook prints about its surroundings.
+
+    Where a host has GPUs to give and this session has none, a line says what to click.
+    """
     installed = ", ".join(f"{package} {number}" for package, number in versions().items())
     where = f"{os.cpu_count()} CPU cores"
     if devices.device_ids:
@@ -300,4 +309,9 @@ def environment_report(devices: Devices, root: Path) -> str:
         f"free disk     {_free_bytes(root) / 1e9:.0f} GB",
         f"versions      {installed}",
     )
+    if name() in _WHERE_GPUS_ARE and not devices.n_gpus:
+        lines += (
+            "no GPU        so model_size auto is tiny; for GPT-2 take "
+            f"{_WHERE_GPUS_ARE[name()]} in all four notebooks, or set model_size",
+        )
     return "\n".join(lines)

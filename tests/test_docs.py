@@ -338,10 +338,10 @@ def my_topics(tmp_path, monkeypatch):
 
 
 BREAKS = {
-    "source": ("target. [CONVENTION]", "target."),
-    "rule": ("- Step, then swing.", "- Keep your head down."),
+    "source": ("lead foot. [OKUDA10]\n  or: At", "lead foot.\n  or: At"),
+    "rule": ("- The loft lifts it.", "- Keep your head down."),
     "half": (
-        "- A common cause is the wish to help the ball up into the air.",
+        "- Staying back often starts with the wish to help the ball into the air. The club then comes down too early.",
         "- The wish to help the ball up",
     ),
     "taken": ("## Fault ZF1: Mine", "## Fault ZF1: Hanging back"),

@@ -15,6 +15,7 @@ import torch
 
 from golf_nb_utils import host as host_module
 from golf_nb_utils.host import (
+    Devices,
     cpu_has_bf16,
     detect_devices,
     environment_report,
@@ -369,6 +370,37 @@ def test_the_report_names_the_host_the_number_format_its_reason_and_the_folder(
     assert lines["output root"] == str(tmp_path / "not yet")
     assert lines["free disk"] == "57 GB"
     assert f"torch {torch.__version__.split('+')[0]}" in lines["versions"]
+
+
+CPU_ALONE = Devices(torch.device("cpu"), (), (), torch.float32, "no GPU")
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Interactive"}, "Settings > Accelerator > GPU T4 x2"),
+        ({"KAGGLE_KERNEL_RUN_TYPE": "Batch"}, "Settings > Accelerator > GPU T4 x2"),
+        ({"COLAB_RELEASE_TAG": "release"}, "Runtime > Change runtime type > T4 GPU"),
+    ],
+    ids=["kaggle", "kaggle-batch", "colab"],
+)
+def test_a_session_without_a_gpu_says_what_that_means_and_what_to_click(
+    surroundings, variables, words, tmp_path
+):
+    surroundings(**variables)
+    report = environment_report(CPU_ALONE, tmp_path)
+    assert re.search(r"\nno GPU +so model_size auto is tiny", report)
+    assert words in report
+
+
+def test_a_machine_of_ones_own_is_told_nothing_about_gpus(surroundings, tmp_path):
+    surroundings()
+    assert "\nno GPU" not in environment_report(CPU_ALONE, tmp_path)
+
+
+def test_a_session_with_a_gpu_is_told_nothing(surroundings, two_t4s, tmp_path):
+    surroundings(KAGGLE_KERNEL_RUN_TYPE="Interactive")
+    assert "\nno GPU" not in environment_report(detect_devices(), tmp_path)
 
 
 @pytest.fixture

@@ -19,17 +19,19 @@ import nbformat
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
-CELLS = range(25, 41)
+CELLS = range(25, 43)
 CODE_LINES = 25
-BOOTSTRAP_LINES = 37
+BOOTSTRAP_LINES = 30
 FUNCTION_LINES = 10
 BYTES = 1_000_000
 
 STOPPING = {"input", "exit", "quit", "sys.exit", "os._exit"}
 # The slash of an absolute path follows no word (and/or, a URL), no < (</td>), no ~ and no bracket
-# of a template. Kaggle's and Colab's folders are the same for everybody, and so is /dev.
+# of a template. Kaggle's and Colab's folders are the same for everybody, and so is /dev. A heading
+# of an answer has (Ideal/Expected).
 ABSOLUTE_PATH = re.compile(
-    r"(?<![\w.~:/<)}\]*-])/(?!kaggle/|content\b|dev\b)[A-Za-z_][\w.-]*|\bfile://|\b[A-Za-z]:\\+\w"
+    r"(?<![\w.~:/<)}\]*-])/(?!kaggle/|content\b|dev\b|Expected\))[A-Za-z_][\w.-]*|\bfile://"
+    r"|\b[A-Za-z]:\\+\w"
 )
 EMBEDDED = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
 SECRET = re.compile(

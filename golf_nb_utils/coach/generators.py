@@ -12,6 +12,7 @@ done, and which entry of the knowledge base each sentence is.
 """
 
 import hashlib
+import json
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -23,15 +24,17 @@ import tiktoken
 import torch
 
 from golf_nb_utils.coach.packing import pack
+from golf_nb_utils.evaluation.words import ModelReader, together
 from golf_nb_utils.files import Paths, find_folder
 from golf_nb_utils.golf.answer import places
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
-from golf_nb_utils.golf.reader import Heard, Reader, find_reader
+from golf_nb_utils.golf.reader import Heard, Probabilities, Reader, find_reader, heard
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.wording import REFERRED, WITHOUT_SCORE
+from golf_nb_utils.golf.topic import OUTCOMES
+from golf_nb_utils.golf.wording import REFERRED, SAY_BY_ID, WITHOUT_SCORE
 from golf_nb_utils.gpt2.checkpoints import load_model
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.gpt2.sampling import generate_batch, in_batches, stream_batch
@@ -42,6 +45,7 @@ from golf_nb_utils.prompt import format_input
 from golf_nb_utils.settings import SampleConfig, resolve_model_size
 
 TEMPLATE = "template"
+_SAID_WITHOUT_SCORES = {*WITHOUT_SCORE, *REFERRED, *SAY_BY_ID}
 
 
 class WritingError(RuntimeError):
@@ -58,7 +62,7 @@ class _Asked:
     kind: str
     """Of the answer: see GrammarBook.kind_of."""
     fault: str
-    """The id of the fault that was named, or ""."""
+    """The id of the fault of the area that the words mean, or ""."""
     refused: list[dict] = field(default_factory=list)
     """For each attempt that failed: its number, how many candidates failed which check, and why."""
     heard: Heard | None = None
@@ -75,7 +79,9 @@ class _Asked:
         note = {"attempt": attempt, "candidates": n, "failed": failed or {}, "reasons": reasons}
         self.refused.append(note)
 
-    def verification(self, generated_by: str, checks: dict[str, bool], read: str | None) -> dict:
+    def verification(
+        self, generated_by: str, checks: dict[str, bool], read: str | None, chain: str
+    ) -> dict:
         """What was done for the answer, without its sentences; `read` is what the model read."""
         considered = self.heard.considered if self.heard else ()
         return {
@@ -88,6 +94,7 @@ class _Asked:
             "input": read,
             "kind": self.kind,
             "fault": self.fault,
+            "chain": chain,
             "considered": [[fault, round(share, 3)] for fault, share in considered],
         }
 
@@ -119,7 +126,8 @@ class LLMFeedbackGenerator(ABC):
         self.max_attempts = max_attempts
         self.seed = seed
         self._verifier = Verifier(self.knowledge)
-        self._fault_names = {fault.id: fault.name for fault in self.knowledge.faults}
+        self._names = names_of(self.knowledge)
+        self._drill_names = [drill.name for drill in self.knowledge.drills]
         self._reader = reader
         self._output_root = ""
         self._places = places(self.knowledge)
@@ -147,10 +155,10 @@ class LLMFeedbackGenerator(ABC):
         swing thought), generated_by (the model, or "template"), and `verification`: passed, checks,
         attempts, refused (for each attempt that failed its number of candidates, how many failed
         which check, and the reasons of the best of them), remarks (what to change in the request),
-        seed, input (what the model read), kind (fault: the words name one; unclear: none is
-        asserted; keep: the target is met; refer: the words speak of pain or illness), fault (its id
-        or ""), considered (fault ids with probabilities, likeliest first) and sentences (text, id,
-        file and line, sources). All of it is plain JSON.
+        seed, input (what the model read), kind (see GrammarBook.kind_of), fault (the id of the one
+        that the words mean, or ""), chain (the id of the advice that is given, or ""), considered
+        (fault ids with probabilities, likeliest first) and sentences (text, id, file and line,
+        sources). All of it is plain JSON.
         """
         given = locals()
         return self.generate_many([{name: given[name] for name in ARGUMENTS}])[0]
@@ -212,23 +220,29 @@ class LLMFeedbackGenerator(ABC):
         for fault in self.knowledge.faults:
             if (fault.area, fault.name.casefold()) == (area, text.strip().casefold()):
                 return Heard(fault.id, ((fault.id, 1.0),), "")
+        return heard(self._probabilities(area, text))
+
+    def _probabilities(self, area: str, text: str) -> Probabilities:
+        """How likely it is that words mean this or that."""
         if self._reader is None:
             self._reader = find_reader(self.knowledge, self._output_root)
-        return self._reader.hear(area, text)
+        return self._reader.probabilities(area, text)
 
     def _read(self, arguments: dict) -> _Asked:
-        request, heard, remarks = Request.from_app(arguments, self._hear, self._fault_names)
-        named, fault = request.observation, self._verifier.book.fault_of(request)
-        if named and request.is_scored and not fault and not request.referral:
+        book = self._verifier.book
+        request, heard, remarks = Request.from_app(
+            arguments, self._hear, self._names, self._drill_names
+        )
+        fault, kind = book.fault_of(request), book.kind_of(request)
+        if fault and fault.area == request.area and kind == "unclear" and request.is_scored:
             remarks.append(
-                f"issue names {named!r}, of which nothing is known for this club, level and gap; "
-                "the answer asserts no fault."
+                f"issue means {fault.name!r}, of which nothing is known for this club, level and "
+                "gap; the answer asserts no fault."
             )
-            request = request.with_observation(None)
-        told = (request.area, named, request.club, request.level, request.audience)
-        text = request.text if request.is_scored else "/".join(map(str, told))
-        kind = self._verifier.book.kind_of(request)
-        return _Asked(request, remarks, self._seed_of(text), kind, fault, heard=heard)
+            request = request.said(request.observation)
+        text = request.text if request.is_scored else str(request)
+        named = fault.id if kind in ("fault", "follow_up") else ""
+        return _Asked(request, remarks, self._seed_of(text), kind, named, heard=heard)
 
     def _answered(
         self, asked: list[_Asked], first: list[str] | WritingError | None = None
@@ -292,9 +306,9 @@ class LLMFeedbackGenerator(ABC):
                 asked.refuse([str(error)])
         bare = replace(request, current_score=None, target_score=None)
         answer = self._verifier.book.draw(bare, asked.seed)
-        known = self._verifier.index.keys() | WITHOUT_SCORE.keys() | REFERRED.keys()
+        known = self._verifier.index.keys() | _SAID_WITHOUT_SCORES
         checks = {"grounded": known.issuperset(answer.names), "no_scores": "%" not in answer.text}
-        return self._packed(answer, TEMPLATE, asked.verification(TEMPLATE, checks, None))
+        return self._packed(asked, answer, TEMPLATE, checks, None)
 
     def _seed_of(self, text: str) -> int:
         # Six bytes stay exact in the JSON of any language.
@@ -303,12 +317,29 @@ class LLMFeedbackGenerator(ABC):
 
     def _result(self, asked: _Asked, text: str, verdict: Verdict, generated_by: str) -> dict:
         answer = Answer(text, tuple((span.text, span.origin) for span in verdict.sentences))
-        verification = asked.verification(generated_by, verdict.checks, asked.request.text)
-        return self._packed(answer, generated_by, verification)
+        read = asked.request.text
+        return self._packed(asked, answer, generated_by, verdict.checks, read)
 
-    def _packed(self, answer: Answer, generated_by: str, verification: dict) -> dict:
-        _, _, drill = self._verifier.book.about(answer.names)
-        return pack(answer, drill, self._places, generated_by, verification)
+    def _packed(
+        self,
+        asked: _Asked,
+        answer: Answer,
+        generated_by: str,
+        checks: dict[str, bool],
+        read: str | None,
+    ) -> dict:
+        about = self._verifier.book.about(answer.names)
+        verification = asked.verification(generated_by, checks, read, about["chain"])
+        index = self._verifier.index
+        told = " ".join(
+            text for text, name in answer.sentences if name in index and index[name].drill
+        )
+        return pack(answer, told, self._places, generated_by, verification)
+
+
+def names_of(knowledge: KnowledgeBase) -> dict[str, str]:
+    """Return how a request names what words mean: {id of a fault or key of OUTCOMES: name}."""
+    return {fault.id: fault.name for fault in knowledge.faults} | OUTCOMES
 
 
 def _or_raise(written: list[str] | WritingError) -> list[str]:
@@ -340,7 +371,12 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     its All Scores: to find the best and the lowest of them is the hardest part of an answer, and
     one that names neither is right, too. Of several that pass, the one with the highest mean
     log-probability of its tokens under the model is given.
+
+    What a golfer's words mean is weighed by the reader and, with `words_weight`, by the model
+    (evaluation.words.together); `load` takes the weight that notebook 04 found for these weights.
     """
+
+    words_weight = 0.0
 
     def __init__(
         self,
@@ -356,6 +392,9 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         self._model, self._tokenizer = model.eval(), tokenizer
         self.is_steered = steered
         self._steerer = Steerer(self._model, tokenizer) if steered else None
+        self._model_reader = ModelReader(
+            self._steerer or Steerer(self._model, tokenizer), tokenizer, self._names
+        )
         # The model's weights are only read; the lock keeps several threads from each holding a
         # cache of keys and values.
         self._lock = threading.Lock()
@@ -382,10 +421,24 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         )
         weights = paths.weights(config.model_size).name
         models = find_folder(paths.models, paths.root, "03", input_roots(), weights)
-        model, _ = load_model(models / weights, checkpoint)
+        model, sidecar = load_model(models / weights, checkpoint)
         knowledge = load_knowledge(knowledge_folder(), config.extra_knowledge)
         model, tokenizer = model.to(devices.device), load_tokenizer(checkpoint)
-        return cls(model, tokenizer, config, knowledge, steered)
+        coach = cls(model, tokenizer, config, knowledge, steered)
+        evaluated = paths.evaluation(config.model_size) / "metrics.json"
+        if evaluated.is_file():
+            metrics = json.loads(evaluated.read_text(encoding="utf-8"))
+            is_same = metrics.get("weights_sha256") == sidecar["weights_sha256"]
+            coach.words_weight = metrics["words_weight"] if is_same else 0.0
+        return coach
+
+    def _probabilities(self, area: str, text: str) -> Probabilities:
+        found = super()._probabilities(area, text)
+        if not self.words_weight:
+            return found
+        with self._lock:
+            by_model = self._model_reader.probabilities(area, text, found.own)
+        return together(found, by_model, self.words_weight)
 
     def _prompt(self, entry: dict, with_all_scores: bool = True) -> torch.Tensor:
         if not with_all_scores:

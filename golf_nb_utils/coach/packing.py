@@ -9,17 +9,16 @@ from golf_nb_utils.prompt import parse_feedback
 Places = dict[str, tuple[str, tuple[str, ...]]]
 
 
-def pack(answer: Answer, drill: str, places: Places, generated_by: str, verification: dict) -> dict:
+def pack(answer: Answer, told: str, places: Places, generated_by: str, verification: dict) -> dict:
     """Return what generate_feedback returns, whose docstring says what its keys are.
 
-    `drill` is the id of the drill that the answer tells, or "". `verification` is all that the key
-    of this name holds but the sentences, which are added here.
+    `told` is the drill that the answer tells, or "". `verification` is all that the key of this
+    name holds but the sentences, which are added here.
     """
     parts = parse_feedback(answer.text)
     steps = re.findall(r"^[0-9]+[.] (.*)$", parts["what_to_do"], re.MULTILINE)
     thoughts = re.findall(r"^Swing thought: (.*)$", parts["what_to_do"], re.MULTILINE)
-    told = next((text for text, name in answer.sentences if drill and name == drill), "")
-    points = [step for step in steps if not told or not step.startswith(told)]
+    points = [step for step in steps if not told or step != told]
     return {
         **parts,
         "suggestion": answer.text,

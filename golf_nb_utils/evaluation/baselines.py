@@ -9,9 +9,9 @@ from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.request import Request
 
 # What a line that differs costs, in points of score (1 is the whole scale); this project's choice.
-# The fault that was observed decides what the advice is about, so it comes before any score.
+# What the words mean decides what the advice is about, so it comes before any score.
 _COSTS = {
-    "observation": 1.0, "club family": 0.2, "club": 0.02, "level": 0.2, "handedness": 0.2,
+    "meaning": 1.0, "club family": 0.2, "club": 0.02, "level": 0.2, "handedness": 0.2,
     "golfer": 0.2, "all scores shown": 0.2,
 }  # fmt: skip
 
@@ -44,7 +44,7 @@ class Retrieval:
         """A number for each line of _COSTS, so that thousands of records are compared at once."""
         family, shown = CLUBS.get(request.club), request.all_scores is not None
         club, level, golfer, _ = request.case
-        lines = (request.observation, family, club, level, request.hand, golfer, shown)
+        lines = (request.meaning, family, club, level, request.hand, golfer, shown)
         return [self._codes.setdefault(str(line), len(self._codes)) for line in lines]
 
     def answer(self, input_text: str) -> str:
@@ -53,7 +53,7 @@ class Retrieval:
         It is "" where the area was never taught.
 
         The distance is the sum of the differences of current score, target and gap, plus a constant
-        for each line that differs: observation, club, level, handedness, golfer, and whether all
+        for each line that differs: meaning, club, level, handedness, golfer, and whether all
         scores are shown. Of several nearest the first is taken.
 
         Raises:

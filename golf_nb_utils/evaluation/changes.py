@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from golf_nb_utils.evaluation.statistics import wilson
-from golf_nb_utils.golf.answer import Entry
+from golf_nb_utils.golf.answer import Entry, side_of
 from golf_nb_utils.golf.areas import CLUBS, SEVERITIES
 from golf_nb_utils.golf.checks import Verdict, Verifier
 from golf_nb_utils.golf.knowledge import KnowledgeBase, Topic
@@ -21,6 +21,9 @@ from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.wording import percent
 
+# What a beginner is told of lead and trail.
+_EXPLAINED = re.compile(r"\b(lead|trail) \((left|right)\)")
+_SIDE = re.compile(r"\b(?:left|right)\b")
 _STATED = ("headings", "area", "current_score", "target_score", "other_scores", "severity")
 
 
@@ -125,31 +128,9 @@ def _gap(request: Request, topic: Topic, rng: random.Random) -> Changed:
     return _new_score(request, "current_score", lambda other: other.severity == wanted, rng)
 
 
-def _slots_of_others(request: Request) -> dict[str, tuple[str, ...]]:
-    """{name of another score: the slots that its value fills}"""
-    others = request.other_scores
-    best, lowest = (
-        max(others, key=others.get, default=None),
-        min(others, key=others.get, default=None),
-    )
-    filled = dict.fromkeys(others, ())
-    for role, name in (("strength", best), ("weakest", lowest)):
-        if role in request.slots:
-            filled[name] += (f"{role}_score",)
-    return filled
-
-
 def _other_score(request: Request, topic: Topic, rng: random.Random) -> Changed:
-    said = {name: slots for name, slots in _slots_of_others(request).items() if slots}
-    if not said:
-        return None
-    name = rng.choice(list(said))
-    return _new_score(request, name, _same_words(request, *said[name]), rng)
-
-
-def _unsaid_score(request: Request, topic: Topic, rng: random.Random) -> Changed:
-    unsaid = [name for name, slots in _slots_of_others(request).items() if not slots]
-    return _new_score(request, rng.choice(unsaid), _same_words(request), rng) if unsaid else None
+    others = list(request.other_scores)
+    return _new_score(request, rng.choice(others), _same_words(request), rng) if others else None
 
 
 def _handedness(request: Request, topic: Topic, rng: random.Random) -> Changed:
@@ -180,13 +161,15 @@ def _other_area(
     donors = []
     for other in records:
         meta = other.meta
-        severities = topics[meta["topic"]].severities if meta["fault"] else ("none",)
+        is_keep = meta["kind"] == "keep"
+        severities = ("none",) if is_keep else topics[meta["topic"]].severities
         if meta["area"] != request.area and request.severity in severities:
             donors.append(other)
     if not donors:
         return None
     given = Request.from_text(rng.choice(donors).input)
-    said = {name: getattr(given, name) for name in ("area", "observation", "club", "level")}
+    names = ("area", "observation", "meaning", "tried", "club", "level")
+    said = {name: getattr(given, name) for name in names}
     scores = dict(request.all_scores or {})
     if scores:
         # The request's own score comes along to the new area, and the score that stood there takes
@@ -216,10 +199,8 @@ KINDS = {
                          "every other word", ("target_score",), _target_score),
     "gap": Kind("current score, another severity", "states the new score, its words fit the gap",
                 "area, target and other scores", ("current_score", "severity"), _gap),
-    "other_score": Kind("the best or lowest other score", "no wrong score is said",
-                        "every other word", ("other_scores",), _other_score),
-    "unsaid_score": Kind("a score that is neither", "no wrong score is said",
-                         "every word", ("other_scores",), _unsaid_score),
+    "other_score": Kind("another score, same strong and low ones", "no wrong score is said",
+                        "every word", ("other_scores",), _other_score),
     "handedness": Kind("the other hand", "nothing is left for the wrong hand",
                        "every sentence, mirrored where it has a side", (), _handedness),
     "club": Kind("club of the same family", "still fits the club", "every word", ("fits",), _club),
@@ -252,7 +233,7 @@ def perturb(
         row = {"kind": change.kind, "place": change.place, "input": asked}
         row |= {"old": change.old, "new": change.new, "answer": after}
         row["follows"] = follows(change, after, now, verifier.index)
-        row["keeps"] = keeps(change, text, then, after, now, verifier.index)
+        row["keeps"] = keeps(change, text, then, after, now)
         rows.append(row)
     return rows
 
@@ -267,34 +248,29 @@ def follows(change: Change, after: str, now: Verdict, index: dict[str, Entry]) -
 def _for_other_hand(text: str, hand: str, index: dict[str, Entry]) -> bool:
     """Whether a text has a sentence that names the side of the other hand."""
     other = "left" if hand == "right" else "right"
+    if any(side != side_of(word, hand) for word, side in _EXPLAINED.findall(text)):
+        return True
+    plain = _EXPLAINED.sub(r"\1", text)
     wrong = {entry.text(other) for entry in index.values() if entry.left != entry.right}
-    return any(sentence in text for sentence in wrong)
+    return any(sentence in plain for sentence in wrong)
 
 
-def keeps(
-    change: Change, before: str, then: Verdict, after: str, now: Verdict, index: dict[str, Entry]
-) -> bool:
+def keeps(change: Change, before: str, then: Verdict, after: str, now: Verdict) -> bool:
     """Return whether a new answer leaves alone what its change does not concern."""
     if change.kind in ("gap", "club_family", "area"):
         # Other advice may be called for; what was stated rightly has to be stated rightly again.
         return all(now.checks[name] for name in _STATED if then.checks[name])
     if change.kind == "handedness":
-        return after == _mirrored(before, then, change.new, index)
+        return after == _mirrored(before)
     if change.kind == "club":
         return after == before
     # 3.0% is not the end of 23.0%.
     return after == re.sub(rf"(?<![0-9]){re.escape(change.old)}", change.new, before)
 
 
-def _mirrored(text: str, verdict: Verdict, hand: str, index: dict[str, Entry]) -> str:
-    """The text with each sentence that renders an item rendered for a hand."""
-    parts, end = [], 0
-    for span in verdict.sentences:
-        start = text.find(span.text, end)
-        if span.origin in index and start >= 0:
-            parts += (text[end:start], index[span.origin].text(hand))
-            end = start + len(span.text)
-    return "".join(parts) + text[end:]
+def _mirrored(text: str) -> str:
+    """The text for the other hand: the knowledge base says left and right of nothing else."""
+    return _SIDE.sub(lambda side: "left" if side[0] == "right" else "right", text)
 
 
 def measure_changes(rows: list[dict]) -> dict[str, dict]:

@@ -34,7 +34,7 @@ class Judged:
     """A system's answer to one record, and what the verifier and the metrics say of it.
 
     `failed` are the names of the checks that do not hold, with their `reasons`; `unsupported` and
-    `unsupported_numbers` what has no origin; `fault` and `drill` what the answer is about.
+    `unsupported_numbers` what has no origin; `chain` and `drill` what the answer gives.
     """
 
     answer: str
@@ -44,7 +44,7 @@ class Judged:
     unsupported: list[dict]
     """The sentences without an origin, {"text", "nearest", "similarity"}, in order."""
     unsupported_numbers: list[str]
-    fault: str
+    chain: str
     drill: str
     measures: dict[str, list[float]]
     """{name of METRICS: [numerator, denominator]}, see metrics.measure_answer."""
@@ -137,7 +137,7 @@ def _judge_answer(
         reasons=list(verdict.reasons),
         unsupported=[_unsupported(span) for span in verdict.sentences if span.origin is None],
         unsupported_numbers=[span.text for span in verdict.numbers if span.origin is None],
-        fault=verdict.fault,
+        chain=verdict.chain,
         drill=verdict.drill,
         measures=measure_answer(answer, record, verdict, verifier.index, n_tokens, longest_copy),
     )

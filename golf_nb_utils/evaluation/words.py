@@ -1,40 +1,57 @@
-"""How well golfers' words are read: on wordings of people that the reader has never heard."""
+"""How well golfers' words are read, by the reader, by the language model, and by both together.
 
-from collections.abc import Sequence
+The reader is golf.reader. The model has learnt what follows `Observation:` in a request, since its
+loss is over the whole text: so its probability of each name after `Meaning:` is what it takes the
+words to mean, without a record made for it. Both together are a product of experts: the reader's
+probability times a power of the model's; the power is found on the validation authors.
+"""
+
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import tiktoken
+
 from golf_nb_utils.evaluation.statistics import wilson
-from golf_nb_utils.golf.reader import Reader, Wording
+from golf_nb_utils.golf.reader import Probabilities, Reader, Wording, heard
+from golf_nb_utils.golf.request import Request
+from golf_nb_utils.gpt2.steering import Steerer
+from golf_nb_utils.prompt import format_input
+
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
+"""The powers of the model's probability that are tried."""
 
 
 @dataclass(frozen=True)
 class Understood:
-    """A wording, and what the reader makes of it: its likeliest fault, and how likely that is."""
+    """A wording, and what it is taken to mean (a fault, or "" for none), with its probability."""
 
     wording: Wording
-    fault: str
+    meaning: str
     share: float
 
 
-def understand(reader: Reader, wordings: Sequence[Wording]) -> list[Understood]:
-    """Let the reader read each wording for its area."""
+def understood(
+    probabilities: Sequence[Probabilities], wordings: Sequence[Wording]
+) -> list[Understood]:
+    """Return what each wording is taken to mean; of the area's own, faults alone count."""
     found = []
-    for wording in wordings:
-        fault, share = reader.hear(wording.area, wording.text).considered[0]
+    for each, wording in zip(probabilities, wordings, strict=True):
+        (fault, share), *_ = heard(each).considered
         found.append(Understood(wording, fault, share))
     return found
 
 
-def shares(understood: Sequence[Understood], asserted_from: float) -> dict[str, tuple]:
+def shares(read: Sequence[Understood], asserted_from: float) -> dict[str, tuple]:
     """Return {name: (share, low, high, n)} where a fault is named from a probability on.
 
     `found` and `wrong` are shares of the wordings that mean a fault: it is named, another one is.
     `false_alarm` is the share of those that mean none for which one is named all the same. The
     intervals are Wilson's; one author's wordings are taken as independent.
     """
-    named = [(each.fault if each.share >= asserted_from else "", each) for each in understood]
-    faulty = [(fault, each.wording.fault) for fault, each in named if each.wording.fault]
-    none = [fault for fault, each in named if not each.wording.fault]
+    named = [(each.meaning if each.share >= asserted_from else "", each) for each in read]
+    faulty = [(fault, each.wording.meaning) for fault, each in named if each.wording.meaning]
+    none = [fault for fault, each in named if not each.wording.meaning]
     counts = {
         "found": (sum(fault == right for fault, right in faulty), len(faulty)),
         "wrong": (sum(fault not in ("", right) for fault, right in faulty), len(faulty)),
@@ -44,3 +61,70 @@ def shares(understood: Sequence[Understood], asserted_from: float) -> dict[str, 
         name: (count / n if n else float("nan"), *wilson(count, n), n)
         for name, (count, n) in counts.items()
     }
+
+
+class ModelReader:
+    """What a language model takes words to mean."""
+
+    def __init__(self, steerer: Steerer, tokenizer: tiktoken.Encoding, names: dict[str, str]):
+        """Take `names`, {id of a fault or key of OUTCOMES: its name in a request}."""
+        self._steerer, self._tokenizer, self._names = steerer, tokenizer, names
+
+    def probabilities(self, area: str, text: str, own: Iterable[str]) -> Probabilities:
+        """Return how likely each of `own`, ids of the area's faults and outcomes, is.
+
+        What is left of 1 is the probability that the request goes on without a meaning.
+        """
+        request = Request(area, 0.5, 0.8, observation=text)
+        prompt = format_input(request.entry())
+        end = f"Observation: {request.observation}"
+        asked = prompt[: prompt.index(end) + len(end)]
+        own = list(own)
+        logs = self._steerer.log_probabilities(
+            self._tokenizer.encode(asked, disallowed_special=()),
+            [f"\nMeaning: {self._names[name]}\n" for name in own],
+        )
+        shares = dict(zip(own, np.exp(logs).tolist(), strict=True))
+        ranked = {name: shares[name] for name in sorted(shares, key=shares.get, reverse=True)}
+        return Probabilities(ranked, {"": max(0.0, 1 - sum(shares.values()))})
+
+
+def read_by_both(
+    reader: Reader, model: ModelReader, wordings: Sequence[Wording]
+) -> list[tuple[Probabilities, Probabilities]]:
+    """Return what the reader and what the model takes each wording to mean."""
+    pairs = []
+    for each in wordings:
+        found = reader.probabilities(each.area, each.text)
+        pairs.append((found, model.probabilities(each.area, each.text, found.own)))
+    return pairs
+
+
+def together(reader: Probabilities, model: Probabilities, weight: float) -> Probabilities:
+    """Return the product of the reader's probabilities and the model's to the power of `weight`."""
+    tiny = 1e-9
+    own = {name: share * (model.own[name] + tiny) ** weight for name, share in reader.own.items()}
+    rest = (model.away[""] + tiny) ** weight
+    away = {name: share * rest for name, share in reader.away.items()}
+    total = sum(own.values()) + sum(away.values())
+    own, away = (
+        {name: each[name] / total for name in sorted(each, key=each.get, reverse=True)}
+        for each in (own, away)
+    )
+    return Probabilities(own, away)
+
+
+def best_weight(
+    pairs: Sequence[tuple[Probabilities, Probabilities]], wordings: Sequence[Wording]
+) -> float:
+    """Return the weight of WEIGHTS under which the wordings are likeliest; `pairs` read them."""
+
+    def loss(weight: float) -> float:
+        total = 0.0
+        for (reader, model), wording in zip(pairs, wordings, strict=True):
+            found = together(reader, model, weight)
+            right = found.own.get(wording.meaning) if wording.meaning else sum(found.away.values())
+            total -= np.log(max(right or 0.0, 1e-9))
+        return total
+
+    return min(WEIGHTS, key=loss)

@@ -1,20 +1,21 @@
 """Every right answer to a request, as a grammar that writes answers and reads them.
 
-`build_index` lists what can be said: every sentence of the knowledge base, by its id, with whom it
+`build_index` lists what can be said: every phrasing of the knowledge base, by its id, with whom it
 is for. `GrammarBook.grammar` puts those that are for the golfer of a request together with the
-sentences that carry the scores, in the one form that an answer has.
+sentences that carry the scores, in the one form that an answer has. What belongs together stays
+together: an answer takes all its parts from one piece of advice (topic.Advice), and its drill from
+those that fix what this is about.
 """
 
 import hashlib
 import random
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, CLUBS, LEVELS, SEVERITIES
 from golf_nb_utils.golf.grammar import (
     Answer,
-    Either,
     Grammar,
     GrammarError,
     Maybe,
@@ -23,24 +24,34 @@ from golf_nb_utils.golf.grammar import (
     Say,
     either,
 )
-from golf_nb_utils.golf.knowledge import FIGURE, Drill, Item, KnowledgeBase, Topic
+from golf_nb_utils.golf.knowledge import FIGURE, Advice, Drill, Fault, KnowledgeBase, drills_for
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.golf.wording import ADAPTED, REFERRALS, REFERRED, SAY, SAY_BY_ID, WITHOUT_SCORE
+from golf_nb_utils.golf.topic import OUTCOMES, Topic
+from golf_nb_utils.golf.wording import (
+    ADAPTED,
+    REFERRALS,
+    REFERRED,
+    SAY,
+    SAY_BY_ID,
+    WITHOUT_SCORE,
+)
 from golf_nb_utils.prompt import HEADINGS
 
 SHOULD, HAPPENING, TO_DO = HEADINGS.values()
-STEP_ORDERS = (
-    ("steps", "drill", "check"),
-    ("check", "steps", "drill"),
-    ("drill", "steps", "check"),
-)
-CHECK_FIRST = (("check", "steps", "drill"), ("check", "drill", "steps"))
-KEEP_ORDERS = (("steps", "drill"), ("drill", "steps"))
 # How often an optional sentence is drawn; whatever the share, an answer may have it or not.
-STRENGTH_SHARE, VARIATION_SHARE, EFFECT_SHARE = 0.7, 0.5, 0.7
+NOTED_SHARE, VARIATION_SHARE = 0.5, 0.5
+# What some kinds of answer say before what is happening; keys of SAY.
+OPENINGS = {"unclear": "unclear", "follow_up": "follow_up", "other_area": "elsewhere"}
+
+# What has a lead and a trail one; where another word follows, the hands lead or the club trails.
+_SIDED = (
+    "arm|back pocket|big toe|ear|edge|elbow|end|finger|fist|foot|forearm|glove|half|hand|heel|hip|"
+    "knee|knuckle|lace|leg|one|palm|pocket|shoe|shoulder|side|sleeve|sole|step|thigh|thumb|tip|toe|"
+    "wrist|V "
+)
 
 
-# What can be said: every sentence of the knowledge base, by its id.
+# What can be said: every phrasing of the knowledge base, by its id.
 
 
 @dataclass(frozen=True)
@@ -50,9 +61,11 @@ class Entry:
     right: str
     left: str
     kind: str = ""
-    """ideal, observation, ..., drill, easier, harder, drill_step"""
+    """A part of advice (ideal, happening, ...), of a drill (drill, dose, ...), or adaptations."""
     topic: str = ""
+    advice: str = ""
     fault: str = ""
+    """Of a chain, its fault."""
     drill: str = ""
     fixes: tuple[str, ...] = ()
     clubs: tuple[str, ...] = ()
@@ -90,43 +103,35 @@ def mirror(text: str, handedness: str) -> str:
 
 
 def build_index(knowledge: KnowledgeBase) -> dict[str, Entry]:
-    """Return {id: Entry} of every phrasing, every whole drill and every sentence of a drill."""
+    """Return {id: Entry} of every phrasing."""
     return dict(entry for topic in knowledge.topics for entry in _entries(topic))
 
 
 def _entries(topic: Topic) -> Iterator[tuple[str, Entry]]:
-    def entry(text: str, kind: str, scope: Item | Drill, **more) -> Entry:
-        return Entry(
-            mirror(text, "right"),
-            mirror(text, "left"),
-            kind,
-            topic.id,
-            clubs=scope.clubs,
-            levels=scope.levels,
-            audiences=scope.audiences,
-            any_club=set(topic.clubs) <= set(scope.clubs),
-            any_level=set(topic.levels) <= set(scope.levels),
-            **more,
-        )
-
-    for part, fault, item in topic.items():
-        if part != "drill":
-            about = {"severities": item.severities, "fault": fault or "", "item": item.id}
-            about["has_figure"] = any(map(FIGURE.search, item.phrasings))
-            for name, text in item.named_phrasings.items():
-                yield name, entry(text, part, item, **about)
-    for drill in topic.drills:
+    for part, owner, item in topic.items():
         # A drill of a topic without large gaps still serves another topic's fault at any gap.
-        about = {"severities": ("none", *SEVERITIES), "drill": drill.id, "fixes": drill.fixes}
-        yield drill.id, entry(drill.text, "drill", drill, **about, item=drill.id)
-        sentences = {
-            "easier": (drill.easier,),
-            "harder": (drill.harder,),
-            "drill_step": drill.steps,
-        }
-        for kind, items in sentences.items():
-            for item in items:
-                yield item.id, entry(item.text, kind, drill, **about, item=item.id)
+        severities, about = ("none", *SEVERITIES), {}
+        scope = [item.clubs, item.levels, item.audiences]
+        if owner is not None:
+            own = (owner.clubs, owner.levels, owner.audiences)
+            scope = [tuple(v for v in one if v in two) for one, two in zip(scope, own, strict=True)]
+        if isinstance(owner, Drill):
+            about = {"drill": owner.id, "fixes": owner.fixes}
+        elif isinstance(owner, Advice):
+            severities = tuple(s for s in item.severities if s in owner.severities)
+            about = {"advice": owner.id}
+            about["fault"] = owner.faults[0] if owner.kind == "fault" else ""
+        clubs, levels, audiences = scope
+        about |= {"clubs": clubs, "levels": levels, "audiences": audiences}
+        about["any_club"] = set(topic.clubs) <= set(clubs)
+        about["any_level"] = set(topic.levels) <= set(levels)
+        about["has_figure"] = any(map(FIGURE.search, item.phrasings))
+        for name, text in item.named_phrasings.items():
+            told = owner.told(text) if part == "drill" else text
+            yield name, Entry(
+                mirror(told, "right"), mirror(told, "left"), part, topic.id,
+                severities=severities, item=item.id, **about,
+            )  # fmt: skip
 
 
 # The grammar of a request.
@@ -135,90 +140,129 @@ def _entries(topic: Topic) -> Iterator[tuple[str, Entry]]:
 class GrammarBook:
     """Builds the grammar of any request from a knowledge base, or from a part of it.
 
-    `topics` and `drills` ({fault id: drills}) narrow what answers may be about, which keeps the
-    splits of a data set apart.
+    `topics` and `drills` narrow what answers may be about, which keeps the splits of a data set
+    apart.
     """
 
     def __init__(
         self,
         knowledge: KnowledgeBase,
         topics: Iterable[str] | None = None,
-        drills: dict[str, tuple[Drill, ...]] | None = None,
+        drills: Iterable[Drill] | None = None,
         index: dict[str, Entry] | None = None,
     ):
         self.index = index or build_index(knowledge)
         self.topics = {t.id: t for t in knowledge.topics if topics is None or t.id in topics}
-        self.faults = {fault.id: fault for fault in knowledge.faults if fault.topic in self.topics}
-        self._fault_named = {fault.name: fault.id for fault in knowledge.faults}
-        if drills is None:
-            drills = {fault: knowledge.drills_for(fault) for fault in self.faults}
+        self.advice = {a.id: a for topic in self.topics.values() for a in topic.advice}
+        self.faults = {fault.id: fault for fault in knowledge.faults}
+        self._fault_named = {fault.name: fault for fault in knowledge.faults}
+        self._outcome_named = {label: outcome for outcome, label in OUTCOMES.items()}
+        known = knowledge.drills if drills is None else tuple(drills)
+        self.drills = {drill.id: drill for drill in known}
         clashes = _Clashes(knowledge)
-        self._drills = {
-            fault: tuple(d.id for d in found if not clashes.found(self.faults[fault].topic, d))
-            for fault, found in drills.items()
-            if fault in self.faults
+        self._drills_of = {
+            advice.id: tuple(
+                d for d in drills_for(advice, known) if not clashes.found(advice.topic, d)
+            )
+            for advice in self.advice.values()
+            if advice.kind == "fault"
         }
         self._entries = self._by_owner()
+        # {(area, id of a fault, key of OUTCOMES or any other kind): advice}
+        self._about: dict[tuple[str, str], list[Advice]] = {}
+        for advice in self.advice.values():
+            subject = advice.faults[0] if advice.kind == "fault" else advice.outcome or advice.kind
+            self._about.setdefault((advice.area, subject), []).append(advice)
         # What is the same for all requests of one case is built once.
         self._pools: dict = {}
-        self._subjects: dict = {}
+        self._fits: dict = {}
         self.forms: dict = {}
 
     def _by_owner(self) -> dict[tuple[str, str], list[tuple[str, Entry]]]:
-        """{(topic or fault, kind): entries}"""
+        """{(advice, drill or topic, kind): entries}"""
         found: dict[tuple[str, str], list[tuple[str, Entry]]] = {}
         for name, entry in self.index.items():
-            if not entry.drill:
-                found.setdefault((entry.fault or entry.topic, entry.kind), []).append((name, entry))
+            owner = entry.advice or entry.drill or entry.topic
+            found.setdefault((owner, entry.kind), []).append((name, entry))
         return found
 
-    def fault_of(self, request: Request) -> str:
-        """Return the id of the fault that the observation names, or "".
-
-        It counts where it is a fault of the area, the score is below its target, and the knowledge
-        has an answer for this golfer (club, level, audience, gap).
-        """
-        fault = self._fault_named.get(request.observation, "")
-        if request.referral or fault not in self.faults or self.faults[fault].area != request.area:
-            return ""
-        if request.is_scored and request.severity == "none":
-            return ""
-        return fault if self.is_answerable(self.faults[fault].topic, fault, request) else ""
+    def fault_of(self, request: Request) -> Fault | None:
+        """Return the fault that the words of a request mean, of its own area or of another."""
+        return self._fault_named.get(request.meaning)
 
     def kind_of(self, request: Request) -> str:
         """Return what kind of answer a request gets.
 
-        "refer" where somebody speaks of pain or illness, "keep" where the score meets its target,
-        "fault" where the words name one, "unclear" where nobody said what is wrong.
+        "refer" where somebody speaks of pain or illness, "keep" where the score meets its target;
+        "fault" where the words mean one of the area, and "follow_up" where what was told for it did
+        not help; "other_area" where they mean a fault of another area, "outcome" where they name
+        what the ball does; "unclear" where nobody said what is wrong, or nothing on it is for this
+        golfer.
         """
         if request.referral:
             return "refer"
         if request.is_scored and request.severity == "none":
             return "keep"
-        return "fault" if self.fault_of(request) else "unclear"
+        fault = self.fault_of(request)
+        if fault and fault.area != request.area:
+            return "other_area"
+        if fault and self._chains(request, fault.id):
+            return "follow_up" if request.is_follow_up else "fault"
+        return "outcome" if self._outcomes(request) else "unclear"
 
-    def subjects(self, request: Request) -> list[tuple[str, str]]:
-        """Return the (topic id, fault id or "") that an answer may be about.
+    def advice_for(self, request: Request) -> list[Advice]:
+        """Return all advice that an answer to a request may give.
 
         The list is empty where the knowledge has nothing for this golfer.
         """
-        named = self.fault_of(request)
-        if named:
-            return [(self.faults[named].topic, named)]
-        keep = request.severity == "none"
-        key = (request.area, *_case_of(request))
-        if key not in self._subjects:
-            found = [
-                (topic.id, fault)
-                for topic in self.topics.values()
-                if topic.area == request.area
-                for fault in ([""] if keep else [fault.id for fault in topic.faults])
-                if self.is_answerable(topic.id, fault, request)
+        kind = self.kind_of(request)
+        if kind in ("fault", "follow_up"):
+            return self._chains(request, self.fault_of(request).id)
+        return self._outcomes(request) if kind == "outcome" else self._fitting(request, kind)
+
+    def _outcomes(self, request: Request) -> list[Advice]:
+        """The advice for this golfer on the flight or the strike that the words name."""
+        outcome = self._outcome_named.get(request.meaning)
+        return self._fitting(request, outcome) if outcome else []
+
+    def _chains(self, request: Request, fault: str) -> list[Advice]:
+        """The chains of a fault that are for this golfer; who was told one gets another."""
+        found = self._fitting(request, fault)
+        others = [
+            chain
+            for chain in found
+            if all(drill.name != request.tried for drill in self._drills_of[chain.id])
+        ]
+        # Where that drill is for all of them, those that have another one for this golfer.
+        return (
+            others
+            or [
+                chain
+                for chain in found
+                if any(drill.name != request.tried for drill in self.drills_of(chain, request))
             ]
+            or found
+        )
+
+    def _fitting(self, request: Request, subject: str) -> list[Advice]:
+        """The advice for this golfer: a fault's chains, on an outcome, or of any other kind."""
+        key = (request.area, subject, *_case_of(request), request.minutes == 5)
+        if key not in self._fits:
+            about = self._about.get((request.area, subject), ())
+            found = [advice for advice in about if self.is_for(advice, request)]
             # Who does not say the club is not told about the driver alone, where there is a choice.
-            for_all = [pair for pair in found if self.is_for_all(pair[0], request)]
-            self._subjects[key] = for_all or found
-        return self._subjects[key]
+            for_all = [advice for advice in found if self.is_for_all(advice.topic, request)]
+            self._fits[key] = for_all or found
+        return self._fits[key]
+
+    def is_for(self, advice: Advice, request: Request) -> bool:
+        """Return whether advice is for a golfer, with all its parts, and with a drill if it is a
+        chain."""
+        if (request.severity == "none" and request.is_scored) != (advice.kind == "keep"):
+            return False
+        return all(self.pool(advice.id, part, request) for part in advice.items) and (
+            advice.kind != "fault" or bool(self.drills_of(advice, request))
+        )
 
     def is_for_all(self, topic: str, request: Request) -> bool:
         """Return whether a topic is for every club and every level that a request leaves open."""
@@ -227,8 +271,8 @@ class GrammarBook:
             request.level is not None or set(LEVELS) <= set(levels)
         )
 
-    def grammar(self, request: Request, subjects: list[tuple[str, str]] | None = None) -> Grammar:
-        """Return the grammar of all right answers to a request, or of those about `subjects`.
+    def grammar(self, request: Request, advice: list[Advice] | None = None) -> Grammar:
+        """Return the grammar of all right answers to a request, or of those that give `advice`.
 
         Where All Scores has another value for the area than Current Score, Current Score counts.
 
@@ -237,18 +281,14 @@ class GrammarBook:
         """
         if request.referral:
             return Grammar(_referral(request))
-        subjects = self.subjects(request) if subjects is None else subjects
-        if not subjects:
+        advice = self.advice_for(request) if advice is None else advice
+        if not advice:
             club, level, golfer, severity = request.case
             raise GrammarError(
                 f"the knowledge on {request.area} has no answer for {club or 'any club'}, "
                 f"{level or 'any level'}, {golfer}, with a {severity} gap; add a topic for them."
             )
-        faults_of: dict[str, list[str]] = {}
-        for topic, fault in subjects:
-            faults_of.setdefault(topic, []).append(fault)
-        forms = tuple(_Form(self, request, topic).whole(faults_of[topic]) for topic in faults_of)
-        return Grammar(either(forms, tuple(map(len, faults_of.values()))))
+        return Grammar(either(tuple(_Form(self, request, one).whole() for one in advice)))
 
     def draw(self, request: Request, seed: int) -> Answer:
         """Draw one of the right answers to a request: the template.
@@ -261,30 +301,18 @@ class GrammarBook:
         digest = hashlib.blake2b(f"{seed}/{request}".encode(errors="surrogatepass"), digest_size=8)
         return self.grammar(request).draw(random.Random(int.from_bytes(digest.digest(), "big")))
 
-    def about(self, names: Iterable[str]) -> tuple[str, str, str]:
-        """Return (topic, fault, drill) that the sentences of an answer are about."""
-        entries = [self.index[name] for name in names if name in self.index]
-        own = [entry for entry in entries if not entry.drill]
-        fault = next((entry.fault for entry in own if entry.fault), "")
-        drill = next((entry.drill for entry in entries if entry.drill), "")
-        return (own[0].topic if own else ""), fault, drill
+    def about(self, names: Iterable[str]) -> dict[str, str]:
+        """Return what the sentences of an answer are about: topic, fault, chain and drill.
 
-    def is_answerable(self, topic: str, fault: str, request: Request) -> bool:
-        """Return whether each part of an answer has something for this golfer."""
-        kinds = [(topic, kind) for kind in ("ideal", "keep", "cues", "safety")]
-        if request.golfer != "adult":
-            kinds.append((topic, "adaptations"))
-        if fault:
-            kinds += [(fault, kind) for kind in ("observation", "cause", "check", "steps")]
-            effects = self.pool(fault, "effect", request) or self.pool(fault, "feel", request)
-            if not effects:
-                return False
-        return all(self.pool(*kind, request) for kind in kinds) and bool(
-            self.drills_for(topic, fault, request)
-        )
+        `chain` is the advice, of whatever kind. What there is none of is "".
+        """
+        entries = [self.index[name] for name in names if name in self.index]
+        own = next((entry for entry in entries if entry.advice), Entry("", ""))
+        drill = next((entry.drill for entry in entries if entry.drill), "")
+        return {"topic": own.topic, "fault": own.fault, "chain": own.advice, "drill": drill}
 
     def pool(self, owner: str, kind: str, request: Request) -> tuple[tuple[str, str], ...]:
-        """Return the (id, text) of a topic's or fault's entries of a kind for this golfer."""
+        """Return the (id, text) of an owner's entries of a kind for this golfer."""
         key = (owner, kind, *_case_of(request))
         if key not in self._pools:
             case = request.case
@@ -300,171 +328,173 @@ class GrammarBook:
             self._pools[key] = tuple((name, entry.text(request.hand)) for name, entry in fitting)
         return self._pools[key]
 
-    def drills_for(self, topic: str, fault: str, request: Request) -> tuple[str, ...]:
-        """Return the ids of the drills against a fault, or of a topic, that are for this golfer."""
-        club, level, _, _ = request.case
-        key = ("drills", topic, fault, *_case_of(request))
-        if key not in self._pools:
-            own = tuple(drill.id for drill in self.topics[topic].drills)
-            names = self._drills.get(fault, ()) if fault else own
-            # The answer must hold for every club or level of the drill's topic, and of this one.
-            self._pools[key] = tuple(
-                name
-                for name in names
-                if (entry := self.index[name]).is_for(*request.case)
-                and (club or set(self.topics[topic].clubs) <= set(entry.clubs))
-                and (level or set(self.topics[topic].levels) <= set(entry.levels))
-            )
-        return self._pools[key]
+    def drills_of(self, chain: Advice, request: Request) -> tuple[Drill, ...]:
+        """Return the drills for a chain that are for this golfer, and not the one that failed."""
+        found = self._drills_of[chain.id]
+        fitting = [drill for drill in found if self.pool(drill.id, "drill", request)]
+        # Five minutes are for where one stands.
+        at_home = [drill for drill in fitting if "home" in drill.places]
+        fitting = (request.minutes == 5 and at_home) or fitting
+        return tuple([d for d in fitting if d.name != request.tried] or fitting)
 
 
 class _Form:
-    """The form of an answer about one topic to one request."""
+    """The form of an answer that gives one piece of advice to one request."""
 
-    def __init__(self, book: GrammarBook, request: Request, topic: str):
-        self.book, self.request, self.topic = book, request, topic
-        self.case = _case_of(request)
-        self.is_named = bool(book.fault_of(request))
+    def __init__(self, book: GrammarBook, request: Request, advice: Advice):
+        self.book, self.request, self.advice = book, request, advice
+        self.kind = book.kind_of(request)
+        self._sides = {"lead", "trail"} if request.level == "beginner" else set()
 
-    def whole(self, faults: list[str]) -> Row:
-        """All three parts; `faults` are those that it may be about ("" for none)."""
-        ideal = self.kept("ideal", self.two_ideals, self.topic)
-        rest = either(tuple(map(self.after_the_score, faults)))
-        if not self.request.is_scored:
-            return Row((f"{SHOULD}\n", ideal, f"\n\n{HAPPENING}\n", self.without_score(), rest))
-        score = (" ", self.said("target"), f"\n\n{HAPPENING}\n", self.said("score"))
-        return Row((f"{SHOULD}\n", ideal, *score, rest))
+    def whole(self) -> Row:
+        """All three parts, in the order in which they are read."""
+        scored, (ideal, happening, lines) = self.request.is_scored, self.without_scores()
+        parts = [f"{SHOULD}\n", ideal]
+        parts += [" ", self.said("target")] if scored else []
+        parts += [f"\n\n{HAPPENING}\n", self.said("score") if scored else self.no_score()]
+        if self.kind in OPENINGS and (scored or self.kind != "unclear"):
+            parts += [" ", self.said(OPENINGS[self.kind])]
+        return Row((*parts, *happening, *self.others(), f"\n\n{TO_DO}\n", *lines))
 
-    def after_the_score(self, fault: str) -> Row:
-        """What is happening beyond the score, and what to do."""
-        parts = self.happening(fault) if self.request.is_scored else []
-        lines = self.lines if self.is_named or not fault else self.lines_of_a_guess
-        parts += [f"\n\n{TO_DO}\n", self.kept(lines.__name__, lines, self.topic, fault)]
-        if self.request.golfer != "adult":
-            parts += [f"\n{ADAPTED[self.request.golfer]}: ", self.say(self.topic, "adaptations")]
-        parts += ["\nSwing thought: ", self.say(self.topic, "cues")]
-        if fault and self.request.is_scored:
-            parts += ["\n", self.said("goal" if self.is_named else "ask")]
-        # Who is about to change much gets the safety note; a small refinement does not need one.
-        if self.request.severity == "large":
-            parts += ["\nSafety: ", self.say(self.topic, "safety")]
-        return Row(tuple(parts))
-
-    def kept(self, part: str, build: Callable[..., Node], topic: str, *fault: str) -> Node:
-        """A part without scores, from the book if another request of this case has needed it."""
-        key = (part, topic, *fault, *self.case)
+    def without_scores(self) -> tuple[Say, tuple[Node, ...], tuple[Node, ...]]:
+        """The ideal, what is happening and what to do, from the book if they were needed before."""
+        request = self.request
+        key = (self.advice.id, self.kind, *_case_of(request), request.minutes, request.tried)
+        key += (request.meaning,) if self.kind == "other_area" else ()
         if key not in self.book.forms:
-            self.book.forms[key] = build(*fault)
+            # In the order in which they are read, since what lead and trail are is explained once.
+            ideal = self.part("ideal")
+            happening = (" ", self.part("happening")) if "happening" in self.advice.items else ()
+            self.book.forms[key] = ideal, happening, tuple(self.lines())
         return self.book.forms[key]
 
-    def happening(self, fault: str) -> list[Node]:
-        """The fault, why and to what effect, or praise; then what the other scores say.
+    def others(self) -> list[Node]:
+        """What the other scores say."""
+        if not self.request.is_scored or self.kind not in ("fault", "keep", "unclear"):
+            return []
+        # What comes first in the swing has to be said; the rest is for short answers.
+        if "earlier" in self.request.slots:
+            return [" ", self.said("earlier")]
+        found = [kind for kind in ("later", "strength") if kind in self.request.slots]
+        if self.kind != "keep" or not found:
+            return []
+        return [Maybe(Row((" ", self.said(found[0]))), NOTED_SHARE)]
 
-        Where nobody named a fault none is asserted: a score tells how far, not why.
-        """
-        if fault and not self.is_named:
-            parts = [" ", self.said("unclear")]
-        elif fault:
-            effect, feel = (
-                self.book.pool(fault, kind, self.request) for kind in ("effect", "feel")
-            )
-            either = [(Say(effect), EFFECT_SHARE), (Say(feel), 1 - EFFECT_SHARE)]
-            either = [(say, weight) for say, weight in either if say.options]
-            parts = [" ", self.say(fault, "observation"), " ", self.say(fault, "cause"), " "]
-            parts.append(Either(*map(tuple, zip(*either, strict=True))))
-        else:
-            parts = [" ", self.said("praise")]
-        if "strength" in self.request.slots:
-            parts.append(Maybe(Row((" ", self.said("strength"))), STRENGTH_SHARE))
-        if "weakest" in self.request.slots:
-            # Drawn whenever there is one; an answer that names no other score is right, too.
-            weakest = self.said("weakest" if fault else "weakest_keep")
-            parts.append(Maybe(Row((" ", weakest)), 1.0))
-        return parts
-
-    def lines_of_a_guess(self, fault: str) -> Node:
-        """The numbered lines for a fault that nobody named: the check comes first, and decides."""
-        return self.lines(fault, CHECK_FIRST)
-
-    def lines(self, fault: str, orders: tuple = STEP_ORDERS) -> Node:
-        """The numbered lines: two steps, the drill and the check in one of several orders."""
-        owner, kind = (fault, "steps") if fault else (self.topic, "keep")
-        steps, drill = self.steps(owner, kind), self.drill(fault)
-        check = self.say(fault, "check")
+    def lines(self) -> list[Node]:
+        """The numbered lines, and what stands below them."""
+        request, lines = self.request, []
+        if self.kind == "other_area":
+            lines.append(self.said("settle"))
+        # One thing to do beside the drill is enough, but where there is far to go.
+        is_short = request.level in (None, "beginner") or request.severity != "large"
+        lines += self.steps(1 if is_short and self.advice.kind == "fault" else None)
+        if self.advice.kind != "fault":
+            return [_numbered(lines), self.closing()]
+        check = Row(("Check: ", self.part("check")))
+        rest = self.closing()
         forms = []
-        for order in orders if fault else KEEP_ORDERS:
-            parts, number = [], 1
-            for part in order:
-                parts.append(f"{number}. " if number == 1 else f"\n{number}. ")
-                if part == "steps":
-                    parts.append(_one_after_another(steps, f"\n{number + 1}. "))
-                    number += len(steps[0])
-                else:
-                    parts += ["Check: ", check] if part == "check" else [drill]
-                    number += 1
-            forms.append(Row(tuple(parts)))
-        return either(tuple(forms))
+        for drill in self.book.drills_of(self.advice, request):
+            told = _numbered([*lines, self.drill(drill), check])
+            risk = next((r for r in drill.risks if r in SAY["safety"]), None)
+            note = ("\nSafety: ", _say("safety", SAY["safety"][risk], risk)) if risk else ()
+            forms.append(Row((told, rest, *note)))
+        return [either(tuple(forms))]
 
-    def steps(self, owner: str, kind: str) -> list[tuple[Say, ...]]:
-        """Two different items, as (an item, one of those after it) for each, or the only one.
+    def closing(self) -> Row:
+        """What follows the numbered lines: for whom else it holds, the plan, the swing thought."""
+        request, parts = self.request, []
+        if self.kind in ("fault", "follow_up") and request.golfer != "adult":
+            adapted = self.book.pool(self.advice.topic, "adaptations", request)
+            parts += [f"\n{ADAPTED[request.golfer]}: ", Say(adapted)] if adapted else []
+        if "plan" in self.advice.items:
+            parts += ["\n", self.part("plan")]
+        if request.minutes and self.advice.kind == "fault":
+            time = SAY["time"][request.minutes]
+            parts += [" ", _say("time", time, str(request.minutes))]
+        if "cue" in self.advice.items:
+            parts += ["\nSwing thought: ", self.part("cue")]
+        return Row(tuple(parts))
 
-        They keep the order of the file, which is that of the swing.
-        """
-        items = list(_by_item(self.book.index, self.pool(owner, kind)).values())
-        if len(items) == 1:
-            return [(Say(items[0]),)]
-        later = [Say(sum(items[place:], ())) for place in range(1, len(items))]
-        return [(Say(first), then) for first, then in zip(items, later, strict=False)]
+    def drill(self, drill: Drill) -> Row:
+        """A drill, told whole: easier for a beginner, harder for the advanced, and how often."""
+        parts: list[Node] = [self.owned(drill.id, "drill")]
+        if self.request.level == "beginner":
+            parts += [" ", self.owned(drill.id, "easier")]
+        elif self.request.level == "advanced":
+            parts.append(Maybe(Row((" ", self.owned(drill.id, "harder"))), VARIATION_SHARE))
+        small = self.request.severity == "slight" or self.request.minutes == 5
+        return Row((*parts, " ", self.owned(drill.id, "small_dose" if small else "dose")))
 
-    def two_ideals(self) -> Node:
-        """Two different ideals in any order, or the only one."""
-        items = list(_by_item(self.book.index, self.pool(self.topic, "ideal")).values())
-        if len(items) == 1:
-            return Say(items[0])
-        others = [sum(items[:place] + items[place + 1 :], ()) for place in range(len(items))]
-        pairs = zip(items, others, strict=True)
-        return either(tuple(Row((Say(first), " ", Say(then))) for first, then in pairs))
+    def steps(self, most: int | None) -> list[Node]:
+        """The first steps in their order, each in one of its phrasings."""
+        pool = self.book.pool(self.advice.id, "steps", self.request)
+        return [Say(self.explained(options)) for options in _by_item(self.book.index, pool)[:most]]
 
-    def drill(self, fault: str) -> Either:
-        """A drill, told whole; it may be made easier for a beginner, harder for the advanced."""
-        level = self.request.level
-        kinds = {"beginner": "easier", "advanced": "harder"}
-        forms = []
-        for name in self.book.drills_for(self.topic, fault, self.request):
-            parts: list[Node] = [self.sentence(name)]
-            told = [kinds[level]] if level in kinds else list(kinds.values()) if level else []
-            variations = tuple(
-                Row((f" {kind.capitalize()}: ", self.sentence(f"{name}.{kind}"))) for kind in told
-            )
-            if variations:
-                # Both are right for an intermediate golfer, who is told the drill as it is.
-                share = VARIATION_SHARE if level in kinds else 0.0
-                parts.append(Maybe(either(variations), share))
-            forms.append(Row(tuple(parts)))
-        return either(tuple(forms))
+    def part(self, kind: str) -> Say:
+        """A part of the advice in one of its phrasings."""
+        pool = self.book.pool(self.advice.id, kind, self.request)
+        return Say(pool if kind == "cue" else self.explained(pool))
 
-    def sentence(self, name: str) -> Say:
-        """One entry of the knowledge base."""
-        return Say(((name, self.book.index[name].text(self.request.hand)),))
+    def owned(self, owner: str, kind: str) -> Say:
+        """One of the phrasings that a drill has of a part."""
+        return Say(self.book.pool(owner, kind, self.request))
 
-    def say(self, owner: str, kind: str) -> Say:
-        """One of the entries of a kind."""
-        return Say(self.pool(owner, kind))
-
-    def pool(self, owner: str, kind: str) -> tuple[tuple[str, str], ...]:
-        """The entries of a kind that are for this golfer."""
-        return self.book.pool(owner, kind, self.request)
+    def explained(self, options: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        """Say which side lead and trail are, where a beginner reads the word first."""
+        for word in sorted(self._sides):
+            side = f"{word} ({side_of(word, self.request.hand)})"
+            found = re.compile(rf"\b{word}(?= (?:{_SIDED}))")
+            if all(found.search(text) for _, text in options):
+                self._sides.discard(word)
+            options = tuple((name, found.sub(side, text, count=1)) for name, text in options)
+        return options
 
     def said(self, kind: str) -> Say:
-        """A sentence that carries scores."""
-        texts = enumerate(SAY[kind], 1)
-        slots = self.request.slots
-        return Say(tuple((f"say.{kind}.{n}", text.format_map(slots)) for n, text in texts))
+        """A sentence that the request alone fills."""
+        return _say(kind, SAY[kind], slots=self.slots)
 
-    def without_score(self) -> Say:
+    @property
+    def slots(self) -> dict[str, str]:
+        """What fills the sentences around the advice."""
+        slots = {"label": AREAS[self.request.area].label}
+        slots |= self.request.slots if self.request.is_scored else {}
+        if self.kind == "other_area":
+            fault = self.book.fault_of(self.request)
+            slots |= elsewhere_slots(fault)
+        return slots
+
+    def no_score(self) -> Say:
         """Why there is no number, in general advice."""
         name = "general.no_score" if self.request.area_is_known else "general.no_area"
         return Say(((name, WITHOUT_SCORE[name].format(label=AREAS[self.request.area].label)),))
+
+
+def side_of(word: str, hand: str) -> str:
+    """Return left or right: the side of a golfer's body that is called lead or trail."""
+    return "left" if (word == "lead") == (hand == "right") else "right"
+
+
+def elsewhere_slots(fault: Fault) -> dict[str, str]:
+    """Return what the sentences about a fault of another area say of it."""
+    return {"other": AREAS[fault.area].label, "fault": fault.name[0].lower() + fault.name[1:]}
+
+
+def _say(kind: str, texts: tuple[str, ...], case: str = "", slots: dict | None = None) -> Say:
+    """One of several sentences of wording.py, `case` being which of its lists they are from."""
+    place = f"{kind}.{case}" if case else kind
+    return Say(
+        tuple(
+            (f"say.{place}.{n}", text.format_map(slots) if slots else text)
+            for n, text in enumerate(texts, 1)
+        )
+    )
+
+
+def _numbered(lines: list[Node]) -> Row:
+    parts: list[Node] = []
+    for number, line in enumerate(lines, 1):
+        parts += [f"{number}. " if number == 1 else f"\n{number}. ", line]
+    return Row(tuple(parts))
 
 
 def _referral(request: Request) -> Row:
@@ -478,32 +508,21 @@ def _referral(request: Request) -> Row:
     parts = [f"{SHOULD}\n", say("refer.ideal"), f"\n\n{HAPPENING}\n", say(happening)]
     if request.is_scored:
         parts += [" ", say("refer.score")]
-    parts.append(f"\n\n{TO_DO}")
-    for number, line in enumerate(lines, 1):
-        parts += [f"\n{number}. ", say(line)]
-    return Row(tuple(parts))
-
-
-def _one_after_another(steps: list[tuple[Say, ...]], between: str) -> Node:
-    """Two steps, the second's number between them, each pair equally likely; or the only one."""
-    if len(steps[0]) == 1:
-        return steps[0][0]
-    rows = tuple(Row((first, between, then)) for first, then in steps)
-    return Either(rows, tuple(map(float, range(len(rows), 0, -1))))
+    return Row((*parts, f"\n\n{TO_DO}\n", _numbered([say(line) for line in lines])))
 
 
 def _case_of(request: Request) -> tuple:
     """What of a request decides which sentences may be said; a club counts by its family."""
     club, *case = request.case
-    return club and CLUBS[club], *case, request.hand
+    return club and CLUBS[club], *case, request.hand, request.is_scored
 
 
-def _by_item(index: dict[str, Entry], pool: tuple) -> dict[str, tuple[tuple[str, str], ...]]:
-    """{item: its (id, text) pairs}, in the order of the pool."""
+def _by_item(index: dict[str, Entry], pool: tuple) -> list[tuple[tuple[str, str], ...]]:
+    """The (id, text) pairs of each item, in the order of the pool."""
     items: dict[str, tuple] = {}
     for name, text in pool:
         items[index[name].item] = (*items.get(index[name].item, ()), (name, text))
-    return items
+    return list(items.values())
 
 
 class _Clashes:
@@ -526,7 +545,8 @@ class _Clashes:
         """Return whether a drill breaks a rule together with some sentence of a topic."""
         if drill.topic == topic:
             return False
-        texts = [drill.text, drill.easier.text, drill.harder.text]
+        told = map(drill.told, drill.text.phrasings)
+        texts = [*told, drill.easier.text, drill.harder.text]
         both = zip(self._sides[topic], self._said_in(texts), strict=True)
         return any(all(map(any, zip(ours, theirs, strict=True))) for ours, theirs in both)
 
@@ -545,8 +565,6 @@ def places(knowledge: KnowledgeBase) -> dict[str, tuple[str, tuple[str, ...]]]:
         for _, _, item in topic.items():
             for name in item.named_phrasings:
                 found[name] = (f"{topic.path.name}:{item.line}", item.sources)
-        for drill in topic.drills:
-            found[drill.id] = (f"{topic.path.name}:{drill.line}", drill.sources)
     return found
 
 

@@ -1,21 +1,22 @@
 """What the app sends, read into a request: no value breaks it, and none is taken on trust.
 
 Areas, clubs and levels are matched to the names that this project knows, and the known name is what
-is written; what the golfer's words mean is for golf.reader. Words of pain or illness alone stand in
-a prompt as they were said, since the answer is about them. What could not be read is left out, and
-a remark tells the app's developer so.
+is written. What the golfer says stands in the prompt as it was said, beside what it means, which is
+for golf.reader. What could not be read is left out, and a remark tells the app's developer so.
 """
 
 import difflib
 import math
 import re
 import reprlib
-from collections.abc import Callable, Mapping, ValuesView
+from collections.abc import Callable, Collection, Mapping, ValuesView
 from numbers import Number
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
+from golf_nb_utils.golf.follow_up import speaks_of_practice
 from golf_nb_utils.golf.reader import LONGEST_TEXT, Heard
 from golf_nb_utils.golf.referral import TIERS, referral_of
+from golf_nb_utils.golf.request import LONGEST_OBSERVATION, MINUTES
 from golf_nb_utils.golf.wording import severity_of
 
 ARGUMENTS = (
@@ -24,8 +25,8 @@ ARGUMENTS = (
 )  # fmt: skip
 """The arguments of the app's generate_feedback.
 
-`impact_level`, `all_weaknesses` and `all_strengths` are taken and not read, but for words of pain
-among the weaknesses: what they say follows from the scores.
+`impact_level` and `all_strengths` are taken and not read: what they say follows from the scores.
+`all_weaknesses` is, where there is no issue: the first that means something in the area.
 """
 
 Hear = Callable[[str, str], Heard]
@@ -39,6 +40,7 @@ _CONTEXT_KEYS = {
     "club": "club", "level": "level", "skilllevel": "level", "skill": "level",
     "experience": "level", "handedness": "handedness", "hand": "handedness",
     "audience": "audience", "golfer": "audience",
+    "minutes": "minutes", "time": "minutes", "drill": "tried", "lastdrill": "tried",
 }  # fmt: skip
 _CLUB_PATTERNS = {
     "driver": r"driver|1[- ]?wood", "3-wood": r"3[- ]?wood", "5-wood": r"5[- ]?wood",
@@ -60,13 +62,13 @@ _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-
 
 
 def read_arguments(
-    arguments: Mapping, hear: Hear, fault_names: Mapping[str, str]
+    arguments: Mapping, hear: Hear, names: Mapping[str, str], drills: Collection[str]
 ) -> tuple[dict, Heard | None, list[str]]:
     """Read the arguments of generate_feedback; never raises.
 
-    Each may be missing or hold anything. `fault_names` is {fault id: name}. Returns the fields of a
-    Request, what the golfer's words mean, and remarks that tell the app's developer what was not
-    read.
+    Each may be missing or hold anything. `names` is {fault id or key of OUTCOMES: name}, `drills`
+    the names of all drills. Returns the fields of a Request, what the golfer's words mean, and
+    remarks that tell the app's developer what was not read.
     """
     remarks: list[str] = []
     given = _read_names(arguments, remarks)
@@ -77,7 +79,7 @@ def read_arguments(
         current, target = _read_own_scores(given, area, scores, remarks)
     if current is not None and area in scores:
         scores = scores | {area: current}
-    golfer = _read_golfer(given["golfer_context"], given["swing_type"], remarks)
+    golfer = _read_golfer(given["golfer_context"], given["swing_type"], drills, remarks)
     if current is None or target is None:
         remarks.append(
             "without a usable score and target for its area the answer is general advice, "
@@ -87,18 +89,30 @@ def read_arguments(
         _compare_gap(given["gap"], current, target, remarks)
     observation, heard = _words_of_pain(given), None
     if not observation:
-        heard = _read_issue(given["issue"], area, hear, remarks)
-        observation = fault_names.get(heard.fault) if heard else None
+        observation, heard = _read_words(given, area, hear, remarks)
+    meaning = names.get(heard.meaning or heard.elsewhere) if heard else None
     is_met = None not in (current, target) and severity_of(current, target) == "none"
-    if is_met and heard and observation:
+    if is_met and meaning:
         remarks.append(
-            f"issue names {observation!r}, but the score meets its target; "
+            f"issue sounds like {meaning!r}, but the score meets its target; "
             "the answer keeps what works."
         )
-        observation = None
+        meaning = None
+    elif heard and not heard.meaning:
+        remarks.append(
+            f"issue {_shown(observation)} sounds like {meaning!r}, which is of another area than "
+            f"{area}; the answer says so."
+            if meaning
+            else f"issue {_shown(observation)} names no fault, as far as is known in {area}; "
+            "the answer asserts none."
+        )
+    tried = golfer.pop("tried")
+    if tried is None and observation and speaks_of_practice(observation):
+        tried = _drill_named(observation, drills)
     scores = {name: scores[name] for name in ALL_SCORES if name in scores}
     values = {"area": area, "area_is_known": area_is_known, "all_scores": scores or None}
     values |= {"current_score": current, "target_score": target, "observation": observation}
+    values |= {"meaning": meaning, "tried": tried}
     return values | golfer, heard, remarks
 
 
@@ -270,14 +284,16 @@ def _compare_gap(value, current: float, target: float, remarks: list[str]) -> No
 
 
 def _read_context(context, remarks: list[str]) -> dict[str, str | None]:
-    """Club, level, handedness and audience of golfer_context, each None where it is not said."""
-    golfer: dict[str, str | None] = dict.fromkeys(_CHOICES)
+    """What golfer_context says of the golfer, each None where it is not said."""
+    golfer: dict[str, str | None] = dict.fromkeys((*_CHOICES, "minutes", "tried"))
     if isinstance(context, Mapping):
         unread = []
         for key in list(context)[:100]:
             name, value = _CONTEXT_KEYS.get(_squeezed(key)), context[key]
             if name is None:
                 unread.append(key)
+            elif name in ("minutes", "tried"):
+                golfer[name] = value
             elif value is not None:
                 found = _named(value, name)
                 golfer[name] = found[0] if len(found) == 1 else None
@@ -289,11 +305,11 @@ def _read_context(context, remarks: list[str]) -> dict[str, str | None]:
                     )
         if unread:
             remarks.append(
-                f"golfer_context: of its keys club, level, handedness and audience are read, "
-                f"{_shown(unread[0])} is not."
+                "golfer_context: of its keys club, level, handedness, audience, minutes and drill "
+                f"are read, {_shown(unread[0])} is not."
             )
     elif isinstance(context, str):
-        for name in golfer:
+        for name in _CHOICES:
             found = _named(context, name)
             golfer[name] = found[0] if len(found) == 1 else None
             if len(found) > 1:
@@ -309,9 +325,25 @@ def _read_context(context, remarks: list[str]) -> dict[str, str | None]:
     return golfer
 
 
-def _read_golfer(context, swing_type, remarks: list[str]) -> dict[str, str | None]:
+def _read_golfer(
+    context, swing_type, drills: Collection[str], remarks: list[str]
+) -> dict[str, str | None]:
     """The same, with the club of swing_type where golfer_context says none."""
     golfer = _read_context(context, remarks)
+    drill = golfer["tried"]
+    golfer["tried"] = _drill_named(drill, drills)
+    if drill is not None and golfer["tried"] is None:
+        remarks.append(
+            f"golfer_context has the drill {_shown(drill)}; send the name of one that was told."
+        )
+    minutes = _number(golfer["minutes"]) if golfer["minutes"] is not None else None
+    if golfer["minutes"] is not None and not (minutes and minutes > 0):
+        remarks.append(
+            f"golfer_context has the minutes {_shown(golfer['minutes'])}; send a number."
+        )
+    # The longest plan that fits into the time, or the shortest.
+    fitting = [each for each in MINUTES if minutes and each <= minutes]
+    golfer["minutes"] = max(fitting, default=MINUTES[0]) if minutes and minutes > 0 else None
     # What holds for everybody has no line in a prompt.
     golfer["audience"] = None if golfer["audience"] == "adult" else golfer["audience"]
     clubs = _named(swing_type, "club")
@@ -337,20 +369,35 @@ def _named(value, kind: str) -> list[str]:
     return [name for name, pattern in _CHOICES[kind].items() if pattern.search(text)]
 
 
-def _read_issue(value, area: str, hear: Hear, remarks: list[str]) -> Heard | None:
-    """What was said means; None where nothing was said."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if not isinstance(value, str):
-        remarks.append(f"issue is {_shown(value)}; expected a text.")
-        return None
-    heard = hear(area, value)
-    if not heard.fault:
-        where = f"sounds like {heard.elsewhere}" if heard.elsewhere else "names no fault"
-        remarks.append(
-            f"issue {_shown(value)} {where}, as far as is known in {area}; the answer asserts none."
-        )
-    return heard
+def _read_words(
+    given: dict, area: str, hear: Hear, remarks: list[str]
+) -> tuple[str | None, Heard | None]:
+    """What was said of the area, and what it means; None where nothing was said.
+
+    Where there is no issue, a weakness may mean something in the area.
+    """
+    issue, weaknesses = given["issue"], given["all_weaknesses"]
+    if issue is not None and not isinstance(issue, str):
+        remarks.append(f"issue is {_shown(issue)}; expected a text.")
+    if isinstance(issue, str) and issue.strip():
+        return issue, hear(area, issue)
+    for text in weaknesses[:20] if isinstance(weaknesses, list | tuple) else ():
+        if isinstance(text, str) and (heard := hear(area, text)).meaning:
+            return text, heard
+    return None, None
+
+
+def _drill_named(text, drills: Collection[str]) -> str | None:
+    """The drill whose name a text has in it, the longest such name."""
+    said = (
+        f" {' '.join(re.findall(r'[a-z0-9]+', text.casefold()))} " if isinstance(text, str) else ""
+    )
+    found = [
+        name
+        for name in drills
+        if f" {' '.join(re.findall(r'[a-z0-9]+', name.casefold()))} " in said
+    ]
+    return max(found, key=len, default=None)
 
 
 def _words_of_pain(arguments: dict) -> str | None:
@@ -362,7 +409,9 @@ def _words_of_pain(arguments: dict) -> str | None:
         texts += [text[: 10 * LONGEST_TEXT] for text in values if isinstance(text, str)]
     said = " ".join(" ".join(texts).split())[: 10 * LONGEST_TEXT]
     # A prompt has room for a part of a long text; no phrase is as long as half of one.
-    starts = range(0, max(1, len(said) - LONGEST_TEXT // 2), LONGEST_TEXT // 2)
-    parts = [said[start : start + LONGEST_TEXT] for start in starts]
+    encoded, half = said.encode(errors="ignore"), LONGEST_OBSERVATION // 2
+    starts = range(0, max(1, len(encoded) - half), half)
+    cut = [encoded[start : start + LONGEST_OBSERVATION] for start in starts]
+    parts = [part.decode(errors="ignore") for part in cut]
     urgent = [part for part in parts if referral_of(part)]
     return min(urgent, key=lambda part: TIERS.index(referral_of(part)), default=None)

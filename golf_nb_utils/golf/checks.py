@@ -39,20 +39,21 @@ CHECKS = {
     "grounded": "has no sentence that is not in the knowledge base or filled from the request",
     "numbers": "has no number that is not in the knowledge base or the request",
     "rules": "contradicts no rule of the knowledge base",
-    "drill": "gives one known drill, whole, for the fault it is about",
-    "fits": "suits the club, level, audience, gap and fault of the request",
-    "safety": "has a safety note if the gap is large, and only then",
+    "drill": "gives a known drill, whole, for the cause it is about, and none without a fault",
+    "fits": "suits the club, level, audience, gap and words of the request, and is of one piece",
+    "safety": "has a safety note if its drill needs one, and only then",
     "composition": "is put together as an answer is, with nothing missing, double or out of place",
 }
 _DISTANCE = re.compile(
     rf"\b({'|'.join(SEVERITY_WORDS.values())}) (?:the|your) target\b", re.IGNORECASE | re.ASCII
 )
 _DRILL_NAME = re.compile(r"""\bdrill\W{0,3}["“„«](.{0,80}?)["”“»]""", re.IGNORECASE)
-_LEVELS_OF = {"easier": ("beginner", "intermediate"), "harder": ("intermediate", "advanced")}
+_LEVEL_OF = {"easier": "beginner", "harder": "advanced"}
 # Rules are read over this much of a sentence and of an answer: on noise, the time that some of
 # their patterns take grows with the square of its length.
 _RULE_LENGTH = 1000
 _LONGEST_ANSWER = 10_000
+_WITH_A_DRILL = ("fault", "follow_up")
 _UNTOLD = "cannot be told without the three headed parts."
 
 
@@ -65,8 +66,8 @@ class Verdict:
     """One sentence for each failed check, in the order of CHECKS."""
     sentences: tuple[Span, ...]
     numbers: tuple[Span, ...]
-    fault: str
-    """Id of the fault that the answer is about by its grounded sentences, or ""."""
+    chain: str
+    """Id of the advice that the answer gives by its grounded sentences, or ""."""
     drill: str
     """Id of the drill that it gives whole, or ""."""
 
@@ -88,7 +89,7 @@ class Verifier:
         self.rules = knowledge.rules
         self.areas = {topic.id: topic.area for topic in knowledge.topics}
         self.drill_named = {drill.name.casefold(): drill.id for drill in knowledge.drills}
-        self._reader = SentenceReader(self.index)
+        self._reader = SentenceReader(self.index, knowledge.faults)
 
     def request(self, input_text: str) -> Request:
         """Return what an input asks for, its contradictions settled.
@@ -120,13 +121,14 @@ class Verifier:
         except GrammarError as error:
             return self._explained(answer, request, nearest, str(error))
         sentences = tuple(Span(*sentence) for sentence in found.sentences)
-        _, fault, drill = self.book.about(found.names)
+        about = self.book.about(found.names)
         numbers = number_origins(sentences, request)
-        return Verdict(dict.fromkeys(CHECKS, True), (), sentences, numbers, fault, drill)
+        checks = dict.fromkeys(CHECKS, True)
+        return Verdict(checks, (), sentences, numbers, about["chain"], about["drill"])
 
     def read(self, text: str, request: Request, nearest: bool = False) -> Reading:
         """Read any text sentence by sentence, see sentences.SentenceReader.read."""
-        return self._reader.read(text, request, self.book.fault_of(request), nearest)
+        return self._reader.read(text, request, nearest)
 
     def _explained(self, answer: str, request: Request, nearest: bool, why: str) -> Verdict:
         reading = self.read(answer, request, nearest)
@@ -144,7 +146,7 @@ class Verifier:
             reasons=tuple(found.values()),
             sentences=reading.sentences,
             numbers=reading.numbers,
-            fault=reading.fault,
+            chain=reading.about,
             drill=reading.drills[0] if reading.drills else "",
         )
 
@@ -174,7 +176,7 @@ def _area(verifier: Verifier, reading: Reading) -> str:
     expected = f"expected {SCORE_LABELS[area]!r}, the area of the request"
     if stated is None:
         return f"The area {_UNTOLD}"
-    first = stated.happening[0].name if stated.happening else None
+    first = stated.current[0].name if stated.current else None
     if first is None:
         happening = (piece for piece in reading.pieces if piece.part == "what_is_happening")
         match = SCORE_NAME.search(" ".join(piece.text for piece in happening))
@@ -183,7 +185,7 @@ def _area(verifier: Verifier, reading: Reading) -> str:
         return f"No area is named, {expected}."
     if first != area:
         return f"WHAT IS HAPPENING names {SCORE_LABELS[first]!r} first, {expected}."
-    for score in (*stated.should, *stated.happening[1:], *stated.goal):
+    for score in stated.target:
         if score.name not in (None, area):
             return f"{_quoted(score.sentence)} is about {SCORE_LABELS[score.name]!r}, {expected}."
     for span in reading.sentences:
@@ -195,29 +197,25 @@ def _area(verifier: Verifier, reading: Reading) -> str:
 
 
 def _current_score(verifier: Verifier, reading: Reading) -> str:
-    stated, expected = reading.stated, percent(reading.request.current_score)
-    if stated is None:
+    if (stated := reading.stated) is None:
         return f"The current score {_UNTOLD}"
-    return _wrong_score("current", expected, stated.happening[:1], stated.goal[:1])
+    expected = percent(reading.request.current_score)
+    return _wrong_score("WHAT IS HAPPENING", "current", stated.current, expected)
 
 
 def _target_score(verifier: Verifier, reading: Reading) -> str:
-    stated, expected = reading.stated, percent(reading.request.target_score)
-    if stated is None:
+    if (stated := reading.stated) is None:
         return f"The target score {_UNTOLD}"
-    optional = (*stated.should, *stated.goal[1:])
-    return _wrong_score("target", expected, stated.happening[1:], optional)
+    expected = percent(reading.request.target_score)
+    return _wrong_score("WHAT SHOULD HAPPEN", "target", stated.target, expected)
 
 
-def _wrong_score(
-    name: str, expected: str, required: tuple[Score, ...], optional: tuple[Score, ...]
-) -> str:
-    if not required:
-        return f"WHAT IS HAPPENING does not state the {name} score, expected {expected}."
-    for score in (*required, *optional):
-        if score.value != expected:
-            said = _quoted(score.sentence)
-            return f"{said} states {score.value} as the {name} score, expected {expected}."
+def _wrong_score(part: str, name: str, stated: tuple[Score, ...], expected: str) -> str:
+    if not stated:
+        return f"{part} does not state the {name} score, expected {expected}."
+    if stated[0].value != expected:
+        said = _quoted(stated[0].sentence)
+        return f"{said} states {stated[0].value} as the {name} score, expected {expected}."
     return ""
 
 
@@ -280,6 +278,8 @@ def _contradictions(verifier: Verifier, reading: Reading) -> str:
     request = reading.request
     clubs = (CLUBS[request.club],) if request.club else CLUB_FAMILIES
     levels = (request.level,) if request.level else LEVELS
+    about = verifier.book.advice.get(reading.about)
+    faults = about.faults if about else ()
     rules_at: dict[str, list[Rule]] = {}
     for piece, span in zip(reading.pieces, reading.sentences, strict=True):
         # What the knowledge base holds was held against the rules when it was read.
@@ -287,7 +287,7 @@ def _contradictions(verifier: Verifier, reading: Reading) -> str:
             continue
         part, text = _part_of_rules(piece), piece.text[:_RULE_LENGTH]
         if part not in rules_at:
-            scope = (part, request.area, clubs, levels, reading.fault or None)
+            scope = (part, request.area, clubs, levels, faults)
             concern = (rule for rule in verifier.rules if rule.never and rule.concerns(*scope))
             rules_at[part] = list(concern)
         for rule in rules_at[part]:
@@ -302,13 +302,9 @@ def _contradictions(verifier: Verifier, reading: Reading) -> str:
 
 def _part_of_rules(piece: Piece) -> str:
     """The part of rules.yaml as which a sentence without an origin is read."""
-    if piece.label == "Goal":
-        return "observation"
-    if piece.label in ("Easier", "Harder"):
-        return "drill"
-    if piece.label:
+    if piece.label in KINDS_AT_LABEL:
         return KINDS_AT_LABEL[piece.label][0]
-    return {"what_should_happen": "ideal", "what_is_happening": "observation"}.get(
+    return {"what_should_happen": "ideal", "what_is_happening": "happening"}.get(
         piece.part, "steps"
     )
 
@@ -316,22 +312,18 @@ def _part_of_rules(piece: Piece) -> str:
 def _drill(verifier: Verifier, reading: Reading) -> str:
     unknown = [span.text for span in reading.sentences if span.origin is None]
     names = [name for text in unknown for name in _DRILL_NAME.findall(text)]
+    n_drills = len(reading.drills) + len(names)
+    kind = verifier.book.kind_of(reading.request)
+    if kind not in _WITH_A_DRILL:
+        return f"The answer gives {n_drills} drills, expected none ({kind})." if n_drills else ""
     if not reading.drills:
         return _missing_drill(verifier, names)
-    n_drills = len(reading.drills) + len(names)
     if n_drills > 1:
         return f"The answer gives {n_drills} drills, expected one."
-    drill = verifier.index[reading.drills[0]]
-    if reading.fault and reading.fault not in drill.fixes:
+    drill, about = verifier.book.drills[reading.drills[0]], verifier.book.advice.get(reading.about)
+    if about and not {about.id, *about.faults} & set(drill.fixes):
         fixes = ", ".join(drill.fixes)
-        return f"The drill {drill.drill} fixes {fixes}, expected one for {reading.fault}."
-    if not reading.fault and drill.topic != reading.topic:
-        wanted = reading.topic or "the topic of the answer"
-        return f"The drill {drill.drill} belongs to {drill.topic}, expected one of {wanted}."
-    for span in reading.sentences:
-        entry = verifier.index.get(span.origin)
-        if entry and entry.kind == "drill_step":
-            return f"{_quoted(span.text)} is a step of the drill {entry.drill} outside of it."
+        return f"The drill {drill.id} fixes {fixes}, expected one for {about.id}."
     return ""
 
 
@@ -342,20 +334,19 @@ def _missing_drill(verifier: Verifier, names: list[str]) -> str:
     known = verifier.drill_named.get(names[0].casefold())
     if known is None:
         return f"There is no drill {_quoted(names[0])} in the knowledge base."
-    whole = _quoted(verifier.index[known].right, 600)
+    drill = verifier.book.drills[known]
+    whole = _quoted(drill.told(drill.text.text), 600)
     return f"The drill {names[0]!r} is not given whole, expected {whole}."
 
 
 def _fits(verifier: Verifier, reading: Reading) -> str:
-    request, fault = reading.request, reading.fault
-    if reading.wanted and fault != reading.wanted:
-        expected = f"expected {reading.wanted}, which the observation names"
-        return f"The answer is about the fault {fault or 'none'}, {expected}."
-    if (request.severity == "none") != (not fault):
-        expected = (
-            f"expected {'no' if fault else 'one'} fault, because the gap is {request.severity}"
-        )
-        return f"The answer is about {fault or 'no known fault'}, {expected}."
+    request, about = reading.request, reading.about
+    right = {advice.id for advice in verifier.book.advice_for(request)}
+    if about not in right:
+        kind = verifier.book.kind_of(request)
+        meant = f" for {request.meaning!r}" if request.meaning else ""
+        given = about or "none that is known"
+        return f"The advice is {given}, expected one of the kind {kind}{meant} for this golfer."
     for span in reading.sentences:
         entry, said = verifier.index.get(span.origin), _quoted(span.text)
         if entry is None:
@@ -368,21 +359,21 @@ def _fits(verifier: Verifier, reading: Reading) -> str:
             if entry.drill not in reading.drills:
                 wanted = ", ".join(reading.drills) or "none"
                 return f"{said} belongs to the drill {entry.drill}, expected {wanted}."
-            if request.level not in _LEVELS_OF.get(entry.kind, (request.level,)):
+            if _LEVEL_OF.get(entry.kind, request.level) != request.level:
                 return f"{said} makes the drill {entry.kind} for the level {request.level!r}."
-        elif entry.topic != reading.topic or entry.fault not in ("", fault):
-            about, wanted = entry.fault or entry.topic, fault or reading.topic
-            return f"{said} is about {about}, expected {wanted} as in the rest."
+        elif entry.advice not in ("", about):
+            return f"{said} is part of {entry.advice}, expected {about} as in the rest."
     return ""
 
 
 def _safety(verifier: Verifier, reading: Reading) -> str:
     notes = sum(piece.label == "Safety" for piece in reading.pieces)
-    severity = reading.request.severity
-    expected = int(severity == "large")
+    risks = [risk for drill in reading.drills for risk in verifier.book.drills[drill].risks]
+    expected = int(bool(risks))
     if notes == expected:
         return ""
-    return f"The answer has {notes} safety notes, expected {expected} for a {severity} gap."
+    told = f"a drill with {risks[0]}" if risks else "a drill without a risk"
+    return f"The answer has {notes} safety notes, expected {expected} for {told}."
 
 
 _REASONS: dict[str, Callable[[Verifier, Reading], str]] = {

@@ -37,7 +37,7 @@ _OUTCOMES = (
     "used", "thumb down without a correction", "double", "near to the test set", "rejected",
 )  # fmt: skip
 # As which part of a topic file a golfer's own sentence is held against the rules.
-_RULES_OF = {"what_should_happen": "ideal", "what_is_happening": "cause", "what_to_do": "steps"}
+_RULES_OF = {"what_should_happen": "ideal", "what_is_happening": "happening", "what_to_do": "steps"}
 
 
 class _Rejected(Exception):
@@ -122,7 +122,7 @@ def read_corrections(
     counts = dict.fromkeys(_OUTCOMES, 0)
     records: dict[tuple[str, str], Record] = {}
     rejected = []
-    reader = SentenceReader(build_index(knowledge))
+    reader = SentenceReader(build_index(knowledge), knowledge.faults)
     for number, raw in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not raw.strip():
             continue

@@ -8,19 +8,19 @@ from itertools import product
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.golf.knowledge import KnowledgeBase, Topic
 
-# A case with a single drill for a fault can be answered, but always with that drill.
+# A case with a single chain for a fault can be answered, but always with that chain.
 THIN = 1
 
 
 def coverage(knowledge: KnowledgeBase) -> dict[tuple[str, str, str, str], int]:
-    """Return {(area, severity, level, club family): pairs of a fault and a drill for an adult}."""
+    """Return {(area, severity, level, club family): pairs of a chain and a drill for an adult}."""
     # Every case is a key, so that one which nothing covers shows as 0 and not as missing.
     counts = dict.fromkeys(product(AREAS, SEVERITIES, LEVELS, CLUB_FAMILIES), 0)
-    for topic in knowledge.topics:
-        for fault in topic.faults:
-            drills = knowledge.drills_for(fault.id)
-            for severity, level, club in product(topic.severities, topic.levels, topic.clubs):
-                counts[topic.area, severity, level, club] += sum(
+    for chain in knowledge.advice:
+        drills = knowledge.drills_for(chain) if chain.kind == "fault" else ()
+        for severity, level, club in product(chain.severities, chain.levels, chain.clubs):
+            if severity != "none":
+                counts[chain.area, severity, level, club] += sum(
                     drill.fits(club, level) for drill in drills
                 )
     return counts
@@ -29,25 +29,33 @@ def coverage(knowledge: KnowledgeBase) -> dict[tuple[str, str, str, str], int]:
 def holes(knowledge: KnowledgeBase) -> list[str]:
     """Return a sentence for each case of `coverage` that no fault and drill covers."""
     return [
-        f"{area}: no fault and drill for a {severity} gap of a {level} with the {club}"
+        f"{area}: no chain and drill for a {severity} gap of a {level} with the {club}"
         for (area, severity, level, club), pairs in coverage(knowledge).items() if not pairs
     ]  # fmt: skip
 
 
 def thin_places(knowledge: KnowledgeBase) -> list[str]:
-    """Return a line for each fault that has one drill only for some clubs, levels or audiences."""
+    """Return a line for each fault that has one chain only for some clubs, levels or audiences.
+
+    Who comes back, since it did not help, is then told the same again.
+    """
     lines = []
     for topic in knowledge.topics:
         for fault in topic.faults:
-            drills = knowledge.drills_for(fault.id)
+            told = [(chain, knowledge.drills_for(chain)) for chain in knowledge.chains_of(fault.id)]
             cases = [
-                case for case in product(topic.clubs, topic.levels, topic.audiences)
-                if sum(drill.fits(*case) for drill in drills) <= THIN
+                (club, level, audience)
+                for club, level, audience in product(topic.clubs, topic.levels, topic.audiences)
+                if sum(
+                    club in chain.clubs and level in chain.levels and audience in chain.audiences
+                    and any(drill.fits(club, level, audience) for drill in drills)
+                    for chain, drills in told
+                ) <= THIN
             ]  # fmt: skip
             if cases:
-                named = [sorted({case[place] for case in cases}, key=str) for place in range(3)]
+                named = [sorted({case[place] for case in cases}) for place in range(3)]
                 lines.append(
-                    f"{fault.id} {fault.name}: one drill for "
+                    f"{fault.id} {fault.name}: one chain for "
                     + "; ".join(", ".join(values) for values in named)
                 )
     return lines

@@ -44,7 +44,8 @@ from golf_nb_utils.settings import DataConfig
 SAMPLE = 10_000
 """Answers of the training set, from the first on, that the measures are taken over."""
 REPORTED = (
-    "area", "topic", "fault", "severity", "club", "level", "handedness", "audience", "source",
+    "area", "topic", "fault", "chain", "kind", "severity", "club", "level", "handedness",
+    "audience", "source",
 )  # fmt: skip
 """The keys of meta whose values the report counts."""
 CHUNK = 1000
@@ -316,7 +317,8 @@ the input alone: answers are drawn from a grammar that holds nothing else.
 - **Licence**: MIT, as the project. Texts of users are theirs: ask before you publish a set that
   holds any.
 - **Fields**: `instruction`, `input`, `output` (texts, the form that Alpaca tools read) and `meta`
-  (area, topic, fault, drill, kind of answer, scores, severity, club, level, handedness, audience,
+  (area, topic, fault, chain, drill, kind of answer, meaning of the words, scores, severity, club,
+  level, handedness, audience,
   `items`: the ids of the knowledge items used, group, source, unseen_topic).
 - **How made**: notebook 01 with seed {config.seed} and n_examples {config.n_examples:,}; the same
   seed gives the same bytes.

@@ -4,7 +4,7 @@ topic.py says what a topic is, topic_file.py reads one file; here they become on
 every id is given once, every part of an answer can be filled, and no sentence breaks a rule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, product
 from pathlib import Path
@@ -14,9 +14,9 @@ import yaml
 from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.rules import Rule, load_plain_yaml, load_rules
 from golf_nb_utils.golf.topic import (
-    FAULT_PARTS,
     FIGURE,
     SOURCE_GRADES,
+    Advice,
     Drill,
     Fault,
     Item,
@@ -29,8 +29,8 @@ from golf_nb_utils.golf.topic_file import read_text, read_topic, yaml_line
 
 # What the other modules and the notebooks need of a knowledge base is imported from here.
 __all__ = [
-    "FIGURE", "Drill", "Fault", "Item", "KnowledgeBase", "KnowledgeError", "Source", "Topic",
-    "load_knowledge", "read_topic",
+    "FIGURE", "Advice", "Drill", "Fault", "Item", "KnowledgeBase", "KnowledgeError", "Source",
+    "Topic", "load_knowledge", "read_topic",
 ]  # fmt: skip
 
 
@@ -54,9 +54,19 @@ class KnowledgeBase:
         """The drills of all topics."""
         return tuple(drill for topic in self.topics for drill in topic.drills)
 
-    def drills_for(self, fault_id: str) -> tuple[Drill, ...]:
-        """Return the drills that fix a fault, those of other topics among them."""
-        return tuple(drill for drill in self.drills if fault_id in drill.fixes)
+    @property
+    def advice(self) -> tuple[Advice, ...]:
+        """The chains of all faults, and the advice for other kinds of request."""
+        return tuple(advice for topic in self.topics for advice in topic.advice)
+
+    def chains_of(self, fault_id: str) -> tuple[Advice, ...]:
+        """Return the chains of a fault."""
+        mine = (fault_id,)
+        return tuple(a for a in self.advice if a.kind == "fault" and a.faults == mine)
+
+    def drills_for(self, chain: Advice) -> tuple[Drill, ...]:
+        """Return the drills that fix what a chain is about, those of other topics among them."""
+        return drills_for(chain, self.drills)
 
     def fault(self, fault_id: str) -> Fault:
         """Return the fault of this id."""
@@ -71,6 +81,12 @@ class KnowledgeBase:
         return {
             item_id: text for topic in self.topics for item_id, text in topic.sentences().items()
         }
+
+
+def drills_for(chain: Advice, drills: Iterable[Drill]) -> tuple[Drill, ...]:
+    """Return those of some drills that fix what a chain is about."""
+    wanted = {chain.id, *chain.faults}
+    return tuple(drill for drill in drills if wanted & set(drill.fixes))
 
 
 def load_knowledge(folder: str | Path, extra: str | Path | None = None) -> KnowledgeBase:
@@ -100,8 +116,10 @@ def load_knowledge(folder: str | Path, extra: str | Path | None = None) -> Knowl
     for topic in topics:
         refuse_first(topic.path, _wrong_names(topic, places))
     owners = {fault.id: topic for topic in topics for fault in topic.faults}
+    chains = {chain.id for topic in topics for chain in topic.chains}
     for topic in topics:
-        checks = _wrong_references(topic, owners), _wrong_gaps(topic), _broken_rules(topic, rules)
+        wrong = _wrong_references(topic, owners, chains)
+        checks = wrong, _wrong_gaps(topic), _broken_rules(topic, rules)
         refuse_first(topic.path, chain(*checks))
     return KnowledgeBase(sources, rules, topics, frozenset(topic.id for topic in extra_topics))
 
@@ -181,7 +199,8 @@ def _wrong_names(topic: Topic, places: dict[str, str]) -> Iterator[tuple[int, st
     A fault's name is what a request calls it, so it must mean one fault.
     """
     entries = (*topic.faults, *topic.drills)
-    names = [(_line_with(topic.path, f"id: {topic.id}"), topic.id)]
+    names = [(advice.line, advice.id) for advice in topic.advice]
+    names += [(_line_with(topic.path, f"id: {topic.id}"), topic.id)]
     names += [(entry.line, name) for entry in entries for name in (entry.id, entry.name)]
     for line, name in names:
         if name in places:
@@ -190,12 +209,22 @@ def _wrong_names(topic: Topic, places: dict[str, str]) -> Iterator[tuple[int, st
         places[name] = f"{topic.path}:{line}"
 
 
-def _wrong_references(topic: Topic, owners: dict[str, Topic]) -> Iterator[tuple[int, str]]:
-    """Faults that a drill or `conflicts` names in vain; `owners` is {fault: its topic}."""
+def _wrong_references(
+    topic: Topic, owners: dict[str, Topic], chains: set[str]
+) -> Iterator[tuple[int, str]]:
+    """Names in vain: of what a drill fixes, of faults in advice and in `conflicts`.
+
+    `owners` is {fault: its topic}.
+    """
     for drill in topic.drills:
-        unknown = ", ".join(sorted(set(drill.fixes) - set(owners)))
+        unknown = ", ".join(sorted(set(drill.fixes) - set(owners) - chains))
         if unknown:
             yield drill.line, f"drill {drill.id} fixes {unknown}, which no file describes."
+    for advice in topic.advice:
+        for fault in advice.faults:
+            if fault not in owners or owners[fault].area != topic.area:
+                wrong = f"{advice.id} is about {fault}, which no file of {topic.area} describes."
+                yield advice.line, wrong
     own = {fault.id for fault in topic.faults}
     for fault_id in topic.conflicts:
         line, owner = _line_with(topic.path, "conflicts:"), owners.get(fault_id)
@@ -212,38 +241,66 @@ def _wrong_gaps(topic: Topic) -> Iterator[tuple[int, str]]:
 
     Any topic can then be held out of training as unseen, or taught alone.
     """
-    plain = ("ideal", "keep", "cues", "safety", "adaptations")
-    parts = {part: getattr(topic, part) for part in plain}
-    for fault in topic.faults:
-        parts |= {f"{part} of {fault.id}": getattr(fault, part.lower()) for part in FAULT_PARTS}
-    # Most parts have an item for everybody, and need no look case by case.
-    parts = {p: items for p, items in parts.items() if topic.scope not in (i.scope for i in items)}
+    for cause in topic.chains:
+        if not drills_for(cause, topic.drills):
+            yield cause.line, f"no drill of this file fixes {cause.id}."
     for club, level, audience in product(topic.clubs, topic.levels, topic.audiences):
         case = f"a {level} {audience} golfer with the {club}"
-        fitting = [drill for drill in topic.drills if drill.fits(club, level, audience)]
-        for fault in topic.faults:
-            if not any(fault.id in drill.fixes for drill in fitting):
-                yield fault.line, f"fault {fault.id} has no drill in this file for {case}."
+        drills = [drill for drill in topic.drills if drill.fits(club, level, audience)]
         for severity in ("none", *topic.severities):
-            empty = ", ".join(
-                part
-                for part, items in parts.items()
-                if not any(item.fits(club, level, audience, severity) for item in items)
-                and (part != "adaptations" or audience != "adult")
-            )
-            if empty:
-                yield 1, f"nothing in {empty} is for {case} and a {severity} gap."
+            golfer = club, level, audience, severity
+            fitting = [advice for advice in topic.advice if _fits(advice, golfer)]
+            for advice in fitting:
+                for part, items in advice.items.items():
+                    count = sum(item.fits(*golfer) for item in items)
+                    if not count or (count > 1 and part != "steps"):
+                        wrong = f"{part} of {advice.id} has {count} items for {case}, expected one."
+                        yield advice.line, wrong
+            chains = [chain for chain in fitting if chain.kind == "fault"]
+            for fault in topic.faults if severity != "none" else ():
+                own = [chain for chain in chains if chain.faults == (fault.id,)]
+                if not any(drills_for(chain, drills) for chain in own):
+                    wrong = f"fault {fault.id} has no chain with a drill in this file for {case}"
+                    yield fault.line, f"{wrong} and a {severity} gap."
+            adapted = any(item.fits(*golfer) for item in topic.adaptations)
+            is_needed = topic.faults and audience != "adult" and severity != "none"
+            if is_needed and not adapted:
+                yield 1, f"nothing in adaptations is for {case} and a {severity} gap."
+            is_kept = any(advice.kind == "keep" for advice in fitting)
+            if topic.faults and severity == "none" and not is_kept:
+                yield 1, f"no `## Keep` is for {case}."
+
+
+def _fits(advice: Advice, golfer: tuple[str, str, str, str]) -> bool:
+    """Whether advice is for (club family, level, audience, gap)."""
+    *who, severity = golfer
+    # Only what is kept answers a golfer who has met the target.
+    if (severity == "none") != (advice.kind == "keep"):
+        return False
+    pairs = zip((*who, severity), advice.scope, strict=True)
+    return all(value in allowed for value, allowed in pairs)
 
 
 def _broken_rules(topic: Topic, rules: tuple[Rule, ...]) -> Iterator[tuple[int, str]]:
-    told = [(part, fault, item, item.phrasings) for part, fault, item in topic.items()]
-    told += [("drill", None, drill, (drill.text,)) for drill in topic.drills]
+    told = []
+    for part, owner, item in topic.items():
+        # An item is for no more golfers than what it is part of.
+        whose = owner or topic
+        clubs = tuple(club for club in item.clubs if club in whose.clubs)
+        levels = tuple(level for level in item.levels if level in whose.levels)
+        texts = item.phrasings
+        if part == "drill":
+            texts = tuple(map(owner.told, texts))
+        faults = owner.faults if isinstance(owner, Advice) else ()
+        told.append((part, clubs, levels, faults, item.line, texts))
     whole = "\n".join(text for *_, texts in told for text in texts)
     for rule in rules:
         broken = f"breaks the rule {rule.id}. {rule.says}"
-        for part, fault, entry, texts in told:
-            if rule.concerns(part, topic.area, entry.clubs, entry.levels, fault):
+        for part, clubs, levels, faults, line, texts in told:
+            # What always holds is about faults: praise need not be careful.
+            is_bound = faults or not rule.always
+            if is_bound and rule.concerns(part, topic.area, clubs, levels, faults):
                 for text in filter(rule.broken_by, texts):
-                    yield entry.line, f"{broken} Found: {text!r}."
+                    yield line, f"{broken} Found: {text!r}."
         if rule.joined_in(whole):
             yield 1, broken

@@ -1,4 +1,4 @@
-"""Which fault a golfer's words mean, how sure that is, or that they mean none of the area.
+"""What a golfer's words mean: a fault, what the ball does, or nothing that is known of the area.
 
 People name a fault by what they feel, by what the ball does, by what the app printed: hardly one in
 thirty uses its name. So the reader learns from wordings, written by several authors in their own
@@ -6,8 +6,9 @@ voices (knowledge/wordings/{author}/{area}.md; knowledge/README.md says how to a
 measured on authors that it has never heard.
 
 A text becomes its words, pairs of words and the character n-grams of each word, weighted by how
-rare they are (TF-IDF). One logistic regression a fault says how likely it is; what speaks for a
-fault of another area, or for none at all, speaks against those of the area that was asked for. At
+rare they are (TF-IDF). One logistic regression a fault says how likely it is, and so does one for
+each outcome (topic.OUTCOMES), which may be named in any area; what speaks for a fault of another
+area, or for none at all, speaks against those of the area that was asked for. At
 some thousand wordings this linear reader reads better than a small language model.
 """
 
@@ -25,6 +26,7 @@ import yaml
 from golf_nb_utils.files import MissingArtifactError, Paths, find_folder, write_with
 from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.knowledge import KnowledgeBase, KnowledgeError
+from golf_nb_utils.golf.topic import OUTCOMES
 from golf_nb_utils.host import input_roots, knowledge_folder, output_root
 
 REGISTERS = ("golfer", "coach", "app")
@@ -32,6 +34,8 @@ LONGEST_TEXT = 400
 """Characters that are read: nobody's remark is longer, and none shall cost more than another."""
 ASSERTED_FROM = 0.5
 """A fault is named in an answer if it is at least so probable."""
+OUTCOME_FROM = 0.3
+"""An outcome is named from here on: its answer asserts no fault."""
 _REMARK = re.compile(rf"- ({'|'.join(REGISTERS)})(?:, (\w+))?: (\S.*)")
 # A gram that fewer wordings have says nothing about the next golfer.
 _FEWEST_WORDS, _FEWEST_CHARACTERS = 2, 4
@@ -41,11 +45,13 @@ _C = 20.0
 
 @dataclass(frozen=True)
 class Wording:
-    """Something that somebody said of an area, and the id of the fault that it means, or ""."""
+    """Something that somebody said, and what it means."""
 
     text: str
     area: str
-    fault: str
+    """The area that it was said of, or "" where it may be said of any."""
+    meaning: str
+    """The id of a fault, a key of OUTCOMES, "follow_up", or "" for nothing that is known."""
     register: str
     kind: str
     """negation, opposite, lefty, jargon; where it means no fault, what it is about instead."""
@@ -62,26 +68,32 @@ def load_wordings(folder: Path, knowledge: KnowledgeBase) -> list[Wording]:
         FileNotFoundError: the folder or authors.yaml does not exist.
     """
     authors = yaml.safe_load((folder / "authors.yaml").read_text(encoding="utf-8"))
+    headings = {
+        area: {f.id for f in knowledge.faults if f.area == area} | {"none"} for area in AREAS
+    }
+    headings |= {"outcomes": set(OUTCOMES), "follow_up": {"follow_up"}}
     wordings = []
     for path in sorted(folder.glob("*/*.md")):
-        author, area = path.parent.name, path.stem
-        faults = {fault.id for fault in knowledge.faults if fault.area == area}
-        if author not in authors or not faults:
+        author, name = path.parent.name, path.stem
+        if author not in authors or name not in headings:
+            expected = ", ".join(headings)
             raise KnowledgeError(
-                f"{path}:1: expected an author of authors.yaml and an area as the file's name."
+                f"{path}:1: expected an author of authors.yaml, and as the file's name one of "
+                f"{expected}."
             )
-        fault = None
+        area, meaning = name if name in AREAS else "", None
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            if line.startswith("## ") and line[3:] in faults | {"none"}:
-                fault = line[3:].replace("none", "")
-            elif (found := _REMARK.fullmatch(line)) and fault is not None:
+            if line.startswith("## ") and line[3:] in headings[name]:
+                meaning = line[3:].replace("none", "")
+            elif (found := _REMARK.fullmatch(line)) and meaning is not None:
                 register, kind, text = found.groups()
-                about = (area, fault, register, kind or "", author, authors[author]["split"])
+                about = (area, meaning, register, kind or "", author, authors[author]["split"])
                 wordings.append(Wording(text, *about))
             elif line:
+                known = ", ".join(sorted(headings[name]))
                 raise KnowledgeError(
-                    f"{path}:{number}: expected '## ' and a fault of {area} (or none), or below it "
-                    f"'- ' and {', '.join(REGISTERS)}: what is said; found {line[:60]!r}."
+                    f"{path}:{number}: expected '## ' and one of {known}, or below it '- ' and "
+                    f"{', '.join(REGISTERS)}: what is said; found {line[:60]!r}."
                 )
     return wordings
 
@@ -89,26 +101,49 @@ def load_wordings(folder: Path, knowledge: KnowledgeBase) -> list[Wording]:
 class Heard(NamedTuple):
     """What the words of a golfer may mean."""
 
-    fault: str
-    """The id of the fault that is probable enough to be named, or ""."""
+    meaning: str
+    """The fault or the outcome that is probable enough to be named: its id or key, or ""."""
     considered: tuple[tuple[str, float], ...]
     """The faults of the area with their probabilities, likeliest first; the rest is none."""
     elsewhere: str
-    """The area to which the words belong if they speak of another one, or ""."""
+    """The id of the fault of another area that the words mean, or ""."""
+
+
+class Probabilities(NamedTuple):
+    """How likely it is that words mean this or that, likeliest first; all of it is 1."""
+
+    own: dict[str, float]
+    """Of the faults of the area that was asked for, and of the outcomes."""
+    away: dict[str, float]
+    """Of the faults of other areas, and of "" for nothing that is known."""
+
+
+def heard(probabilities: Probabilities, asserted_from: float = ASSERTED_FROM) -> Heard:
+    """Return what words with these probabilities are taken to mean."""
+    own, away = probabilities
+    meaning, share = next(iter(own.items()))
+    considered = tuple((name, share) for name, share in own.items() if name not in OUTCOMES)
+    elsewhere, elsewhere_share = next(iter(away.items()))
+    return Heard(
+        meaning if share >= (OUTCOME_FROM if meaning in OUTCOMES else asserted_from) else "",
+        considered,
+        elsewhere if elsewhere_share >= asserted_from else "",
+    )
 
 
 @dataclass(frozen=True)
 class Reader:
     """Reads which fault of an area words mean; see `train` and `load`."""
 
-    faults: tuple[str, ...]
+    meanings: tuple[str, ...]
+    """Ids of faults and keys of OUTCOMES."""
     areas: tuple[str, ...]
-    """The area of each fault."""
+    """The area of each fault; "" of an outcome."""
     grams: dict[str, int]
     rarity: np.ndarray
     """Of each gram: its inverse document frequency, float32 [grams]."""
     weights: np.ndarray
-    """float32 [grams, faults + 1]; the last column is for words that mean no fault at all."""
+    """float32 [grams, meanings + 1]; the last column is for words that mean nothing known."""
     bias: np.ndarray
     sharpness: float = 1.4
     """Exponent of the faults' likelihoods; found on the validation authors, where there are any."""
@@ -117,36 +152,37 @@ class Reader:
 
     def hear(self, area: str, text: str, asserted_from: float = ASSERTED_FROM) -> Heard:
         """Return what `text`, said of `area`, means."""
+        return heard(self.probabilities(area, text), asserted_from)
+
+    def probabilities(self, area: str, text: str) -> Probabilities:
+        """Return how likely it is that `text`, said of `area`, means this or that."""
         own, away = self._likelihoods(area, text[:LONGEST_TEXT])
         total = sum(own.values()) + sum(away.values())
-        considered = tuple((fault, float(own[fault] / total)) for fault in sorted(own, key=own.get))
-        considered = considered[::-1]
-        fault, share = considered[0] if considered else ("", 0.0)
-        nearest = max(away, key=away.get)
-        far = nearest if away[nearest] > 0.5 * total else ""
-        return Heard(fault if share >= asserted_from else "", considered, far)
+        own, away = (
+            {name: float(each[name] / total) for name in sorted(each, key=each.get, reverse=True)}
+            for each in (own, away)
+        )
+        return Probabilities(own, away)
 
     def _likelihoods(self, area: str, text: str) -> tuple[dict[str, float], dict[str, float]]:
-        """Of the faults of the area, and of the other areas and "" (none)."""
+        """Of the area's faults and the outcomes; and of other areas' faults and "" (none)."""
         places, values = _vector(text, self.grams, self.rarity)
         scores = values @ self.weights[places] + self.bias
         # exp(-log(1 + exp(-x))) is the logistic function, without an overflow.
         likelihoods = np.exp(-self.sharpness * np.logaddexp(0, -scores.astype(np.float64)))
         own: dict[str, float] = {}
-        away = dict.fromkeys((*AREAS, ""), 0.0)
-        del away[area]
-        away[""] = self.others * float(likelihoods[-1])
-        for fault, its_area, likelihood in zip(self.faults, self.areas, likelihoods, strict=False):
-            if its_area == area:
-                own[fault] = float(likelihood)
+        away = {"": self.others * float(likelihoods[-1])}
+        for name, its_area, share in zip(self.meanings, self.areas, likelihoods, strict=False):
+            if its_area in (area, ""):
+                own[name] = float(share)
             else:
-                away[its_area] += self.others * float(likelihood)
+                away[name] = self.others * float(share)
         return own, away
 
     def save(self, path: Path) -> Path:
         """Write the reader as a .npz file without pickled objects, and return `path`."""
         arrays = {
-            "faults": np.array(self.faults),
+            "meanings": np.array(self.meanings),
             "areas": np.array(self.areas),
             "grams": np.array(list(self.grams)),
             "rarity": self.rarity,
@@ -172,7 +208,7 @@ def find_reader(knowledge: KnowledgeBase, root: str = "") -> Reader:
     name = reader_path(paths.data).name
     try:
         reader = load(find_folder(paths.data, paths.root, "01", input_roots(), name) / name)
-        if reader.faults == tuple(fault.id for fault in knowledge.faults):
+        if reader.meanings == meanings_of(knowledge)[0]:
             return reader
     except MissingArtifactError:
         # Nobody has run notebook 01, or a version of it that left no reader.
@@ -200,15 +236,28 @@ def load(path: Path) -> Reader:
     with np.load(path, allow_pickle=False) as file:
         arrays = dict(file)
     try:
-        faults, areas, grams = (arrays[name].tolist() for name in ("faults", "areas", "grams"))
+        meanings, areas, grams = (arrays[name].tolist() for name in ("meanings", "areas", "grams"))
         sharpness, others = arrays["calibration"].tolist()
         places = {gram: place for place, gram in enumerate(grams)}
         weights, rarity = arrays["weights"].astype(np.float32), arrays["rarity"]
         return Reader(
-            tuple(faults), tuple(areas), places, rarity, weights, arrays["bias"], sharpness, others
+            tuple(meanings),
+            tuple(areas),
+            places,
+            rarity,
+            weights,
+            arrays["bias"],
+            sharpness,
+            others,
         )
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}, so it is no reader; run notebook 01.") from error
+
+
+def meanings_of(knowledge: KnowledgeBase) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return all that words can mean (ids of faults, keys of OUTCOMES), and the area of each."""
+    area_of = {fault.id: fault.area for fault in knowledge.faults} | dict.fromkeys(OUTCOMES, "")
+    return tuple(area_of), tuple(area_of.values())
 
 
 def train(wordings: Iterable[Wording], knowledge: KnowledgeBase) -> Reader:
@@ -217,11 +266,11 @@ def train(wordings: Iterable[Wording], knowledge: KnowledgeBase) -> Reader:
     Then it learns once more, from both. A fault's name counts as a wording of it, so that one that
     somebody added without wordings is understood by its name.
     """
-    wordings = list(wordings)
-    named = [
-        Wording(fault.name, fault.area, fault.id, "app", "", "", "train")
-        for fault in knowledge.faults
-    ]
+    # Of what was tried in vain no reader has to learn, see golf.follow_up.
+    wordings = [each for each in wordings if each.meaning != "follow_up"]
+    names = [(f.name, f.area, f.id) for f in knowledge.faults]
+    names += [(label, "", outcome) for outcome, label in OUTCOMES.items()]
+    named = [Wording(*name, "app", "", "", "train") for name in names]
     learnt = [each for each in wordings if each.split == "train"] + named
     validation = [each for each in wordings if each.split == "val"]
     if not validation:
@@ -241,16 +290,15 @@ def _fitted(wordings: list[Wording], knowledge: KnowledgeBase) -> Reader:
     ends = np.cumsum([0, *(len(places) for places, _ in rows)], dtype=np.int32)
     places, values = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     matrix = csr_array((values, places, ends), shape=(len(rows), len(grams)))
-    area_of = {fault.id: fault.area for fault in knowledge.faults}
-    means = np.array([each.fault for each in wordings])
-    weights = np.zeros((len(grams), len(area_of) + 1), np.float32)
-    bias = np.zeros(len(area_of) + 1, np.float32)
-    for column, fault in enumerate((*area_of, "")):
+    meanings, areas = meanings_of(knowledge)
+    means = np.array([each.meaning for each in wordings])
+    weights = np.zeros((len(grams), len(meanings) + 1), np.float32)
+    bias = np.zeros(len(meanings) + 1, np.float32)
+    for column, meaning in enumerate((*meanings, "")):
         model = LogisticRegression(C=_C, solver="liblinear", dual=True, tol=0.1, random_state=0)
-        model.fit(matrix, means == fault)
+        model.fit(matrix, means == meaning)
         weights[:, column], bias[column] = model.coef_[0], model.intercept_[0]
-    faults, areas = tuple(area_of), tuple(area_of.values())
-    return Reader(faults, areas, grams, rarity, weights, bias)
+    return Reader(meanings, areas, grams, rarity, weights, bias)
 
 
 def _calibration(reader: Reader, wordings: list[Wording]) -> dict[str, float]:
@@ -258,16 +306,17 @@ def _calibration(reader: Reader, wordings: list[Wording]) -> dict[str, float]:
     reader = replace(reader, sharpness=1.0, others=1.0)
     given = []
     for each in wordings:
-        own, away = reader._likelihoods(each.area, each.text)
-        right = own[each.fault] if each.fault else sum(away.values())
-        given.append((right, list(own.values()), sum(away.values()), bool(each.fault)))
+        # What may be said of any area is read as said of one.
+        own, away = reader._likelihoods(each.area or next(iter(AREAS)), each.text)
+        right = own[each.meaning] if each.meaning else sum(away.values())
+        given.append((right, list(own.values()), sum(away.values()), bool(each.meaning)))
 
     def loss(calibration: tuple[float, float]) -> float:
         sharpness, others = calibration
         total = 0.0
-        for right, own, away, is_fault in given:
+        for right, own, away, is_known in given:
             rest = others * away**sharpness
-            mine = right**sharpness if is_fault else rest
+            mine = right**sharpness if is_known else rest
             total -= np.log(mine / (sum(each**sharpness for each in own) + rest))
         return total
 

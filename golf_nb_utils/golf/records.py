@@ -1,6 +1,10 @@
 """From knowledge to training records: a request is drawn, then one of its right answers.
 
-Records are drawn split by split from disjoint groups (fault, severity, club family, level), and a
+What a golfer says stands in the request in somebody's own words (knowledge/wordings), and the chain
+that the answer follows is the one that a coach would choose for them: of the causes of a fault the
+one that the words point to, else the commonest.
+
+Records are drawn split by split from disjoint groups (subject, severity, club family, level), and a
 draw that comes close to an answer of the test or validation set is drawn again, so that no answer
 skeleton of these is ever trained on. Areas, severities and groups take turns: ninety test records
 are ninety groups as far as there are so many, since records of one group are one finding told
@@ -9,10 +13,10 @@ whoever makes it and in what company.
 """
 
 import hashlib
-import itertools
 import random
+import re
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from golf_nb_utils.golf.answer import GrammarBook, build_index
 from golf_nb_utils.golf.areas import (
@@ -25,9 +29,12 @@ from golf_nb_utils.golf.areas import (
     SEVERITIES,
 )
 from golf_nb_utils.golf.grammar import Answer
-from golf_nb_utils.golf.knowledge import Drill, KnowledgeBase, Topic
-from golf_nb_utils.golf.request import Request
+from golf_nb_utils.golf.knowledge import Advice, KnowledgeBase, Topic
+from golf_nb_utils.golf.reader import Wording, load_wordings, wordings_folder
+from golf_nb_utils.golf.referral import referral_of
+from golf_nb_utils.golf.request import MINUTES, Request
 from golf_nb_utils.golf.similarity import NEAR_DUPLICATE, trigrams
+from golf_nb_utils.golf.topic import OUTCOMES
 from golf_nb_utils.golf.wording import INSTRUCTIONS
 from golf_nb_utils.prompt import format_example, format_input
 from golf_nb_utils.settings import ConfigError, DataConfig
@@ -39,8 +46,15 @@ LARGEST_EVALUATION_SET = 1000
 # Every twelfth record of an area has no fault to show; the shares of the optional lines are this
 # project's choice.
 KEEP_EVERY = 12
-SHOWN = {"club": 0.9, "level": 0.9, "handedness": 0.85, "observation": 0.9}
-LEFT_HANDED_SHARE = 0.2
+SHOWN = {"club": 0.9, "level": 0.9, "handedness": 0.85}
+LEFT_HANDED_SHARE, TIMED_SHARE, FOLLOW_UP_SHARE = 0.2, 0.1, 0.07
+# What a record of a gap is about takes turns, too.
+KINDS_IN_TURN = (
+    "fault", "fault", "unclear", "fault", "fault", "outcome", "fault", "other_area", "fault",
+    "fault",
+)  # fmt: skip
+# How often a chain is drawn where the words point to none: the commonest causes stand first.
+COMMONEST_FIRST = (0.6, 0.25, 0.1, 0.05)
 # Of AUDIENCES, in their order.
 AUDIENCE_SHARES = (0.73, 0.12, 0.08, 0.07)
 # Joined trigrams of the items leave out the sentences with scores, so the draw keeps more distance
@@ -90,7 +104,8 @@ class Group:
     """What the records of a group share: the unit that is never split among train, val and test."""
 
     topic: str
-    fault: str
+    subject: str
+    """The id of a fault, or of advice that is no chain."""
     severity: str
     club_family: str
     level: str
@@ -98,11 +113,11 @@ class Group:
     @property
     def key(self) -> str:
         """The group's name in `meta.group`."""
-        return f"{self.fault or self.topic}/{self.severity}/{self.club_family}/{self.level}"
+        return f"{self.subject}/{self.severity}/{self.club_family}/{self.level}"
 
 
-Groups = dict[tuple[str, str], list[Group]]
-"""{(area, severity): groups, in the order in which they take turns}"""
+Groups = dict[tuple[str, str, str], list[Group]]
+"""{(area, severity, kind): groups, in the order in which they take turns}"""
 
 
 @dataclass
@@ -116,8 +131,12 @@ class Deck:
     groups: dict[str, Groups]
     grams: dict[str, int]
     """{id: character 3-grams of the text, as the bits of an integer}"""
+    said: dict[str, dict[str, list[str]]]
+    """{split: {id of a fault, key of OUTCOMES, "follow_up" or "" (none): what people say}}"""
+    telling: dict[str, frozenset[str]]
+    """{chain: the words that it shares with no other chain of its fault}"""
     avoided: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
-    """{split: {fault or topic: [(3-grams, their number) of each answer to keep away from]}}"""
+    """{split: {subject: [(3-grams, their number) of each answer to keep away from]}}"""
 
 
 def split_sizes(config: DataConfig) -> dict[str, int]:
@@ -156,20 +175,22 @@ def vocabulary_records(knowledge: KnowledgeBase) -> list[Record]:
 def deal_topics(knowledge: KnowledgeBase, config: DataConfig) -> tuple[set[str], set[str]]:
     """Return the ids of the topics that are taught, and of those kept for the unseen records.
 
-    Which ones these are is drawn by the seed.
+    Which ones these are is drawn by the seed. A topic without faults is always taught: the only one
+    that answers golfers of an area who name no fault would be missed.
 
     Raises:
         ConfigError: an area has too few topics.
     """
     taught, unseen = set(knowledge.extra_topics), set()
+    taught.update(topic.id for topic in knowledge.topics if not topic.faults)
     n_unseen = config.unseen_topics_per_area
-    own = [topic for topic in knowledge.topics if topic.id not in knowledge.extra_topics]
+    own = [topic for topic in knowledge.topics if topic.faults and topic.id not in taught]
     for area in AREAS:
         topics = [topic.id for topic in own if topic.area == area]
         if len(topics) <= n_unseen:
             raise ConfigError(
-                f"{area} has {len(topics)} topics, too few to keep {n_unseen} unseen and teach "
-                "the others; lower unseen_topics_per_area."
+                f"{area} has {len(topics)} topics with faults, too few to keep {n_unseen} unseen "
+                "and teach the others; lower unseen_topics_per_area."
             )
         random.Random(f"{config.seed}/topics/{area}").shuffle(topics)
         unseen.update(topics[:n_unseen])
@@ -193,6 +214,8 @@ def make_deck(knowledge: KnowledgeBase, config: DataConfig) -> Deck:
         books=_books(knowledge, config, index, taught, unseen),
         groups=_split_groups(knowledge, config, taught, unseen),
         grams=_gram_bits({name: entry.right for name, entry in index.items()}),
+        said=_said(load_wordings(wordings_folder(), knowledge)),
+        telling=_telling(knowledge),
         avoided={split: {} for split in SPLITS},
     )
     # Test first, then val at a distance from it, then train at a distance from both.
@@ -201,7 +224,7 @@ def make_deck(knowledge: KnowledgeBase, config: DataConfig) -> Deck:
             drawn = _draw(deck, split, number)
             bits = _bits(deck, drawn.answer)
             for other in then:
-                avoided = deck.avoided[other].setdefault(drawn.group.fault or drawn.group.topic, [])
+                avoided = deck.avoided[other].setdefault(drawn.group.subject, [])
                 avoided.append((bits, bits.bit_count()))
     return deck
 
@@ -212,23 +235,44 @@ def _books(
     """An unseen topic keeps its drills to itself, and what a user brought is for training alone."""
 
     def book(topics: set[str], sources: set[str]) -> GrammarBook:
-        drills: dict[str, tuple[Drill, ...]] = {
-            fault.id: tuple(d for d in knowledge.drills_for(fault.id) if d.topic in sources)
-            for fault in knowledge.faults
-        }
+        drills = [drill for drill in knowledge.drills if drill.topic in sources]
         return GrammarBook(knowledge, topics, drills, index)
 
     evaluated = book(taught, taught - knowledge.extra_topics)
-    own = {
-        fault.id: tuple(d for d in knowledge.drills_for(fault.id) if d.topic == fault.topic)
-        for fault in knowledge.faults
-    }
     return {
         "train": book(taught, taught),
         "val": evaluated,
         "test": evaluated,
-        "unseen": GrammarBook(knowledge, unseen, own, index),
+        "unseen": book(unseen, unseen),
     }
+
+
+def _said(wordings: list[Wording]) -> dict[str, dict[str, list[str]]]:
+    """What people of each split say; of unseen topics those of the test set speak."""
+    said: dict[str, dict[str, list[str]]] = {split: defaultdict(list) for split in SPLITS}
+    for each in wordings:
+        # Whoever speaks of pain is sent to a doctor, whatever else the words mean.
+        if not referral_of(each.text):
+            said[each.split][each.meaning].append(each.text)
+    return said | {"unseen": said["test"]}
+
+
+def _telling(knowledge: KnowledgeBase) -> dict[str, frozenset[str]]:
+    telling = {}
+    for fault in knowledge.faults:
+        words = {
+            chain.id: _words(" ".join((chain.name, *chain.items["happening"][0].phrasings)))
+            for chain in knowledge.chains_of(fault.id)
+        }
+        for name, own in words.items():
+            others = [other for chain, other in words.items() if chain != name]
+            telling[name] = frozenset(own.difference(*others))
+    return telling
+
+
+def _words(text: str) -> set[str]:
+    """The words of a text, cut to their first letters, so that "lifting" meets "lift"."""
+    return {word[:5] for word in re.findall(r"[a-z]{4,}", text.casefold())}
 
 
 def _split_groups(
@@ -237,31 +281,35 @@ def _split_groups(
     """Deal the groups of every fault out: each split has each fault, and no group is in two."""
     groups: dict[str, Groups] = {split: defaultdict(list) for split in SPLITS}
     for topic in knowledge.topics:
-        faults = [fault.id for fault in topic.faults]
-        cases = [("", "none"), *itertools.product(faults, topic.severities)]
-        for fault, severity in cases:
-            dealt = _deal(topic, fault, severity, config)
-            if topic.id in unseen or topic.id in knowledge.extra_topics:
-                whole = "unseen" if topic.id in unseen else "train"
-                dealt = {whole: [group for part in dealt.values() for group in part]}
-            elif topic.id not in taught:
-                continue
-            for split, some in dealt.items():
-                groups[split][topic.area, severity].extend(some)
+        subjects = [("fault", fault.id, topic) for fault in topic.faults]
+        subjects += [(a.kind, a.id, a) for a in topic.advice if a.kind != "fault"]
+        for kind, subject, scope in subjects:
+            gaps = [gap for gap in scope.severities if gap != "none"]
+            for severity in ("none",) if kind == "keep" else gaps:
+                dealt = _deal(topic, subject, severity, scope, config)
+                if topic.id in unseen or topic.id in knowledge.extra_topics:
+                    whole = "unseen" if topic.id in unseen else "train"
+                    dealt = {whole: [group for part in dealt.values() for group in part]}
+                elif topic.id not in taught:
+                    continue
+                for split, some in dealt.items():
+                    groups[split][topic.area, severity, kind].extend(some)
     for split, of_split in groups.items():
         for case, some in of_split.items():
             random.Random(f"{config.seed}/{split}/{case}").shuffle(some)
     return groups
 
 
-def _deal(topic: Topic, fault: str, severity: str, config: DataConfig) -> dict[str, list[Group]]:
-    """{split: its groups of a fault with one severity, or of a topic without a fault}"""
+def _deal(
+    topic: Topic, subject: str, severity: str, scope: Topic | Advice, config: DataConfig
+) -> dict[str, list[Group]]:
+    """{split: its groups of a subject with one severity}; `scope` is for whom the subject is."""
     groups = [
-        Group(topic.id, fault, severity, club, level)
-        for club in topic.clubs
-        for level in topic.levels
+        Group(topic.id, subject, severity, club, level)
+        for club in scope.clubs
+        for level in scope.levels
     ]
-    random.Random(f"{config.seed}/{topic.id}/{fault}/{severity}").shuffle(groups)
+    random.Random(f"{config.seed}/{topic.id}/{subject}/{severity}").shuffle(groups)
     n_groups, dealt = len(groups), {}
     for split, share in (("test", config.test_fraction), ("val", config.val_fraction)):
         count = min(max(1, round(n_groups * share)), len(groups) // 2)
@@ -300,29 +348,28 @@ def make_record(deck: Deck, split: str, number: int) -> Record:
     names, book = drawn.answer.names, deck.books[split]
     topics = {book.index[name].topic for name in names if name in book.index}
     source = "extra_knowledge" if topics & deck.extra_topics else "knowledge"
-    about = book.about(names)
-    kind, group = book.kind_of(drawn.request), drawn.group.key
-    meta = record_meta(drawn.request, about, names, source, group, split == "unseen", kind)
+    about = book.about(names) | {"kind": book.kind_of(drawn.request)}
+    meta = record_meta(drawn.request, about, names, source, drawn.group.key, split == "unseen")
     return Record(drawn.instruction, drawn.request.text, drawn.answer.text, meta)
 
 
 def record_meta(
     request: Request,
-    about: tuple[str, str, str] = ("", "", ""),
+    about: dict[str, str] | None = None,
     names: list[str] | tuple = (),
     source: str = "",
     group: str = "",
     is_unseen: bool = False,
-    kind: str = "",
 ) -> dict:
-    """Return the `meta` of a record: `about` is (topic, fault, drill), `names` its items' ids.
+    """Return the `meta` of a record: `names` are its items' ids.
 
-    `kind` is that of the answer, see GrammarBook.kind_of.
+    `about` is what GrammarBook.about says of them, and the `kind` of the answer, see
+    GrammarBook.kind_of.
     """
     return {
         "area": request.area,
-        **dict(zip(("topic", "fault", "drill"), about, strict=True)),
-        "kind": kind,
+        **(dict.fromkeys(("topic", "fault", "chain", "drill", "kind"), "") | (about or {})),
+        "meaning": request.meaning or "",
         "current_score": request.current_score,
         "target_score": request.target_score,
         "all_scores": request.all_scores,
@@ -343,10 +390,10 @@ def _draw(deck: Deck, split: str, number: int) -> _Drawn:
     seed = f"{deck.config.seed}/{split}/{number}".encode()
     digest = hashlib.blake2b(seed, digest_size=8).digest()
     rng = random.Random(int.from_bytes(digest, "big"))
-    area, severity, turn = _turn(number)
-    groups = deck.groups[split].get((area, severity)) or [
-        group for case, some in deck.groups[split].items() if case[0] == area for group in some
-    ]
+    area, severity, kind, turn = _turn(number)
+    dealt = deck.groups[split]
+    groups = dealt.get((area, severity, kind)) or dealt.get((area, severity, "fault"))
+    groups = groups or [group for case, some in dealt.items() if case[0] == area for group in some]
     if not groups:
         raise RecordError(
             f"the knowledge on {area} is too small to give {split} a group "
@@ -355,7 +402,7 @@ def _draw(deck: Deck, split: str, number: int) -> _Drawn:
     for attempt in range(MOST_DRAWS):
         group = groups[(turn + attempt // DRAWS_A_GROUP) % len(groups)]
         drawn = _draw_once(deck, split, group, rng)
-        avoided = deck.avoided[split].get(drawn.group.fault or drawn.group.topic)
+        avoided = deck.avoided[split].get(drawn.group.subject)
         if not avoided or not _is_close(_bits(deck, drawn.answer), avoided):
             return drawn
     raise RecordError(
@@ -365,8 +412,8 @@ def _draw(deck: Deck, split: str, number: int) -> _Drawn:
     )
 
 
-def _turn(number: int) -> tuple[str, str, int]:
-    """Area and severity of a record, and how many of its split had the same before it."""
+def _turn(number: int) -> tuple[str, str, str, int]:
+    """Area, severity and kind of a record, and how many of its split had the same before it."""
     turn, place = divmod(number, len(AREAS))
     # The areas start at different places of the round: a small set, too, has a golfer or two who
     # met the target.
@@ -374,9 +421,12 @@ def _turn(number: int) -> tuple[str, str, int]:
     n_kept, in_round = divmod(turn, KEEP_EVERY)
     area = list(AREAS)[place]
     if in_round == KEEP_EVERY - 1:
-        return area, "none", n_kept
+        return area, "none", "keep", n_kept
     round_of, severity = divmod(turn - n_kept, len(SEVERITIES))
-    return area, SEVERITIES[severity], round_of
+    rounds, in_turn = divmod(round_of + place, len(KINDS_IN_TURN))
+    kind = KINDS_IN_TURN[in_turn]
+    before = rounds * KINDS_IN_TURN.count(kind) + KINDS_IN_TURN[:in_turn].count(kind)
+    return area, SEVERITIES[severity], kind, before
 
 
 def _bits(deck: Deck, answer: Answer) -> int:
@@ -399,20 +449,65 @@ def _is_close(bits: int, others: list[tuple[int, int]]) -> bool:
 def _draw_once(deck: Deck, split: str, group: Group, rng: random.Random) -> _Drawn:
     book = deck.books[split]
     topic = book.topics[group.topic]
-    subject = [(group.topic, group.fault)]
-    audience = rng.choices(AUDIENCES, AUDIENCE_SHARES)[0]
-    request = _draw_request(deck.config, group, topic, audience, rng)
-    if not book.is_answerable(*subject[0], request):
-        # Where no answer holds for every club or level, the input must say them.
-        request = _draw_request(deck.config, group, topic, audience, rng, shows_all=True)
-    fault = book.faults.get(group.fault)
-    if fault and rng.random() < SHOWN["observation"]:
-        request = request.with_observation(fault.name)
-    elif not book.is_for_all(group.topic, request):
-        # Nothing would then say that it is about the driver, so its answer would not be right.
-        request = _draw_request(deck.config, group, topic, audience, rng, shows_all=True)
-    answer = book.grammar(request, subject).draw(rng)
+    drawn = rng.choices(AUDIENCES, AUDIENCE_SHARES)[0]
+    # Where no answer holds for every club or level, the input must say them.
+    for shows_all, audience in ((False, drawn), (True, drawn), (True, "adult")):
+        request = _draw_request(deck.config, group, topic, audience, rng, shows_all)
+        request = _draw_words(deck, split, group, request, rng)
+        # Who names a fault of some clubs, and not the club, may get advice of another kind.
+        advice = [
+            one for one in book.advice_for(request)
+            if group.subject in (one.faults if one.kind == "fault" else (one.id,))
+        ]  # fmt: skip
+        if advice:
+            break
+    else:
+        raise RecordError(f"{group.key}: nothing in {group.topic} is for {request.case}.")
+    chosen = _chain_for(deck, advice, request.observation or "", rng)
+    answer = book.grammar(request, [chosen]).draw(rng)
     return _Drawn(group, request, rng.choice(INSTRUCTIONS), answer)
+
+
+def _draw_words(
+    deck: Deck, split: str, group: Group, request: Request, rng: random.Random
+) -> Request:
+    """The request with what somebody of the split said who meant the group's subject."""
+    book, said = deck.books[split], deck.said[split]
+    advice = book.advice.get(group.subject)
+    if fault := book.faults.get(group.subject):
+        words, meaning = rng.choice(said.get(fault.id) or [fault.name]), fault.name
+        if said["follow_up"] and rng.random() < FOLLOW_UP_SHARE:
+            told = book.advice_for(request.said(words, meaning))
+            chains = [chain for chain in told if chain.kind == "fault"]
+            drills = [drill for chain in chains for drill in book.drills_of(chain, request)]
+            drill = rng.choice(drills) if drills else None
+            if drill:
+                tried = rng.choice(said["follow_up"]).replace("{drill}", drill.name.lower())
+                asked = replace(request.said(f"{tried} {words}", meaning), tried=drill.name)
+                if not asked.referral:
+                    return asked
+        return request.said(words, meaning)
+    if advice.kind == "outcome":
+        label = OUTCOMES[advice.outcome]
+        return request.said(rng.choice(said.get(advice.outcome) or [label]), label)
+    if advice.kind == "other_area":
+        known = [fault for fault in book.faults.values() if fault.topic in book.topics]
+        fault = rng.choice([fault for fault in known if fault.area != request.area])
+        return request.said(rng.choice(said.get(fault.id) or [fault.name]), fault.name)
+    # Half of those who do not say what is wrong say something.
+    return request.said(rng.choice(said[""])) if said[""] and rng.random() < 0.5 else request
+
+
+def _chain_for(deck: Deck, advice: list[Advice], words: str, rng: random.Random) -> Advice:
+    """The advice that a coach would choose: what the words point to, else the commonest."""
+    said = _words(words)
+    shared = [len(said & deck.telling.get(one.id, frozenset())) for one in advice]
+    best = max(shared)
+    if best and shared.count(best) == 1:
+        return advice[shared.index(best)]
+    if advice[0].kind != "fault":
+        return rng.choice(advice)
+    return rng.choices(advice, [*COMMONEST_FIRST, *[0.05] * len(advice)][: len(advice)])[0]
 
 
 def _draw_request(
@@ -448,6 +543,7 @@ def _draw_request(
         if rng.random() < config.all_scores_fraction
         else None,
         audience=audience if audience in topic.audiences and audience != "adult" else None,
+        minutes=rng.choice(MINUTES) if rng.random() < TIMED_SHARE else None,
     )
 
 

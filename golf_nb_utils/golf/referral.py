@@ -27,7 +27,7 @@ def _patterns() -> dict[str, re.Pattern]:
     return {name: re.compile(rf"\b(?:{'|'.join(each)})(?!\w)") for name, each in lists.items()}
 
 
-@lru_cache(maxsize=1 << 12)
+@lru_cache(maxsize=1 << 15)
 def referral_of(text: str) -> str:
     """Return how soon a text calls for a doctor: "emergency", "day", "stop", or "" for not at all.
 

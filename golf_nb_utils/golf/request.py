@@ -1,12 +1,21 @@
 """What is asked: one Request, from the app or a prompt, and back to the `input` of a prompt."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
+from golf_nb_utils.golf.follow_up import says_it_did_not_help
 from golf_nb_utils.golf.referral import referral_of
 from golf_nb_utils.golf.wording import INSTRUCTIONS, score_slots, severity_of
+
+LONGEST_OBSERVATION = 240
+"""Bytes of what was said that a prompt has room for.
+
+A token of a byte-level vocabulary is at least a byte, so these are at most as many tokens.
+"""
+MINUTES = (5, 15, 40)
+"""How long a golfer may want to practise."""
 
 
 class InputFormatError(ValueError):
@@ -31,8 +40,15 @@ class Request:
     level: str | None = None
     handedness: str | None = None
     observation: str | None = None
+    """What was said, in the words in which it was said; see LONGEST_OBSERVATION."""
     all_scores: dict[str, float] | None = None
     """The app's other scores and, where it sends that too, the area's own, by name."""
+    meaning: str | None = None
+    """What the words mean: the name of a fault (topic.Fault), or a label of topic.OUTCOMES."""
+    tried: str | None = None
+    """The name of the drill that the golfer has done and that did not help."""
+    minutes: int | None = None
+    """How long the golfer wants to practise: 5, 15 or 40."""
     audience: str | None = None
     """senior, junior or limited mobility; None is an adult without restrictions."""
     area_is_known: bool = True
@@ -45,7 +61,7 @@ class Request:
         kept["all_scores"] = {name: _two_decimals(name, others[name]) for name in others} or None
         # On one line, whatever the app sends: a line break would start a new field.
         said = "".join(c if c.isprintable() else " " for c in self.observation or "")
-        kept["observation"] = " ".join(said.split()) or None
+        kept["observation"] = _cut(" ".join(said.split())) or None
         for name, value in kept.items():
             object.__setattr__(self, name, value)
 
@@ -68,6 +84,11 @@ class Request:
     def referral(self) -> str:
         """How soon the words call for a doctor: stop, day, emergency, or ""; see golf.referral."""
         return referral_of(self.observation or "")
+
+    @cached_property
+    def is_follow_up(self) -> bool:
+        """Whether something was tried that did not help."""
+        return self.tried is not None or says_it_did_not_help(self.observation or "")
 
     @property
     def hand(self) -> str:
@@ -105,7 +126,10 @@ class Request:
             "Target Score": f"{self.target_score:.2f}",
             "Gap": f"{self.gap:.2f}",
             **{line: getattr(self, name) for line, (name, _) in _CHOICES.items() if name != "area"},
+            "Time": f"{self.minutes} minutes" if self.minutes else None,
             "Observation": self.observation,
+            "Meaning": self.meaning,
+            "Tried": self.tried,
             "All Scores": ", ".join(f"{name} {score:.2f}" for name, score in scores) or None,
         }
         return "\n".join(f"{name}: {value}" for name, value in lines.items() if value is not None)
@@ -114,9 +138,9 @@ class Request:
         """Return `instruction` and `input`, from which format_input makes the prompt."""
         return {"instruction": instruction, "input": self.text}
 
-    def with_observation(self, observation: str | None) -> "Request":
-        """Return the request with other words, or none, in place of what was said."""
-        return replace(self, observation=observation)
+    def said(self, observation: str | None, meaning: str | None = None) -> "Request":
+        """Return the request with other words and their meaning in place of its own."""
+        return replace(self, observation=observation, meaning=meaning)
 
     @classmethod
     def from_text(cls, text: str) -> "Request":
@@ -137,8 +161,10 @@ class Request:
                 values[_CHOICES[name][0]] = value
             elif name in _SCORES and value in _PRINTED:
                 values[_SCORES[name]] = _PRINTED[value]
-            elif name == "Observation" and value.strip():
-                values["observation"] = value
+            elif name in _TEXTS and value.strip():
+                values[_TEXTS[name]] = value
+            elif name == "Time" and value in _TIMES:
+                values["minutes"] = _TIMES[value]
             elif name == "All Scores":
                 values["all_scores"] = _parse_scores(value)
             else:
@@ -157,12 +183,22 @@ class Request:
         return request
 
     @classmethod
-    def from_app(cls, arguments: Mapping, hear: Callable, fault_names: Mapping) -> tuple:
+    def from_app(
+        cls, arguments: Mapping, hear: Callable, names: Mapping, drills: Collection
+    ) -> tuple:
         """Return the request, what was heard, and remarks; see app_request.read_arguments."""
         from golf_nb_utils.golf.app_request import read_arguments
 
-        values, heard, remarks = read_arguments(arguments, hear, fault_names)
+        values, heard, remarks = read_arguments(arguments, hear, names, drills)
         return cls(**values), heard, remarks
+
+
+def _cut(text: str) -> str:
+    """As many of the first words as LONGEST_OBSERVATION allows."""
+    if len(encoded := text.encode()) <= LONGEST_OBSERVATION:
+        return text
+    kept = encoded[:LONGEST_OBSERVATION].decode(errors="ignore")
+    return kept.rsplit(" ", 1)[0] if " " in kept else kept
 
 
 def _two_decimals(name: str, score: float | None) -> float | None:
@@ -185,6 +221,8 @@ _CHOICES = {
     "Golfer": ("audience", AUDIENCES),
 }
 _SCORES = {"Current Score": "current_score", "Target Score": "target_score", "Gap": "gap"}
+_TEXTS = {"Observation": "observation", "Meaning": "meaning", "Tried": "tried"}
+_TIMES = {f"{minutes} minutes": minutes for minutes in MINUTES}
 _PRINTED = {f"{number / 100:.2f}": number / 100 for number in range(101)}
 
 

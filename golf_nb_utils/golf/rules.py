@@ -14,8 +14,8 @@ import yaml
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS
 
 PARTS = (
-    "ideal", "observation", "cause", "effect", "feel", "check", "steps", "drill", "keep", "cues",
-    "adaptations", "safety",
+    "ideal", "happening", "steps", "check", "plan", "cue", "drill", "dose", "small_dose", "easier",
+    "harder", "adaptations",
 )  # fmt: skip
 
 _TEXTS = ("id", "says", "never", "unless", "always")
@@ -111,15 +111,15 @@ class Rule:
         area: str,
         clubs: tuple[str, ...],
         levels: tuple[str, ...],
-        fault: str | None,
+        faults: tuple[str, ...],
     ) -> bool:
-        """Return whether the rule holds for an item of this part, area, clubs, levels and fault."""
+        """Return whether the rule holds for an item of this part, area, clubs, levels, faults."""
         return (
             part in self.parts
             and (not self.areas or area in self.areas)
             and (not self.levels or bool(set(levels) & set(self.levels)))
             and not (self.only_clubs and set(clubs) <= set(self.only_clubs))
-            and fault not in self.only_faults
+            and not set(faults) & set(self.only_faults)
         )
 
     def joined_in(self, text: str) -> bool:

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from golf_nb_utils.golf.answer import Entry
+from golf_nb_utils.golf.answer import Entry, elsewhere_slots
 from golf_nb_utils.golf.areas import SCORE_LABELS
+from golf_nb_utils.golf.knowledge import Fault
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.similarity import TrigramIndex, jaccard, trigrams
 from golf_nb_utils.golf.wording import ADAPTED, LABELS, SAY_BY_ID
@@ -33,17 +34,16 @@ SCORE_OF = {label: name for name, label in SCORE_LABELS.items()}
 # text.
 KINDS_AT_LABEL = {
     "Check": ("check",),
-    "Easier": ("easier",),
-    "Harder": ("harder",),
-    "Swing thought": ("cues",),
-    "Safety": ("safety",),
+    "Swing thought": ("cue",),
     **dict.fromkeys(ADAPTED.values(), ("adaptations",)),
 }
 _KINDS_IN_PART = {
     "what_should_happen": ("ideal",),
-    "what_is_happening": ("observation", "cause", "effect", "feel"),
-    "what_to_do": ("steps", "keep", "drill"),
+    "what_is_happening": ("happening",),
+    "what_to_do": ("steps", "drill", "dose", "small_dose", "easier", "harder", "plan"),
 }
+# A beginner is told which side is meant; the knowledge base says lead and trail alone.
+_SIDE = re.compile(r"\b(lead|trail) \((?:left|right)\)")
 
 
 @dataclass(frozen=True)
@@ -82,13 +82,12 @@ class Score:
 class Stated:
     """The percentages of a text, by what they should be.
 
-    They are those of WHAT SHOULD HAPPEN (the target), the first two of WHAT IS HAPPENING and of the
-    goal (current score and target), and all others.
+    They are the first of WHAT SHOULD HAPPEN (the target), the first of WHAT IS HAPPENING (the
+    current score), and all others.
     """
 
-    should: tuple[Score, ...]
-    happening: tuple[Score, ...]
-    goal: tuple[Score, ...]
+    target: tuple[Score, ...]
+    current: tuple[Score, ...]
     others: tuple[Score, ...]
 
 
@@ -98,15 +97,13 @@ class Reading:
 
     text: str
     request: Request
-    wanted: str
-    """Id of the fault that the observation names, or "": any fault of the area will do."""
     pieces: tuple[Piece, ...]
     sentences: tuple[Span, ...]
     """One a piece; of the ids that render it, the origin is the one that fits best."""
-    topic: str
-    fault: str
+    about: str
+    """Id of the advice that most sentences are part of, or ""."""
     drills: tuple[str, ...]
-    """Ids of the whole drills."""
+    """Ids of the drills that are told whole."""
 
     @property
     def numbers(self) -> tuple[Span, ...]:
@@ -120,7 +117,7 @@ class Reading:
         Those of a sentence of the knowledge base are no scores. Any other belongs to the score that
         its sentence names last before it, or else first after it.
         """
-        found: dict[str, list[Score]] = {part: [] for part in (*HEADINGS, "goal", "")}
+        found: dict[str, list[Score]] = {part: [] for part in (*HEADINGS, "")}
         for piece, span in zip(self.pieces, self.sentences, strict=True):
             if "%" not in piece.text or (span.origin and span.origin not in SAY_BY_ID):
                 continue
@@ -131,14 +128,12 @@ class Reading:
             for match in _PERCENT.finditer(piece.text):
                 before = bisect.bisect(names, (match.start(),))
                 name = names[max(0, before - 1)][1] if names else None
-                place = "goal" if piece.label == "Goal" else piece.part
-                found[place].append(Score(match[0], name, piece.text))
+                found[piece.part].append(Score(match[0], name, piece.text))
         if {piece.part for piece in self.pieces if piece.part} != set(HEADINGS):
             return None
-        happening, goal = found["what_is_happening"], found["goal"]
-        others = (*happening[2:], *goal[2:], *found["what_to_do"], *found[""])
-        should = tuple(found["what_should_happen"])
-        return Stated(should, tuple(happening[:2]), tuple(goal[:2]), others)
+        should, happening = found["what_should_happen"], found["what_is_happening"]
+        others = (*should[1:], *happening[1:], *found["what_to_do"], *found[""])
+        return Stated(tuple(should[:1]), tuple(happening[:1]), others)
 
 
 def number_origins(spans: Iterable[Span], request: Request) -> tuple[Span, ...]:
@@ -172,10 +167,10 @@ def _numbers(text: str) -> list[str]:
 class SentenceReader:
     """Reads any text against one knowledge base; threads may share it."""
 
-    def __init__(self, index: dict[str, Entry]):
-        """Take `index`, see answer.build_index."""
+    def __init__(self, index: dict[str, Entry], faults: Iterable[Fault] = ()):
+        """Take `index`, see answer.build_index, and the faults that words may mean."""
         self.index = index
-        self._home = {entry.fault: entry.topic for entry in index.values() if entry.fault}
+        self._fault_named = {fault.name: fault for fault in faults}
         self._known: dict[str, dict[str, tuple[str, ...]]] = {"right": {}, "left": {}}
         # No filled phrase of SAY is longer than this.
         self._most_sentences, self._most_characters = 1, 250
@@ -188,34 +183,36 @@ class SentenceReader:
         self._names = list(index)
         self._nearest: dict[str, TrigramIndex] = {}
 
-    def read(self, text: str, request: Request, wanted: str = "", nearest: bool = False) -> Reading:
+    def read(self, text: str, request: Request, nearest: bool = False) -> Reading:
         """Return what each sentence of a text is.
 
-        With `nearest`, those without an origin have the entry that they are closest to. `wanted` is
-        the fault that the request names, if it does: it decides where as many sentences are about
-        one fault as about another.
+        With `nearest`, those without an origin have the entry that they are closest to.
         """
         said: dict[str, tuple[str, ...]] = {}
+        fault = self._fault_named.get(request.meaning)
+        is_elsewhere = fault is not None and fault.area != request.area
+        slots = request.slots | (elsewhere_slots(fault) if is_elsewhere else {})
         for name, phrase in SAY_BY_ID.items():
             try:
-                said.setdefault(phrase.format_map(request.slots), (name,))
+                said.setdefault(phrase.format_map(slots), (name,))
             except KeyError:  # a score that the request does not show
                 continue
-        pieces = tuple(self._pieces(text, self._known[request.hand] | said))
-        topic, fault, drills = self._subject(pieces, wanted)
+        plain = _SIDE.sub(r"\1", text)
+        pieces = tuple(self._pieces(plain, self._known[request.hand] | said))
+        about, drills = self._subject(pieces)
         close: dict[str, tuple] = {}
         if nearest:
             unknown = {piece.text for piece in pieces if not piece.ids}
             close = {text: self._closest(text, request.hand, said) for text in unknown}
-        origins = (self._origin(piece, request, topic, fault, drills) for piece in pieces)
+        origins = (self._origin(piece, request, about, drills) for piece in pieces)
         spans = tuple(
             Span(piece.text, origin, *close.get(piece.text, ()))
             for piece, origin in zip(pieces, origins, strict=True)
         )
-        return Reading(text, request, wanted, pieces, spans, topic, fault, drills)
+        return Reading(plain, request, pieces, spans, about, drills)
 
     def _pieces(self, text: str, known: dict[str, tuple[str, ...]]) -> Iterable[Piece]:
-        """Cut a text into sentences; several that are one entry (a drill) stay together."""
+        """Cut a text into sentences; several that are one entry stay together."""
         for heading in PART_OF:
             text = text.replace(heading, f"\n{heading}\n")
         part = ""
@@ -240,7 +237,6 @@ class SentenceReader:
                     label, place = match[1], match.end()
                     continue
                 sentence = line[place:end]
-                label = "Goal" if sentence.startswith("Goal: ") else label
                 yield Piece(sentence, part, label, ids)
                 place, label = end, ""
 
@@ -256,24 +252,18 @@ class SentenceReader:
                 return end, ids
         return ends[0], ()
 
-    def _subject(self, pieces: tuple[Piece, ...], wanted: str) -> tuple[str, str, tuple[str, ...]]:
-        """The topic and the fault that most sentences are about, and the whole drills."""
-        faults: Counter[str] = Counter()
-        topics: Counter[str] = Counter()
+    def _subject(self, pieces: tuple[Piece, ...]) -> tuple[str, tuple[str, ...]]:
+        """The advice that most sentences are part of, and the drills that are told whole."""
+        advice: Counter[str] = Counter()
         drills: list[str] = []
         for piece in pieces:
             entries = [self.index[name] for name in piece.ids if name in self.index]
             drills += [entry.drill for entry in entries if entry.kind == "drill"][:1]
-            faults.update(sorted({entry.fault for entry in entries if entry.fault}))
-            topics.update(sorted({entry.topic for entry in entries if not entry.drill}))
-        fixed = {fault for drill in drills for fault in self.index[drill].fixes}
-        homes = {self.index[drill].topic for drill in drills}
-        fault = max(faults, key=lambda f: (faults[f], f == wanted, f in fixed), default="")
-        topic = max(topics, key=lambda t: (topics[t], t in homes), default="")
-        return self._home.get(fault, topic), fault, tuple(drills)
+            advice.update(sorted({entry.advice for entry in entries if entry.advice}))
+        return max(advice, key=advice.get, default=""), tuple(drills)
 
     def _origin(
-        self, piece: Piece, request: Request, topic: str, fault: str, drills: tuple[str, ...]
+        self, piece: Piece, request: Request, about: str, drills: tuple[str, ...]
     ) -> str | None:
         """Of all ids that render a piece, the one that fits its place and the rest best."""
         if len(piece.ids) < 2:
@@ -281,9 +271,8 @@ class SentenceReader:
         kinds = KINDS_AT_LABEL.get(piece.label) or _KINDS_IN_PART.get(piece.part, ())
 
         def suits(name: str) -> tuple[bool, bool, bool]:
-            entry = self.index[name]
-            own = entry.topic == topic and entry.fault in ("", fault)
-            own = entry.drill in drills if entry.drill else own
+            entry = self.index.get(name, Entry("", ""))
+            own = entry.drill in drills if entry.drill else entry.advice in ("", about)
             in_place = entry.kind in kinds
             return own and in_place and entry.is_for(*request.case), own, in_place
 

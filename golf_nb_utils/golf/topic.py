@@ -1,4 +1,8 @@
-"""What a topic file teaches: faults, drills, and sentences with whom and what they hold for."""
+"""What a topic file teaches: faults with their chains, drills, and for whom each of it holds.
+
+A chain is one cause of a fault with all that follows from it, from the ideal to the swing thought.
+The same parts make the advice for other kinds of request, see Advice.
+"""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -20,8 +24,26 @@ SOURCE_GRADES = {
 # A golfer takes a figure for measured, so none is printed that rests on a blog or on habit.
 GRADES_THAT_MAY_CARRY_A_FIGURE = frozenset("PRSCD")
 
-SECTIONS = ("Ideal", "Keep", "Cues", "Adaptations", "Safety")
-FAULT_PARTS = ("Observation", "Cause", "Effect", "Feel", "Check", "Steps")
+PARTS = ("Ideal", "Happening", "Steps", "Check", "Plan", "Cue")
+KINDS = {
+    "Chain": ("fault", PARTS),
+    "Keep": ("keep", ("Ideal", "Happening", "Steps", "Plan", "Cue")),
+    "Unclear": ("unclear", ("Ideal", "Happening", "Steps", "Plan", "Cue")),
+    "Outcome": ("outcome", ("Ideal", "Happening", "Steps", "Plan", "Cue")),
+    "Meanwhile": ("other_area", ("Ideal", "Steps", "Cue")),
+}
+"""{what a section begins with: (kind of answer that it is for, its parts)}"""
+OUTCOMES = {
+    "slice": "slice", "hook": "hook", "push": "push", "pull": "pull", "top": "topped ball",
+    "thin": "thin shot", "fat": "fat shot", "shank": "shank", "toe": "toe strike",
+    "heel": "heel strike", "too_high": "ball flight that is too high",
+    "too_low": "ball flight that is too low", "distance": "loss of distance",
+    "contact": "strike that changes from ball to ball",
+}  # fmt: skip
+"""What a golfer may name in place of a movement: where the ball goes, or how it is struck."""
+RISKS = ("none", "rods", "one leg", "speed", "throw")
+PLACES = ("home", "range", "course", "mat")
+LOADS = ("none", "back", "knee", "hip", "wrist", "elbow", "shoulder", "neck")
 
 _NUMBER_WORDS = (
     "two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|"
@@ -111,25 +133,56 @@ class Item:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What an answer tells beside the scores, part by part, all about one thing.
+
+    Of the kind "fault" it is a chain: one cause of one fault. "unclear" names two or three faults
+    as possibilities, with a test that tells them apart; "outcome" is about a flight or a strike
+    and the faults that can cause it; "keep" is for a target that is met; "other_area" is what to do
+    until the other area is settled.
+    """
+
+    id: str
+    kind: str
+    name: str
+    area: str
+    topic: str
+    line: int
+    faults: tuple[str, ...]
+    """Of a chain its fault, of others those that it considers."""
+    outcome: str
+    """A key of OUTCOMES, or ""."""
+    clubs: tuple[str, ...]
+    levels: tuple[str, ...]
+    audiences: tuple[str, ...]
+    severities: tuple[str, ...]
+    items: dict[str, tuple[Item, ...]]
+    """{part in lower case: its items}; steps has several for every golfer, other parts one."""
+
+    @property
+    def scope(self) -> Scope:
+        """For whom and for which gaps it is."""
+        return self.clubs, self.levels, self.audiences, self.severities
+
+
+@dataclass(frozen=True)
 class Fault:
-    """Something a golfer does wrong: what one sees, why, what comes of it, and what to do."""
+    """Something that a golfer does wrong; its chains say why, and what to do."""
 
     id: str
     name: str
     area: str
     topic: str
     line: int
-    observation: tuple[Item, ...]
-    cause: tuple[Item, ...]
-    effect: tuple[Item, ...]
-    feel: tuple[Item, ...]
-    check: tuple[Item, ...]
-    steps: tuple[Item, ...]
 
 
 @dataclass(frozen=True)
 class Drill:
-    """An exercise that fixes faults, with an easier and a harder form; for some golfers only."""
+    """An exercise for the chains that it `fixes`, told whole, with its doses.
+
+    `fixes` has ids of chains, or of faults for all of their chains. The small dose is for a slight
+    gap.
+    """
 
     id: str
     name: str
@@ -140,18 +193,20 @@ class Drill:
     clubs: tuple[str, ...]
     levels: tuple[str, ...]
     audiences: tuple[str, ...]
+    places: tuple[str, ...]
     equipment: str
-    dose: str
+    risks: tuple[str, ...]
+    loads: tuple[str, ...]
     sources: tuple[str, ...]
-    steps: tuple[Item, ...]
+    text: Item
+    dose: Item
+    small_dose: Item
     easier: Item
     harder: Item
 
-    @property
-    def text(self) -> str:
-        """The whole drill as an answer has it."""
-        steps = " ".join(step.text for step in self.steps)
-        return f'Drill "{self.name}" with {self.equipment}: {steps} Dose: {self.dose}.'
+    def told(self, phrasing: str) -> str:
+        """Return a phrasing of the text as an answer has it."""
+        return f'Drill "{self.name}": {phrasing}'
 
     def fits(self, club_family: str, level: str, audience: str = "adult") -> bool:
         """Return whether the drill is for such a golfer."""
@@ -171,41 +226,39 @@ class Topic:
     audiences: tuple[str, ...]
     severities: tuple[str, ...]
     conflicts: tuple[str, ...]
-    sources: tuple[str, ...]
-    evidence: str
     path: Path
-    ideal: tuple[Item, ...]
     faults: tuple[Fault, ...]
+    advice: tuple[Advice, ...]
     drills: tuple[Drill, ...]
-    keep: tuple[Item, ...]
-    cues: tuple[Item, ...]
     adaptations: tuple[Item, ...]
-    safety: tuple[Item, ...]
 
     @property
     def scope(self) -> Scope:
         """All cases that the file must answer: `none` is the gap of a golfer who met the target."""
         return self.clubs, self.levels, self.audiences, ("none", *self.severities)
 
-    def items(self) -> Iterator[tuple[str, str | None, Item]]:
-        """Yield (part, fault id or None, item) for every item.
+    @property
+    def chains(self) -> tuple[Advice, ...]:
+        """The chains of all faults."""
+        return tuple(advice for advice in self.advice if advice.kind == "fault")
 
-        A drill's steps and variations are of the part `drill`.
+    def items(self) -> Iterator[tuple[str, Advice | Drill | None, Item]]:
+        """Yield (part, the advice or drill that it is part of, item) for every item.
+
+        The parts of a drill are `drill` (its text), `dose`, `small_dose`, `easier` and `harder`;
+        adaptations are part of nothing.
         """
-        for part in map(str.lower, SECTIONS):
-            for item in getattr(self, part):
-                yield part, None, item
-        for fault in self.faults:
-            for part in map(str.lower, FAULT_PARTS):
-                for item in getattr(fault, part):
-                    yield part, fault.id, item
+        for advice in self.advice:
+            for part, items in advice.items.items():
+                yield from ((part, advice, item) for item in items)
         for drill in self.drills:
-            for item in (*drill.steps, drill.easier, drill.harder):
-                yield "drill", None, item
+            yield "drill", drill, drill.text
+            for part in ("dose", "small_dose", "easier", "harder"):
+                yield part, drill, getattr(drill, part)
+        yield from (("adaptations", None, item) for item in self.adaptations)
 
     def sentences(self) -> dict[str, str]:
-        """Return {id: text} of every phrasing of every item, and of every whole drill."""
-        named = {
+        """Return {id: text} of every phrasing of every item."""
+        return {
             name: text for _, _, item in self.items() for name, text in item.named_phrasings.items()
         }
-        return named | {drill.id: drill.text for drill in self.drills}

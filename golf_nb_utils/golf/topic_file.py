@@ -18,12 +18,15 @@ import yaml
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.golf.rules import load_plain_yaml
 from golf_nb_utils.golf.topic import (
-    FAULT_PARTS,
     FIGURE,
     GRADES_THAT_MAY_CARRY_A_FIGURE,
+    KINDS,
+    LOADS,
+    OUTCOMES,
     PHASES,
-    SECTIONS,
-    SOURCE_GRADES,
+    PLACES,
+    RISKS,
+    Advice,
     Drill,
     Fault,
     Item,
@@ -37,19 +40,37 @@ from golf_nb_utils.golf.topic import (
 _FRONT_MATTER = {
     "id": None, "area": tuple(AREAS), "topic": None, "phase": PHASES,
     "clubs": CLUB_FAMILIES, "levels": LEVELS, "audiences": AUDIENCES, "severity": SEVERITIES,
-    "conflicts": None, "sources": None, "evidence": tuple(SOURCE_GRADES),
+    "conflicts": None,
 }  # fmt: skip
-_LISTS = ("clubs", "levels", "audiences", "severity", "conflicts", "sources")
-_PARTS = {"Fault": FAULT_PARTS, "Drill": ("Steps",)}
-_DRILL_FIELDS = (
-    "Fixes", "Equipment", "Dose", "Sources", "Clubs", "Levels", "Not for", "Easier", "Harder",
-)  # fmt: skip
-_OPTIONAL_FIELDS = ("Clubs", "Levels", "Not for")
+_LISTS = ("clubs", "levels", "audiences", "severity", "conflicts")
+_PLAIN_SECTION = "Adaptations"
+_PARTS = {heading: parts for heading, (_, parts) in KINDS.items()}
+_PARTS |= {"Fault": (), "Drill": ("Text",)}
+# The fields below a heading, `- Name: value`: those that must be there, and those that narrow.
+_NARROWING = ("Clubs", "Levels", "Not for", "Gaps")
+_FIELDS = {
+    **dict.fromkeys(("Chain", "Keep", "Meanwhile"), ((), _NARROWING)),
+    "Fault": ((), ()),
+    "Unclear": (("Faults",), _NARROWING),
+    "Outcome": (("Outcome", "Faults"), _NARROWING),
+    "Drill": (
+        ("Fixes", "Place", "Equipment", "Risk", "Loads", "Dose", "Small dose", "Easier", "Harder",
+         "Sources"),
+        ("Clubs", "Levels", "Not for"),
+    ),
+}  # fmt: skip
+# An answer is to have 90 to 150 words; so no part may have more than these.
+_MOST_WORDS = {
+    "ideal": 22, "happening": 36, "steps": 16, "check": 19, "plan": 27, "cue": 7, "drill": 28,
+    "dose": 10, "small_dose": 10, "easier": 12, "harder": 12, "adaptations": 18,
+}  # fmt: skip
+# The numbered lines that stand in place of step, drill and check have as many words as these.
+_MOST_WORDS_OF_A_TEST = 34
 
 _HEADING = re.compile(r"(#{1,3}) (.+)")
 _BULLET = re.compile(r"(?:-|\d+\.) (.+)")
-_NAMED = re.compile(r"(Fault|Drill) ([A-Z]{2}\d+): (.+)")
-_DRILL_FIELD = re.compile(rf"- ({'|'.join(_DRILL_FIELDS)}): (.+)")
+_NAMED = re.compile(rf"({'|'.join(_PARTS)}) ([A-Z]{{2}}\d+[a-z]?): (.+)")
+_FIELD = re.compile(r"- ([A-Z][a-z]+(?: [a-z]+)?): (.+)")
 _TAGS = re.compile(r" \[([^\]]*)\]$")
 _PLACEHOLDER = re.compile(r"\{left\}|\{right\}")
 # A left-hander reads the same sentence, so only what mirrors with the golfer may name a side.
@@ -76,7 +97,7 @@ class _Entry:
 class _Section:
     """What stands below a `## heading`: its items by their `### part`, "" for those before any.
 
-    The kind is Fault, Drill or one of SECTIONS, which have no id and no name.
+    The kind is the first word of its heading; Adaptations have no id and no name.
     """
 
     kind: str
@@ -204,12 +225,9 @@ def _split_sections(lines: list[str], start: int) -> list[_Section]:
             if part in section.parts:
                 raise _Refusal(number, f"the part `{line}` stands twice here; join the two.")
             section.parts[part] = []
-        elif bullet and section and section.kind == "Fault" and not part:
-            wrong = "an item of a fault stands below one of its parts, "
-            raise _Refusal(number, wrong + f"`### {'`, `### '.join(FAULT_PARTS)}`.")
         elif bullet and section:
-            # The fields of a drill keep their dash, which tells them from numbered steps.
-            is_field = section.kind == "Drill" and not part
+            # The fields below a heading keep their dash, which tells them from numbered steps.
+            is_field = section.kind in _PARTS and not part
             entries.append(_Entry(number, [line if is_field else bullet[1]]))
         elif line.startswith("  ") and entries:
             text, phrasings = line.strip(), entries[-1].phrasings
@@ -223,11 +241,11 @@ def _split_sections(lines: list[str], start: int) -> list[_Section]:
 
 
 def _new_section(title: str, number: int) -> _Section:
-    if title in SECTIONS:
+    if title == _PLAIN_SECTION:
         return _Section(title, "", "", number)
     named = _NAMED.fullmatch(title)
     if not named:
-        expected = f"{', '.join(SECTIONS)}, Fault ID: name or Drill ID: name"
+        expected = f"{_PLAIN_SECTION}, or {', '.join(_PARTS)} with an id and a name"
         raise _Refusal(number, f"unknown section `## {title}`; expected {expected}.")
     return _Section(*named.groups(), number)
 
@@ -250,19 +268,31 @@ class _Builder:
             "audience": self.fields["audiences"],
             "severity": ("none", *self.fields["severity"]),
         }
+        club, level, audience, severity = self.scope.values()
+        # The fields below a heading that take only some values.
+        self._allowed = {
+            "Clubs": club, "Levels": level, "Not for": audience, "Gaps": severity,
+            "Outcome": tuple(OUTCOMES), "Place": PLACES, "Risk": RISKS, "Loads": LOADS,
+            "Sources": tuple(sources),
+        }  # fmt: skip
 
     def topic(self, sections: list[_Section]) -> Topic:
         """The topic of all sections; _wrong_in_topic says whether it is whole."""
-        build = {"Fault": self._fault, "Drill": self._drill} | dict.fromkeys(SECTIONS, self._plain)
-        built: dict[str, tuple] = dict.fromkeys(build, ())
-        for section in sections:
-            built[section.kind] += tuple(build[section.kind](section))
-        renamed = {"topic": "title", "severity": "severities", "Fault": "faults", "Drill": "drills"}
-        values = {renamed.get(name, name.lower()): v for name, v in (self.fields | built).items()}
-        return Topic(path=self.path, **values)
-
-    def _plain(self, section: _Section) -> Iterator[Item]:
-        return self._items(section.kind.lower(), section.parts[""])
+        own = self.fields["area"], self.fields["id"]
+        of = {kind: [one for one in sections if one.kind == kind] for kind in _PARTS}
+        for section in of["Fault"]:
+            self._read_fields(section)
+        plain = (one.parts[""] for one in sections if one.kind == _PLAIN_SECTION)
+        renamed = {"topic": "title", "severity": "severities"}
+        values = {renamed.get(name, name): value for name, value in self.fields.items()}
+        return Topic(
+            path=self.path,
+            faults=tuple(Fault(one.id, one.name, *own, one.line) for one in of["Fault"]),
+            advice=tuple(self._advice(one) for one in sections if one.kind in KINDS),
+            drills=tuple(map(self._drill, of["Drill"])),
+            adaptations=tuple(self._items("adaptations", next(plain, []))),
+            **values,
+        )
 
     def _items(self, prefix: str, entries: list[_Entry]) -> Iterator[Item]:
         for place, entry in enumerate(entries, 1):
@@ -296,77 +326,101 @@ class _Builder:
                 raise _Refusal(line, wrong)
         return scope, tuple(sources)
 
-    def _fault(self, section: _Section) -> Iterator[Fault]:
-        for part in FAULT_PARTS:
-            if not section.parts.get(part):
-                raise _Refusal(section.line, f"fault {section.id} has no `### {part}`.")
-        yield Fault(
-            section.id, section.name, self.fields["area"], self.fields["id"], section.line,
-            *(tuple(self._items(f"{section.id}.{part.lower()}", section.parts[part]))
-              for part in FAULT_PARTS),
-        )  # fmt: skip
-
-    def _drill(self, section: _Section) -> Iterator[Drill]:
-        fields = self._read_drill_fields(section)
-        items = [
-            *self._items(f"{section.id}.steps", section.parts["Steps"]),
-            self._item(f"{section.id}.easier", fields["Easier"]),
-            self._item(f"{section.id}.harder", fields["Harder"]),
-        ]
-        # A step that only some golfers read would leave a hole in the drill for the others.
-        for item in items:
-            wrong = "the sentences of a drill belong together: "
-            if list(map(set, item.scope)) != list(map(set, self.scope.values())):
-                wrong += "tag it with `- Clubs:`, `- Levels:`, `- Not for:`."
-                raise _Refusal(item.line, wrong)
-            if len(item.phrasings) > 1:
-                raise _Refusal(item.line, f"{wrong}one phrasing each.")
-        clubs, levels, audiences, _ = self.scope.values()
-        limits = {"Clubs": clubs, "Levels": levels, "Not for": audiences, "Sources": self.sources}
-        values = {name: _split_commas(entry.phrasings[0]) for name, entry in fields.items()}
-        for name, allowed in limits.items():
-            for value in values.get(name, ()):
-                if value not in allowed:
-                    expected = f"{name}; expected one of {', '.join(allowed)}"
-                    raise _Refusal(fields[name].line, f"unknown value {value!r} in {expected}.")
-        not_for = values.get("Not for", ())
-        scope = {
-            "clubs": values.get("Clubs", clubs),
-            "levels": values.get("Levels", levels),
-            "audiences": tuple(name for name in audiences if name not in not_for),
+    def _advice(self, section: _Section) -> Advice:
+        kind, parts = KINDS[section.kind]
+        fields = self._read_fields(section)
+        if list(section.parts) != ["", *parts]:
+            found = ", ".join(list(section.parts)[1:]) or "none"
+            wrong = f"{section.id} has the parts {found}; expected {', '.join(parts)}."
+            raise _Refusal(section.line, wrong)
+        scope = self._narrowed(fields)
+        items = {
+            part.lower(): tuple(self._items(f"{section.id}.{part.lower()}", section.parts[part]))
+            for part in parts
         }
-        *steps, easier, harder = (replace(item, **scope) for item in items)
-        yield Drill(
-            id=section.id, name=section.name, area=self.fields["area"], topic=self.fields["id"],
-            line=section.line, fixes=values["Fixes"], **scope,
-            equipment=fields["Equipment"].phrasings[0], dose=fields["Dose"].phrasings[0],
-            sources=values["Sources"], steps=tuple(steps), easier=easier, harder=harder,
+        outcomes = fields.get("Outcome", ())
+        if len(outcomes) > 1:
+            raise _Refusal(section.line, f"{section.id} has several outcomes; give each its own.")
+        own = (section.id.rstrip("abcdefghijklmnopqrstuvwxyz"),) if kind == "fault" else ()
+        return Advice(
+            section.id, kind, section.name, self.fields["area"], self.fields["id"], section.line,
+            own or fields.get("Faults", ()), "".join(outcomes), *scope.values(), items,
         )  # fmt: skip
 
-    def _read_drill_fields(self, section: _Section) -> dict[str, _Entry]:
-        """{field: its line and text}, where the drill has all that it needs."""
-        fields: dict[str, _Entry] = {}
+    def _drill(self, section: _Section) -> Drill:
+        fields = self._read_fields(section)
+        texts = list(self._items(f"{section.id}.text", section.parts.get("Text", [])))
+        if len(texts) != 1:
+            raise _Refusal(section.line, f"drill {section.id} needs one item below `### Text`.")
+        risks, loads = (
+            tuple(value for value in fields[name] if value != "none") for name in ("Risk", "Loads")
+        )
+        scope = self._narrowed(fields)
+        barred = {"limited mobility"} if loads or {"one leg", "speed"} & set(risks) else set()
+        barred |= {"senior"} if {"one leg", "speed"} & set(risks) else set()
+        scope["audience"] = tuple(name for name in scope["audience"] if name not in barred)
+        # As they stand in the file, commas and all; _read_fields has seen that each is a field.
+        lines = ((entry.line, _FIELD.fullmatch(entry.phrasings[0])) for entry in section.parts[""])
+        written = {match[1]: _Entry(line, [match[2]]) for line, match in lines}
+        items = {
+            name: self._item(f"{section.id}.{name}", written[name.capitalize().replace("_", " ")])
+            for name in ("dose", "small_dose", "easier", "harder")
+        }
+        items["text"] = texts[0]
+        for item in items.values():
+            if item.sources or item.scope != tuple(self.scope.values()):
+                wrong = "a drill is told whole, so its texts have no tags; whom it is for, and its "
+                wrong += "sources, stand in the lines below its heading."
+                raise _Refusal(item.line, wrong)
+        items = {name: replace(item, sources=fields["Sources"]) for name, item in items.items()}
+        return Drill(
+            id=section.id, name=section.name, area=self.fields["area"], topic=self.fields["id"],
+            line=section.line, fixes=fields["Fixes"], clubs=scope["club"], levels=scope["level"],
+            audiences=scope["audience"], places=fields["Place"],
+            equipment=written["Equipment"].phrasings[0], risks=risks, loads=loads,
+            sources=fields["Sources"], **items,
+        )  # fmt: skip
+
+    def _narrowed(self, fields: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        """For whom a section is, of those for whom the file is."""
+        scope = dict(self.scope)
+        for name, key in {"Clubs": "club", "Levels": "level", "Gaps": "severity"}.items():
+            scope[key] = fields.get(name, scope[key])
+        barred = fields.get("Not for", ())
+        scope["audience"] = tuple(name for name in scope["audience"] if name not in barred)
+        return scope
+
+    def _read_fields(self, section: _Section) -> dict[str, tuple[str, ...]]:
+        """{field: its values}, where the section has all that it needs."""
+        needed, optional = _FIELDS[section.kind]
+        fields: dict[str, tuple[str, ...]] = {}
         for entry in section.parts[""]:
             text, *others = entry.phrasings
-            match = _DRILL_FIELD.fullmatch(text)
-            if not match or others:
-                wrong = f"expected `- {'|'.join(_DRILL_FIELDS)}: ...`, found {text!r}."
+            match = _FIELD.fullmatch(text)
+            if not match or others or match[1] not in (*needed, *optional):
+                expected = " or ".join(f"`- {name}: ...`" for name in (*needed, *optional))
+                wrong = f"expected {expected or 'no line'} below this heading, found {text!r}."
                 raise _Refusal(entry.line, wrong)
             if match[1] in fields:
-                raise _Refusal(entry.line, f"drill {section.id} has `{match[1]}` twice.")
+                raise _Refusal(entry.line, f"{section.id} has `{match[1]}` twice.")
             if _SIDE.search(match[2]):
                 raise _Refusal(entry.line, _NO_SIDES)
-            fields[match[1]] = _Entry(entry.line, [match[2].strip()])
-        for name in _DRILL_FIELDS:
-            if name not in fields and name not in _OPTIONAL_FIELDS:
-                raise _Refusal(section.line, f"drill {section.id} has no `- {name}: ...`.")
-        if not section.parts.get("Steps"):
-            raise _Refusal(section.line, f"drill {section.id} has no `### Steps`.")
+            fields[match[1]] = tuple(value.strip() for value in match[2].split(","))
+            _refuse_unknown(entry.line, match[1], fields[match[1]], self._allowed.get(match[1]))
+        for name in needed:
+            if name not in fields:
+                raise _Refusal(section.line, f"{section.id} has no `- {name}: ...`.")
         return fields
 
 
-def _split_commas(text: str) -> tuple[str, ...]:
-    return tuple(value.strip() for value in text.split(","))
+def _refuse_unknown(
+    line: int, name: str, values: tuple[str, ...], allowed: tuple[str, ...] | None
+) -> None:
+    """Refuse a value that is not allowed; None allows any."""
+    for value in values:
+        if allowed is not None and value not in allowed:
+            expected = f"expected one of {', '.join(allowed)}"
+            raise _Refusal(line, f"unknown value {value!r} in {name}; {expected}.")
 
 
 # The topic as a whole.
@@ -378,41 +432,36 @@ def _wrong_in_topic(
     for entry in (*topic.faults, *topic.drills):
         if _SIDE.search(entry.name):
             yield entry.line, _NO_SIDES
-    for part, _, item in topic.items():
-        for wrong in _wrong_in_item(part, item, sources):
+    for part, owner, item in topic.items():
+        for wrong in _wrong_in_item(part, owner, item, sources):
             yield item.line, wrong
-    for name in SECTIONS:
-        if not getattr(topic, name.lower()):
-            yield last_line, f"the section `## {name}` is missing or empty."
-    if not topic.faults or not topic.drills:
-        needed = "at least one `## Fault ID: name` and one `## Drill ID: name`"
-        yield last_line, f"a topic needs {needed}."
+    if not topic.advice:
+        needed = ", ".join(f"`## {heading} ID: name`" for heading in KINDS)
+        yield last_line, f"a topic needs one of {needed}."
+    for fault in topic.faults:
+        if not any(chain.faults == (fault.id,) for chain in topic.chains):
+            yield fault.line, f"fault {fault.id} has no `## Chain {fault.id}a: name`."
     for item in topic.adaptations:
         if len(item.audiences) != 1:
             yield item.line, "an adaptation names its one audience, as in `[audience=senior]`."
     served = {"adult", *(item.audiences[0] for item in topic.adaptations)}
     missing = ", ".join(sorted(set(topic.audiences) - served))
-    if missing:
+    if missing and topic.faults:
         yield line_of["audiences"], f"`## Adaptations` has nothing for: {missing}."
-    listed = set(topic.sources)
-    cited = {source for _, _, item in topic.items() for source in item.sources}
-    cited |= {source for drill in topic.drills for source in drill.sources}
-    for source in sorted(cited ^ listed):
-        wrong = "listed but no item cites it" if source in listed else "cited but not listed"
-        expected = ", ".join(sorted(cited))
-        yield line_of["sources"], f"the source {source} is {wrong}; expected [{expected}]."
-    grades = {sources[source].grade for source in listed}
-    best = next(grade for grade in SOURCE_GRADES if grade in grades)
-    if topic.evidence != best:
-        wrong = f"the best grade among the sources is {best}, found {topic.evidence}."
-        yield line_of["evidence"], wrong
 
 
-def _wrong_in_item(part: str, item: Item, sources: dict[str, Source]) -> Iterator[str]:
+def _wrong_in_item(
+    part: str, owner: Advice | Drill | None, item: Item, sources: dict[str, Source]
+) -> Iterator[str]:
+    most = _MOST_WORDS[part]
+    if part == "steps" and owner.kind in ("unclear", "outcome"):
+        most = _MOST_WORDS_OF_A_TEST
     for text in item.phrasings:
         bare = _PLACEHOLDER.sub("", text)
         if not text.endswith((".", "?", "!")):
             yield f"an item is a whole sentence that ends with a full stop, found: {text!r}."
+        if len(text.split()) > most:
+            yield f"{part} has at most {most} words, found {len(text.split())}: {text!r}."
         if "[" in text or "]" in text:
             place = "at the end of an item's first phrasing"
             yield f"tags stand {place}, and hold for all of its phrasings."
@@ -422,9 +471,9 @@ def _wrong_in_item(part: str, item: Item, sources: dict[str, Source]) -> Iterato
             yield "unknown placeholder; expected {left} or {right}."
     if len(set(item.phrasings)) < len(item.phrasings):
         yield "two phrasings of this item are the same."
-    if part in ("ideal", "effect") and not item.sources:
+    if part in ("ideal", "happening") and not item.sources:
         example = "as in `[OKUDA10]`; [CONVENTION] where there is none"
-        yield f"an ideal and an effect each cite a source, {example}."
+        yield f"{part} cites a source, {example}."
     if GRADES_THAT_MAY_CARRY_A_FIGURE.isdisjoint(sources[name].grade for name in item.sources):
         graded = ", ".join(sorted(GRADES_THAT_MAY_CARRY_A_FIGURE))
         for figure in filter(None, map(FIGURE.search, item.phrasings)):

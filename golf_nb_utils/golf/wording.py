@@ -1,4 +1,4 @@
-"""The sentences that carry the scores: what an answer says around the items of the knowledge base.
+"""The sentences around the advice: those that carry the scores, and those that the case asks for.
 
 Each kind has several phrasings; the n-th of a kind goes by the id `say.{kind}.{n}`. A slot is
 filled from the request alone.
@@ -29,67 +29,83 @@ SEVERITY_WORDS = {
     "above": "above",
 }
 
-# In score and goal the current score comes first and the target second: Reading.stated, in
-# sentences.py, relies on it.
 SAY = {
     "score": (
-        "Your {label} score is currently {current}, {words} the target of {target}.",
-        "Your {label} score, currently {current}, is {words} the target of {target}.",
-        "In {label} you are currently at {current}, {words} the target of {target}.",
-        "For your {label} the app shows a current {current}, {words} the target of {target}.",
-        "Your current {label} score of {current} is {words} the target of {target}.",
-        "With a current {label} score of {current} you are {words} the target of {target}.",
+        "Your {label} score is {current}, {words} the target.",
+        "Your {label} score of {current} is {words} the target.",
+        "In {label} you score {current}, {words} the target.",
+        "The app scores your {label} at {current}, {words} the target.",
     ),
     "target": (
         "The target for your {label} is {target}.",
-        "You are aiming for a target of {target} in {label}.",
-        "A {label} score at the target of {target} is the goal.",
-        "For your {label} the app has set a target of {target}.",
         "Your {label} target is {target}.",
-        "What counts as good {label} for you is the target of {target}.",
-    ),
-    "praise": (
-        "There is no fault to chase here, so keep what works.",
-        "Nothing needs to be rebuilt, so protect what you do well.",
-        "This part of your swing is doing its job, so look after it.",
-        "You can trust this part of your swing and refine it in small steps.",
+        "You are aiming for {target} in {label}.",
+        "In {label} the goal is {target}.",
     ),
     "unclear": (
-        "The score tells how far you are from the target, not why, so begin with the check.",
-        "What causes it a score cannot tell: the check below tests one common reason.",
-        "The score does not say why, and the check helps you to find out.",
-        "Several things can cause this, so start with the check and see whether it is this one.",
+        "It tells how far you are from the target, not why.",
+        "That says how far there is to go, and nothing about the reason.",
+        "A score cannot tell what causes it.",
     ),
-    "ask": (
-        "Next: tell the app what the check showed, and its next answer can be more exact.",
-        "Next: say in your own words what you saw or felt, so that the advice can be about you.",
+    "follow_up": (
+        "Work that changed nothing is a good reason to look for another cause.",
+        "You gave it a fair try, so let us look at another cause.",
+        "If that did not help, the cause may be another one.",
     ),
-    "goal": (
-        "Goal: take your {label} from currently {current} to the target of {target}.",
-        "Goal: {label} up from the current {current} to the target of {target}.",
-        "Goal: move the current {current} in {label} toward the target of {target}.",
-        "Goal: raise {label} from the current {current} until it meets the target of {target}.",
+    "elsewhere": (
+        "What you describe sounds like \"{fault}\": that belongs to {other}, not to {label}.",
+        "Your words point to {other} (\"{fault}\") rather than to {label}.",
+    ),
+    "settle": (
+        "Settle the {other} first: ask the app about it in the same words.",
+        "Start with the {other}: tell the app the same about that area.",
+    ),
+    "earlier": (
+        "Your {earlier} scores low, too, and comes first in the swing, so look at it first.",
+        "Start with your {earlier}: it is low, too, and this builds on it.",
+    ),
+    "later": (
+        "Your {later} is low, too; come to it once this is better.",
+        "Leave your {later}, which is low, too, for after this.",
     ),
     "strength": (
-        "Build on your {strength}, the best of your other scores at {strength_score}.",
-        "Your {strength} at {strength_score} is the best of your other scores, so build on it.",
-        "A strength to build on is your {strength}, "
-        "at {strength_score} the best of your other scores.",
+        "Your {strength} is a strength to build on.",
+        "You can rely on your {strength} meanwhile.",
     ),
-    "weakest": (
-        "Of your other scores {weakest} is the lowest at {weakest_score}, so look at it next.",
-        "The lowest of your other scores is {weakest} at {weakest_score}; come to it next.",
-        "Once this is better, turn to your {weakest}, "
-        "at {weakest_score} the lowest of your other scores.",
-    ),
-    "weakest_keep": (
-        "Of your other scores {weakest} is the lowest at {weakest_score}, so practise there next.",
-        "The lowest of your other scores is {weakest} at {weakest_score}; "
-        "that is the place for your practice.",
-        "Give your next practice to your {weakest}, "
-        "at {weakest_score} the lowest of your other scores.",
-    ),
+    "time": {
+        5: (
+            "Five minutes are enough: only the drill, then the check.",
+            "In five minutes, do the drill and the check, and leave the rest.",
+        ),
+        15: (
+            "In fifteen minutes, do the drill first, then ten balls, then the check.",
+            "With fifteen minutes: drill, ten balls, check.",
+        ),
+        40: (
+            "In forty minutes, go round drill, ten balls and check three times, with rests.",
+            "With forty minutes: three rounds of drill, ten balls and check.",
+        ),
+    },
+    "safety": {
+        "rods": (
+            "Keep every stick and rod out of the path of the club.",
+            "Before you swing, see that the club cannot meet a stick.",
+        ),
+        "one leg": (
+            "Do this beside a wall or a chair that you can hold.",
+            "Stand within reach of a wall or a chair.",
+        ),
+        "speed": (
+            "Warm up first, and stop when your finish begins to wobble.",
+            "Be warm before you swing fast, and end it when you lose your balance.",
+        ),
+        "throw": (
+            "Look around first: nobody may stand in front of you or near you.",
+            "Throw only where nobody can be hit.",
+        ),
+    },
 }  # fmt: skip
+"""Sentences by their kind; those of time are by the minutes, those of safety by a drill's risk."""
 WITHOUT_SCORE = {
     "general.no_score": (
         "Without a score and a target for your {label} to go by, this is general advice."
@@ -142,16 +158,27 @@ ADAPTED = {
     "junior": "As a junior",
     "limited mobility": "With limited mobility",
 }
-LABELS = ("Check", "Easier", "Harder", "Swing thought", "Goal", "Safety", *ADAPTED.values())
+LABELS = ("Check", "Swing thought", "Safety", *ADAPTED.values())
 """What a line or a sentence of WHAT TO DO may begin with, before a colon."""
 SAY_BY_ID = {
     f"say.{kind}.{number}": text
-    for kind, texts in SAY.items()
+    for kind, texts in {
+        **{kind: texts for kind, texts in SAY.items() if isinstance(texts, tuple)},
+        **{f"time.{minutes}": texts for minutes, texts in SAY["time"].items()},
+        **{f"safety.{risk}": texts for risk, texts in SAY["safety"].items()},
+    }.items()
     for number, text in enumerate(texts, 1)
 }
+FIRST_THINGS_FIRST = (
+    "setup_quality", "body_rotation", "weight_shift", "tempo_rhythm", "followthrough", "balance",
+)  # fmt: skip
+"""The order in which areas are worked on: what builds on another comes after it.
 
-# Another score is a strength from here on, and worth a word of warning below there; this project's
-# own proposal.
+Impact and consistency are results, so they are not in it. That setup comes first is common teaching
+(PGA Lesson Book, M. White, B. Harmon); no study was found that tests an order.
+"""
+
+# Another score is a strength from here on, and low below there; this project's own proposal.
 STRENGTH_FROM = 0.70
 WEAKEST_BELOW = 0.60
 
@@ -178,8 +205,9 @@ def score_slots(
 ) -> dict[str, str]:
     """Return what fills the slots of SAY: labels, percentages, and the words that fit the gap.
 
-    `strength` and `weakest` are the best and the lowest of the other scores; they are absent where
-    no score qualifies (STRENGTH_FROM, WEAKEST_BELOW) or `all_scores` has none.
+    `strength` is the best of the other scores; `earlier` or `later` is the low one that comes first
+    in FIRST_THINGS_FIRST, seen from the area. They are absent where no score qualifies
+    (STRENGTH_FROM, WEAKEST_BELOW) or `all_scores` has none.
     """
     severity = severity_of(current, target)
     if severity == "none":
@@ -192,9 +220,11 @@ def score_slots(
     }
     others = {name: score for name, score in (all_scores or {}).items() if name != area}
     if others:
-        best, lowest = max(others, key=others.get), min(others, key=others.get)
+        best = max(others, key=others.get)
         if others[best] >= STRENGTH_FROM:
-            slots |= {"strength": SCORE_LABELS[best], "strength_score": percent(others[best])}
-        if others[lowest] < WEAKEST_BELOW:
-            slots |= {"weakest": SCORE_LABELS[lowest], "weakest_score": percent(others[lowest])}
+            slots["strength"] = SCORE_LABELS[best]
+    low = [name for name in FIRST_THINGS_FIRST if others.get(name, 1.0) < WEAKEST_BELOW]
+    if low:
+        is_earlier = FIRST_THINGS_FIRST.index(low[0]) < FIRST_THINGS_FIRST.index(area)
+        slots["earlier" if is_earlier else "later"] = SCORE_LABELS[low[0]]
     return slots

@@ -317,6 +317,6 @@ def answer(
         rows = generate_batch(model, batch, max_new_tokens, **settings)
         return [token_ids_to_text(row, tokenizer) for row in rows]
 
-    encoded = [torch.tensor(tokenizer.encode(prompt)) for prompt in prompts]
+    encoded = [torch.tensor(tokenizer.encode(p, disallowed_special=())) for p in prompts]
     seeds = [None if seed is None else seed + number for number in range(len(prompts))]
     return in_batches(write, encoded, batch_size, seeds, description)

@@ -99,7 +99,7 @@ class _Walk:
 class _Row:
     """A prompt on its way to an answer, with the keys and values of all that it has read."""
 
-    def __init__(self, prompt: list[int], walk: _Walk, seed: int):
+    def __init__(self, prompt: list[int], walk: _Walk | None, seed: int):
         self.walk, self.unread, self.result = walk, prompt, Steered()
         self.numbers = torch.Generator().manual_seed(seed)
         self.n_read = 0
@@ -185,6 +185,27 @@ class Steerer:
         for _ in self._passes([row], 0.0, 1.0):
             yield row.result.tokens
 
+    def log_probabilities(self, prompt: Sequence[int], texts: Sequence[str]) -> list[float]:
+        """Return how likely each text is to follow a prompt (token ids), as a natural logarithm.
+
+        Raises:
+            ValueError: the prompt is empty, or prompt and text exceed the context.
+        """
+        if not prompt:
+            raise ValueError("a prompt is empty; expected at least one token.")
+        tokens = [list(self._encode(text)) for text in texts]
+        rows = [_Row([*prompt, *own], None, 0) for own in tokens]
+        self._read_what_is_shared(rows, len(prompt))
+        counts = [len(row.unread) for row in rows]
+        with torch.inference_mode():
+            states = self._states(rows).split(counts)
+            # The state of each token says how likely the next one is.
+            before = [s[-len(own) - 1 : -1] for s, own in zip(states, tokens, strict=True)]
+            scores = self._model.head(torch.cat(before)).float().log_softmax(dim=1)
+            ids = torch.tensor([token for own in tokens for token in own], device=scores.device)
+            found = scores[torch.arange(len(ids), device=ids.device), ids]
+        return [float(each.sum()) for each in found.split(list(map(len, tokens)))]
+
     def _passes(self, rows: list[_Row], temperature: float, top_p: float) -> Iterator[None]:
         """Let the rows write; pause after each pass through the model."""
         if not all(row.unread for row in rows):
@@ -204,12 +225,13 @@ class Steerer:
                     row.take([legal[chosen]])
             yield
 
-    def _read_what_is_shared(self, rows: list[_Row]) -> None:
+    def _read_what_is_shared(self, rows: list[_Row], most: int | None = None) -> None:
         """Read the beginning that all prompts share once: candidates share all but the last token.
 
-        Each row needs a token of its own to read, whose logits are those of its first choice.
+        Each row needs a token of its own to read, whose logits are those of its first choice; so of
+        the first `most` tokens, by default all, the last is left.
         """
-        shortest = min(len(row.unread) for row in rows)
+        shortest = min(most or len(row.unread) for row in rows)
         columns = zip(*(row.unread[: shortest - 1] for row in rows), strict=True)
         shared = [tokens[0] for tokens in takewhile(lambda column: len(set(column)) == 1, columns)]
         if not shared:
@@ -223,7 +245,14 @@ class Steerer:
             del row.unread[: len(shared)]
 
     def _read(self, rows: list[_Row]) -> torch.Tensor:
-        """Let each row read its tokens; return the logits after its last, (rows, n_vocab).
+        """Let each row read its tokens; return the logits after its last, (rows, n_vocab)."""
+        counts = torch.tensor([len(row.unread) for row in rows])
+        states = self._states(rows)
+        last = counts.cumsum(0).to(states.device) - 1
+        return self._model.head(states[last]).float()
+
+    def _states(self, rows: list[_Row]) -> torch.Tensor:
+        """Let each row read its tokens; return the final state of each, (tokens, n_embd).
 
         The tokens of all rows go through the matrices as one long list, so nothing is padded: a row
         may have five tokens to read, another eighty. Attention alone is computed row by row.
@@ -255,8 +284,7 @@ class Steerer:
             x = x + block.mlp(block.ln_2(x))
         for row, count in zip(rows, counts, strict=True):
             row.n_read, row.unread = row.n_read + count, []
-        last = torch.tensor(counts, device=device).cumsum(0) - 1
-        return model.head(model.ln_f(x[last])).float()
+        return model.ln_f(x)
 
 
 def _choose(

@@ -101,7 +101,7 @@ def plot_coverage(pairs: dict[tuple[str, str, str, str], int]) -> Figure:
     _name_clubs_above(axis)
     axis.tick_params(length=0)
     axis.spines[["left", "bottom"]].set_visible(False)
-    axis.set_title("Pairs of a fault and a drill to choose from", pad=12)
+    axis.set_title("Pairs of a chain and a drill to choose from", pad=12)
     return figure
 
 

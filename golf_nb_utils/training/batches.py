@@ -33,7 +33,8 @@ class InstructionDataset(Dataset):
     def __init__(self, records: list[Record], tokenizer: tiktoken.Encoding, context_length: int):
         self.examples: list[tuple[list[int], int]] = []
         for record in records:
-            prompt = tokenizer.encode(record.prompt)
+            # What somebody said may hold "<|endoftext|>", which is then text like any other.
+            prompt = tokenizer.encode(record.prompt, disallowed_special=())
             ids = [*prompt, *tokenizer.encode(record.output), tokenizer.eot_token]
             # The last token is only ever a target, so context_length + 1 tokens fit.
             if len(ids) <= context_length + 1:

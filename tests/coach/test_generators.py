@@ -13,7 +13,7 @@ from decimal import Decimal
 import numpy as np
 import pytest
 import torch
-from independent_judge import NAMES, SHOULD, STEPS, Judge
+from feedback_judge import NAMES, SHOULD, STEPS, Judge
 
 from golf_nb_utils.coach import generators as coach_module
 from golf_nb_utils.coach.generators import (
@@ -27,6 +27,7 @@ from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.request import Request
+from golf_nb_utils.golf.wording import SAY
 from golf_nb_utils.gpt2.checkpoints import save_model
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
 from golf_nb_utils.settings import GPTConfig, SampleConfig
@@ -101,7 +102,7 @@ def a_score(rng):
 ISSUES = (
     "Falling onto the heels", "chicken wing", "Over the top", "my hips slide way past the front foot", "i keep topping it",
     "grip too tight", "feet close together", "nothing in particular", "slicing the driver again", "too quick from the top",
-    "my lower back is killing me", "got hit on the head by a ball", "<|endoftext|>", "重心が踵に落ちる",
+    "tried it all week, still no better", "worked on the step drill for a month, still falling back", "my lower back is killing me", "got hit on the head by a ball", "<|endoftext|>", "重心が踵に落ちる",
 )  # fmt: skip
 
 
@@ -172,9 +173,10 @@ def sabotaged(book, rng, earlier):
     def write(entry, seed, attempt):
         text = right(book, entry, seed) if attempt == 1 else rng.choice(earlier)
         numbers = re.findall(r"[0-9]+\.[0-9]%", text)
-        if "Drill" not in text:
+        if "Swing thought" not in text:
             return [text.replace("Stop", "Go on"), text[:-9]]
-        name = re.search('Drill "(.*?)"', text)[1]
+        # Only answers about a fault have a drill.
+        name = re.search('(?:Drill "|Swing thought: )(.*?)["\n.]', text)[1]
         sentences = re.findall(r"[A-Z][^.\n%]+\.", text)
         kind = rng.randrange(14)
         wrong = {
@@ -188,9 +190,7 @@ def sabotaged(book, rng, earlier):
             7: text + "\nIgnore your doctor.",
             8: text[: rng.randrange(len(text))],
             9: text.replace(". ", ".  ", 1),
-            10: re.sub(
-                r"Drill .*", 'Drill "Invented" with a rake: Swing it. Dose: 900 balls.', text
-            ),
+            10: re.sub(r"[12][.] .*", '1. Drill "Invented": Swing a rake 900 times.', text),
             11: "".join(
                 rng.choices(
                     [chr(code) for code in (*range(32, 127), 0x80, 0x93, 0x2028, 0x4E00, 10)], k=200
@@ -295,7 +295,8 @@ def test_a_verified_answer_of_the_model_is_given_as_it_is_with_all_that_the_app_
     assert feedback["suggestion"] == right(book, {"input": feedback["verification"]["input"]}, 1)
     record = feedback["verification"]
     assert record["input"].splitlines() == [
-        "Area: balance", "Current Score: 0.45", "Target Score: 0.80", "Gap: 0.35", "Club: driver", "Observation: Falling onto the heels",
+        "Area: balance", "Current Score: 0.45", "Target Score: 0.80", "Gap: 0.35", "Club: driver",
+        "Observation: falls onto the heels", "Meaning: Falling onto the heels",
     ]  # fmt: skip
     assert (record["attempts"], record["refused"], record["remarks"]) == (1, [], [])
     assert all(record["checks"].values())
@@ -323,11 +324,11 @@ def test_every_sentence_is_traced_to_its_line_in_the_topic_file(knowledge, reque
             assert one["id"].startswith(("say.", "general."))
             assert one["sources"] == "the request"
             continue
-        # The second phrasing stands below the first one, and a drill begins with its heading.
+        # The second phrasing stands below the first one; a drill's name is that of its heading.
         lines = paths[name].read_text(encoding="utf-8").splitlines()[int(line) - 1 :]
-        start = (
-            "## Drill " + one["id"] if '"' in one["text"] else re.sub(r"[{}]", "", one["text"])[:40]
-        )
+        start = re.sub(r'^Drill ".*?": |[{}]', "", one["text"])
+        # What a beginner is told of lead and trail is in no file.
+        start = re.sub(r"\b(lead|trail) \((?:left|right)\)", r"\1", start)[:40]
         assert start in re.sub(r"[{}]", "", " ".join(" ".join(lines[:6]).split())), one
         assert set(filter(None, one["sources"].split(", "))) <= set(knowledge.sources)
 
@@ -470,10 +471,15 @@ def test_an_issue_without_an_answer_for_this_golfer_is_left_out_and_remarked(kno
     told, chosen = TemplateFeedbackGenerator(knowledge).generate_many(
         [request | {"golfer_context": {"club": club}} for club in ("driver", "7-iron")]
     )
-    line = "\nObservation: Level shoulders with the driver"
-    assert line in told["verification"]["input"]
+    said = "\nObservation: level shoulders with the driver"
+    meant = "\nMeaning: Level shoulders with the driver"
+    assert said + meant in told["verification"]["input"]
+    assert (told["verification"]["kind"], told["verification"]["fault"]) == ("fault", "SF16")
     assert told["verification"]["remarks"] == []
-    assert "Observation" not in chosen["verification"]["input"]
+    # What was said stays in the request, and nothing is made of it.
+    assert said in chosen["verification"]["input"]
+    assert "Meaning" not in chosen["verification"]["input"]
+    assert (chosen["verification"]["kind"], chosen["verification"]["fault"]) == ("unclear", "")
     (remark,) = chosen["verification"]["remarks"]
     assert "nothing is known for this club" in remark
 
@@ -481,9 +487,157 @@ def test_an_issue_without_an_answer_for_this_golfer_is_left_out_and_remarked(kno
 def test_general_advice_is_against_the_fault_that_the_issue_names(knowledge):
     feedback = TemplateFeedbackGenerator(knowledge).generate_feedback(**NO_SCORE)
     fault = next(fault for fault in knowledge.faults if fault.name == "Falling onto the heels")
-    steps = {text for item in fault.steps for text in item.phrasings}
-    assert len(steps & {one["text"] for one in feedback["verification"]["sentences"]}) == 2
-    assert any(feedback["drill"] == drill.text for drill in knowledge.drills_for(fault.id))
+    chains = {chain.id: chain for chain in knowledge.chains_of(fault.id)}
+    chain = chains[feedback["verification"]["chain"]]
+    steps = {text for item in chain.items["steps"] for text in item.phrasings}
+    # A beginner gets one step beside the drill.
+    assert len(steps & {one["text"] for one in feedback["verification"]["sentences"]}) == 1
+    assert drill_of(feedback) in {drill.name for drill in knowledge.drills_for(chain)}
+
+
+# Kinds of answer, as the app sees them.
+
+
+def drill_of(feedback):
+    """The name of the drill that an answer tells, or None."""
+    found = re.match('Drill "(.*?)": ', feedback["drill"])
+    return found and found[1]
+
+
+HEELS = {"area": "balance", "issue": "Falling onto the heels"}
+KINDS = {
+    "fault": (HEELS, "fault", "BF3"),
+    "fault in other words": ({"area": "balance", "issue": "falling back onto my heels"}, "fault", "BF3"),
+    "a drill that failed": (HEELS | {"golfer_context": {"drill": "Hop and toe tap"}}, "follow_up", "BF3"),
+    "words of a vain try": (
+        {"area": "balance", "issue": "Worked on it for two weeks, I am still falling onto my heels"}, "follow_up", "BF3",
+    ),
+    "nobody said": ({"area": "balance"}, "unclear", ""),
+    "words that mean nothing": ({"area": "balance", "issue": "my dog is called Bella"}, "unclear", ""),
+    "a vain try of nobody knows what": ({"area": "balance", "issue": "tried it all week, no better"}, "unclear", ""),
+    "flight": ({"area": "balance", "issue": "I slice the ball"}, "outcome", ""),
+    "fault of another area": ({"area": "weight_shift", "issue": "Falling onto the heels"}, "other_area", ""),
+    "target met": (HEELS | {"current_score": 0.78}, "keep", ""),
+    "target met, and nothing said": ({"area": "balance", "current_score": 0.90}, "keep", ""),
+    "pain": ({"area": "balance", "issue": "my lower back is killing me"}, "refer", ""),
+    "pain with a target met": ({"area": "balance", "issue": "my lower back hurts", "current_score": 0.85}, "refer", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_app_is_told_the_kind_of_answer_and_gets_what_belongs_to_it(knowledge, name):
+    given, kind, fault = KINDS[name]
+    arguments = {"current_score": 0.45, "target_score": 0.80} | given
+    feedback = TemplateFeedbackGenerator(knowledge).generate_many([arguments])[0]
+    record = feedback["verification"]
+    assert record["passed"]
+    assert (record["kind"], record["fault"]) == (kind, fault)
+    assert bool(feedback["drill"]) == (kind in ("fault", "follow_up"))
+    if kind == "refer":
+        assert record["chain"] == ""
+        assert all(word not in feedback["suggestion"] for word in ("Drill", "Swing thought"))
+        return
+    advice = next(each for each in knowledge.advice if each.id == record["chain"])
+    assert (advice.kind, advice.area) == (kind.replace("follow_up", "fault"), given["area"])
+    assert ("Check: " in feedback["what_to_do"]) == bool(feedback["drill"])
+    assert feedback["key_points"][-1] in {
+        text for cue in advice.items["cue"] for text in cue.phrasings
+    }
+    if fault:
+        assert advice.faults == (fault,)
+        assert drill_of(feedback) in {drill.name for drill in knowledge.drills_for(advice)}
+    if kind == "outcome":
+        assert advice.outcome == "slice"
+    if kind == "other_area":
+        assert "falling onto the heels" in feedback["what_is_happening"]
+        assert "balance" in feedback["what_is_happening"]
+    openings = {"unclear": SAY["unclear"], "follow_up": SAY["follow_up"]}
+    for other, texts in openings.items():
+        assert any(text in feedback["what_is_happening"] for text in texts) == (other == kind)
+
+
+def test_a_drill_that_is_named_in_the_words_counts_as_done(knowledge):
+    issue = "Worked on Hop and Toe Tap for two weeks, I am still falling onto my heels"
+    request = HEELS | {"issue": issue, "current_score": 0.45, "target_score": 0.80}
+    feedback = TemplateFeedbackGenerator(knowledge).generate_many([request])[0]
+    assert "\nTried: Hop and toe tap" in feedback["verification"]["input"]
+    assert feedback["verification"]["kind"] == "follow_up"
+    assert drill_of(feedback) not in (None, "Hop and toe tap")
+
+
+UNKNOWN = (
+    None, "", "   ", "nothing in particular", "my dog is called Bella", "it was windy yesterday", "I would like to play better golf",
+    "zzz qqq", "42", 7, "\ud800", "重心が踵に落ちる", "tried it all week, no better", "<|endoftext|>",
+)  # fmt: skip
+
+
+def test_of_five_hundred_requests_without_a_known_fault_not_one_is_told_that_it_has_one(knowledge):
+    rng, requests = random.Random(3), []
+    for _ in range(500):
+        target = rng.randint(5, 100)
+        requests.append({
+            "area": rng.choice(list(AREAS)), "issue": rng.choice(UNKNOWN), "target_score": target / 100,
+            "current_score": rng.randint(0, target) / 100,
+            "all_quality_scores": rng.choice([None, [rng.random() for _ in range(8)]]),
+            "golfer_context": {
+                "club": rng.choice([None, *CLUBS]), "level": rng.choice([None, *LEVELS]), "audience": rng.choice(AUDIENCES),
+                "minutes": rng.choice([None, 5, 15, 40]), "drill": rng.choice([None, rng.choice(knowledge.drills).name]),
+            },
+        })  # fmt: skip
+    of_faults = {chain.id for chain in knowledge.advice if chain.kind == "fault"}
+    considered = {advice.id: advice.faults for advice in knowledge.advice}
+    kinds = Counter()
+    for feedback in TemplateFeedbackGenerator(knowledge).generate_many(requests):
+        record = feedback["verification"]
+        assert record["passed"]
+        assert record["kind"] in ("unclear", "keep"), record["input"]
+        assert (record["fault"], feedback["drill"]) == ("", "")
+        owners = {one["id"].split(".")[0] for one in record["sentences"]}
+        assert not owners & of_faults, record["input"]
+        if record["kind"] == "unclear":
+            # One cause among several is no diagnosis, but a single one would be.
+            assert len(considered[record["chain"]]) >= 2
+        kinds[record["kind"]] += 1
+    assert kinds["unclear"] > 300
+    assert kinds["keep"] > 20
+
+
+def test_a_drill_that_failed_is_never_told_again_and_where_there_is_one_another_cause_is_looked_at(
+    knowledge,
+):
+    rng, requests = random.Random(4), []
+    for fault in knowledge.faults:
+        for _ in range(4):
+            context = {
+                "club": rng.choice([None, *CLUBS]), "level": rng.choice([None, *LEVELS]), "audience": rng.choice(AUDIENCES),
+                "minutes": rng.choice([None, None, 5, 15]), "handedness": rng.choice([None, "left"]),
+            }  # fmt: skip
+            requests.append({
+                "area": fault.area, "issue": fault.name, "golfer_context": context,
+                "current_score": rng.choice([0.2, 0.55, 0.68]), "target_score": 0.80,
+            })  # fmt: skip
+    generator = TemplateFeedbackGenerator(knowledge)
+    told = [
+        (request, feedback) for request, feedback in zip(requests, generator.generate_many(requests), strict=True)
+        if feedback["drill"]
+    ]  # fmt: skip
+    again = [
+        request | {"golfer_context": request["golfer_context"] | {"drill": drill_of(feedback)}} for request, feedback in told
+    ]  # fmt: skip
+    n_other = n_again = 0
+    for (_, first), asked, second in zip(told, again, generator.generate_many(again), strict=True):
+        one, two = first["verification"], second["verification"]
+        assert (one["kind"], two["kind"]) == ("fault", "follow_up")
+        assert one["fault"] == two["fault"]
+        assert drill_of(second)
+        if drill_of(second) == drill_of(first):
+            # Of three faults one drill alone is for every club.
+            assert asked["golfer_context"]["club"] is None, asked
+            n_again += 1
+        n_other += one["chain"] != two["chain"]
+    assert len(told) > 350
+    assert n_again < 0.01 * len(told)
+    assert n_other > 0.9 * len(told)
 
 
 # The fine-tuned model.
@@ -606,7 +760,13 @@ def test_a_context_that_the_prompt_fills_ends_at_the_template_with_the_reason(un
 def test_a_prompt_that_is_too_long_costs_the_others_of_its_batch_nothing(untrained):
     short, long = REQUEST, {**REQUEST, "all_quality_scores": [0.5] * 8}
     entry = Request(
-        "balance", 0.45, 0.8, "7-iron", "beginner", observation="Falling onto the heels"
+        "balance",
+        0.45,
+        0.8,
+        "7-iron",
+        "beginner",
+        observation="Falling onto the heels",
+        meaning="Falling onto the heels",
     ).entry()
     generator = untrained(n_ctx=len(coach_module.format_input(entry)) + 9)
     one, two = generator.generate_many([short, long])
@@ -655,7 +815,9 @@ def test_a_stream_grows_and_ends_with_what_generate_feedback_returns(untrained):
 def test_every_moment_of_a_steered_stream_begins_the_answer_that_is_given(untrained):
     generator = untrained(n_ctx=4096, steered=True)
     *texts, last = generator.stream_feedback(**REQUEST)
-    assert len(texts) > 10
+    # A stretch at a time: what stands between two choices comes at once.
+    assert len(texts) > 5
+    assert [len(text) for text in texts] == sorted({len(text) for text in texts})
     assert texts[-1] == last["suggestion"]
     assert all(last["suggestion"].startswith(text) for text in texts)
     assert last == generator.generate_feedback(**REQUEST)

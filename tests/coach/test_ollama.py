@@ -7,7 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from independent_judge import HAPPENING, SHOULD, STEPS, Judge
+from feedback_judge import HAPPENING, SHOULD, STEPS, Judge
 from schema_values import fitting
 from some_requests import some_request
 

@@ -12,7 +12,8 @@ ASKED = {
     "target_score": 0.80,
     "club": "driver",
     "level": "beginner",
-    "observation": "Falls back",
+    "observation": "I keep falling back",
+    "meaning": "Falls back",
 }
 SCORES = {"balance": 0.40, "consistency": 0.70}
 
@@ -33,7 +34,9 @@ def nearest(*records, **changes):
         ({"target_score": 0.84}, {"target_score": 0.75}),
         # Both scores shifted alike keep the gap; apart they widen it.
         ({"current_score": 0.45, "target_score": 0.85}, {"current_score": 0.35, "target_score": 0.85}),
-        ({"club": "3-wood", "current_score": 0.05, "target_score": 0.45}, {"observation": "Sways"}),
+        ({"club": "3-wood", "current_score": 0.05, "target_score": 0.45}, {"meaning": "Sways"}),
+        # What was said counts by what it means.
+        ({"observation": "I end up on my heels"}, {"current_score": 0.41}),
         ({"club": "3-wood"}, {"club": "3-wood", "level": "advanced"}),
         ({"club": "3-wood"}, {"level": None, "club": "3-wood"}),
         ({}, {"handedness": "left"}),

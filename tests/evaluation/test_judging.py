@@ -110,7 +110,7 @@ def test_a_row_holds_each_systems_answer_and_what_is_wrong_with_it(rows, strata)
         good.unsupported_numbers,
     ) == (True, [], [], [], [])
     assert good.drill == strata["test"][1].meta["drill"]
-    assert good.fault == strata["test"][1].meta["fault"]
+    assert good.chain == strata["test"][1].meta["chain"] != ""
     assert not bad.passed
     assert {"current_score", "grounded", "numbers"} <= set(bad.failed) <= set(CHECKS)
     assert len(bad.reasons) == len(bad.failed)

@@ -10,28 +10,28 @@ from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.sentences import Span
 
 INDEX = {
-    "a.F1.steps.1": Entry("Turn.", "Turn.", topic="a"),
-    "b.F1.steps.1": Entry("Step.", "Step.", topic="b"),
+    "AF1a.steps.1": Entry("Turn.", "Turn.", topic="a"),
+    "BF1a.steps.1": Entry("Step.", "Step.", topic="b"),
 }
-RECORD = Record("Coach.", "Area: balance", "Turn. Step.", {"topic": "a"})
+RECORD = Record("Coach.", "Area: balance", "Turn. Step.", {"topic": "a", "chain": "AF1a"})
 
 
-def verdict(sentences=(), numbers=(), failed=()):
+def verdict(sentences=(), numbers=(), failed=(), chain="AF1a"):
     checks = {name: name not in failed for name in CHECKS}
     return Verdict(
         checks,
         tuple(failed),
         tuple(Span(*pair) for pair in sentences),
         tuple(Span(*pair) for pair in numbers),
-        "",
+        chain,
         "",
     )
 
 
 def test_an_answer_is_counted_sentence_by_sentence_and_number_by_number():
     said = [
-        ("Turn.", "a.F1.steps.1"),
-        ("Step.", "b.F1.steps.1"),
+        ("Turn.", "AF1a.steps.1"),
+        ("Step.", "BF1a.steps.1"),
         ("You are at 40.0%.", "say.score.1"),
         ("Fly 3 m.", None),
     ]
@@ -54,6 +54,7 @@ def test_an_answer_is_counted_sentence_by_sentence_and_number_by_number():
     ]  # of the two from the knowledge base; the score sentence has no topic
     assert found["longest_copy"] == [5, 1]
     assert found["copied_share"] == [5, 20]
+    assert found["chain"] == [1, 1]
     assert found["tokens"] == [20, 1]
     assert found["words"] == [9, 1]
     assert set(found) == set(METRICS) - {"perplexity"}
@@ -73,9 +74,22 @@ def test_what_an_empty_answer_does_not_have_is_not_counted():
 
 
 def test_an_answer_with_every_check_is_verified():
-    assert measure_answer("Turn.", RECORD, verdict([("Turn.", "a.F1.steps.1")]), INDEX, 2, 2)[
+    assert measure_answer("Turn.", RECORD, verdict([("Turn.", "AF1a.steps.1")]), INDEX, 2, 2)[
         "verified"
     ] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "expected"),
+    [("AF1a", "AF1a", [1, 1]), ("AF1b", "AF1a", [0, 1]), ("", "AF1a", [0, 1]), ("AF1a", "", None)],
+)
+def test_the_chain_is_compared_with_that_of_the_reference_where_there_is_one(
+    given, wanted, expected
+):
+    record = Record("Coach.", "Area: balance", "Turn.", {"topic": "a", "chain": wanted})
+    assert (
+        measure_answer("Turn.", record, verdict(chain=given), INDEX, 2, 2).get("chain") == expected
+    )
 
 
 def test_every_figure_has_a_label_and_a_way_to_be_printed():

@@ -38,10 +38,10 @@ def verifier(knowledge):
 
 @pytest.fixture(scope="module")
 def records(knowledge):
-    """Sixteen hundred records and eighty of unseen topics: every severity, audience and hand, and inputs without their optional lines."""
+    """Twelve hundred records and sixty of unseen topics: every severity, audience and hand, and inputs without their optional lines."""
     return [
         record
-        for rows in generate_records(knowledge, DataConfig(n_examples=1600)).values()
+        for rows in generate_records(knowledge, DataConfig(n_examples=1200)).values()
         for record in rows
     ]
 
@@ -65,7 +65,7 @@ def test_what_an_answer_is_made_of_is_read_back_from_it(verifier, records):
     for record in records[:600]:
         verdict = verifier.verify(record.output, record.input)
         assert [span.origin for span in verdict.sentences] == record.meta["items"]
-        assert (verdict.fault, verdict.drill) == (record.meta["fault"], record.meta["drill"])
+        assert (verdict.chain, verdict.drill) == (record.meta["chain"], record.meta["drill"])
         bare = re.sub(r"(?m)^[0-9]+[.] ", "", record.output)
         assert [span.text for span in verdict.numbers] == re.findall(
             r"[0-9]+(?:[.][0-9]+)?%?", bare
@@ -79,80 +79,77 @@ def test_blanks_and_line_breaks_around_an_answer_do_not_count(verifier, records)
     assert not verifier.verify(f"{record.output}\t", record.input).passed
 
 
-def test_a_sentence_that_two_items_share_belongs_to_the_one_that_fits(knowledge, records):
-    """The same swing thought in every topic, and the same first step in every fault: it is each answer's own."""
-
-    def same(items, text):
-        return (dataclasses.replace(items[0], phrasings=(text,)), *items[1:])
-
+def with_items(knowledge, change):
+    """The same knowledge with other items: `change` gets those of an advice, {part: items}, and returns some anew."""
     topics = tuple(
         dataclasses.replace(
             topic,
-            cues=same(topic.cues, "Easy does it."),
-            faults=tuple(
-                dataclasses.replace(fault, steps=same(fault.steps, "Breathe out."))
-                for fault in topic.faults
+            advice=tuple(
+                dataclasses.replace(advice, items={**advice.items, **change(advice.items)})
+                for advice in topic.advice
             ),
         )
         for topic in knowledge.topics
     )
-    shared = dataclasses.replace(knowledge, topics=topics)
+    return dataclasses.replace(knowledge, topics=topics)
+
+
+def said(items, *texts, **scope):
+    """The items with other phrasings."""
+    return tuple(dataclasses.replace(item, phrasings=texts, **scope) for item in items)
+
+
+def test_a_sentence_that_two_items_share_belongs_to_the_one_that_fits(knowledge, records):
+    """The same swing thought in all advice, and the same first step: it is each answer's own."""
+
+    def same(items):
+        steps = items["steps"]
+        return {
+            "cue": said(items["cue"], "Easy does it."),
+            "steps": (*said(steps[:1], "Breathe out."), *steps[1:]),
+        }
+
+    shared = with_items(knowledge, same)
     verifier, count = Verifier(shared), 0
-    for record in generate_records(shared, DataConfig(n_examples=300))["train"]:
+    for record in generate_records(shared, DataConfig(n_examples=200))["train"]:
         count += "Easy does it." in record.output and "Breathe out." in record.output
         verdict = verifier.verify(record.output, record.input)
         assert verdict.passed, verdict.reasons
         assert [span.origin for span in verdict.sentences] == record.meta["items"]
+        # And so it is in a text that is not right.
+        reading = verifier.verify(f"{record.output} Well done.", record.input)
+        assert [span.origin for span in reading.sentences[:-1]] == record.meta["items"]
     assert count > 10
 
 
 def test_a_sentence_shared_by_two_parts_is_what_its_place_makes_it(knowledge):
-    """A sentence that is a feel and a step of the same fault, at both places of one answer."""
+    """A sentence that is a step and a check of the same chain, at both places of one answer."""
     text = "Breathe out."
-    topics = tuple(
-        dataclasses.replace(
-            topic,
-            faults=tuple(
-                dataclasses.replace(
-                    fault,
-                    feel=tuple(
-                        dataclasses.replace(item, phrasings=(text,)) for item in fault.feel[:1]
-                    ),
-                    steps=tuple(
-                        dataclasses.replace(item, phrasings=(text,)) for item in fault.steps[:1]
-                    ),
-                )
-                for fault in topic.faults
-            ),
-        )
-        for topic in knowledge.topics
+    shared = with_items(
+        knowledge,
+        lambda items: {
+            part: said(items[part], text) for part in ("steps", "check") if part in items
+        },
     )
-    shared = dataclasses.replace(knowledge, topics=topics)
     verifier = Verifier(shared)
     twice = [
         record
-        for record in generate_records(shared, DataConfig(n_examples=200))["train"]
-        if record.output.count(text) == 2
+        for record in generate_records(shared, DataConfig(n_examples=100))["train"]
+        if record.output.count(text) == 2 and "check" in record.meta["items"][-3]
     ]
     assert len(twice) > 5
     for record in twice:
         assert verifier.verify(record.output, record.input).passed
+        reading = verifier.verify(f"{record.output} Well done.", record.input)
+        assert [span.origin for span in reading.sentences[:-1]] == record.meta["items"]
 
 
 def test_an_item_that_begins_like_another_is_read_whole(knowledge):
-    """The first swing thought of a topic, and the same with a second sentence."""
+    """A swing thought, and another phrasing of it with a second sentence."""
     texts = ("Breathe out.", "Breathe out. Stand tall.")
-    topics = tuple(
-        dataclasses.replace(
-            topic,
-            cues=tuple(
-                dataclasses.replace(item, phrasings=(text,))
-                for item, text in zip(topic.cues, texts, strict=False)
-            ),
-        )
-        for topic in knowledge.topics
+    nested = with_items(
+        knowledge, lambda items: {"cue": said(items["cue"], *texts)} if "cue" in items else {}
     )
-    nested = dataclasses.replace(knowledge, topics=topics)
     verifier = Verifier(nested)
     cues = {1: 0, 2: 0}
     for record in generate_records(nested, DataConfig(n_examples=60))["train"]:
@@ -181,15 +178,16 @@ class Answer:
     def __init__(self, record, verifier, knowledge):
         self.text, self.input, self.meta = record.output, record.input, record.meta
         self.index, self.knowledge = verifier.index, knowledge
+        self.keeps = {advice.id for advice in knowledge.advice if advice.kind == "keep"}
         self.spans = {
-            kind_of(span.origin): span.text
+            kind_of(self.index, span.origin): span.text
             for span in verifier.verify(self.text, self.input).sentences
         }
-        self.area, self.severity, self.fault = (
-            self.meta["area"],
-            self.meta["severity"],
-            self.meta["fault"],
+        self.area, self.severity, self.kind = (
+            self.meta[name] for name in ("area", "severity", "kind")
         )
+        self.advice = verifier.book.advice[self.meta["chain"]]
+        self.drill = verifier.book.drills.get(self.meta["drill"])
         self.current, self.target = (
             f"{self.meta[name] * 100:.1f}%" for name in ("current_score", "target_score")
         )
@@ -211,7 +209,12 @@ class Answer:
     def other(self, kind, where):
         """The text of an entry of a kind for which `where` holds and which this golfer's hand does not change."""
         for entry in self.index.values():
-            if entry.kind == kind and entry.left == entry.right and where(entry):
+            if (
+                entry.kind == kind
+                and entry.left == entry.right
+                and entry.right not in self.text
+                and where(entry)
+            ):
                 return entry.right
         return None
 
@@ -223,55 +226,48 @@ class Answer:
     def area_of(self, entry):
         return self.knowledge.topic(entry.topic).area
 
-    @property
-    def drill(self):
-        return next(drill for drill in self.knowledge.drills if drill.id == self.meta["drill"])
+    def fixed_by(self, fixes):
+        """Whether a drill that fixes these is one for the chain of this answer."""
+        return bool({self.advice.id, *self.advice.faults} & set(fixes))
 
 
-def kind_of(origin):
-    parts = origin.split(".")
-    if parts[0] == "say":
-        return parts[1]
-    return {1: "drill", 2: parts[-1]}.get(len(parts)) or parts[-2]
+def kind_of(index, origin):
+    return index[origin].kind if origin in index else origin.split(".")[1]
 
 
 def another_score(answer, kind, score):
     return answer.swap(kind, getattr(answer, score), "3.0%")
 
 
-def scores_swapped(answer, kind):
-    if answer.current == answer.target or kind not in answer.spans:
+def scores_exchanged(answer):
+    if answer.current == answer.target:
         return None
-    return answer.swap(kind, f"{answer.current}", "#") and answer.text.replace(
-        answer.spans[kind],
-        answer.spans[kind]
-        .replace(answer.current, "#")
-        .replace(answer.target, answer.current)
-        .replace("#", answer.target),
-    )
-
-
-def the_other_two_names_swapped(answer):
-    kinds = [kind for kind in ("strength", "weakest", "weakest_keep") if kind in answer.spans]
-    others = {
-        NAMES[name]: score
-        for name, score in (answer.meta["all_scores"] or {}).items()
-        if name != answer.area
-    }
-    if len(kinds) < 2:
-        return None
-    best, lowest = max(others, key=others.get), min(others, key=others.get)
-    text = answer.text
-    for kind, (old, new) in zip(kinds, ((best, lowest), (lowest, best)), strict=True):
-        if old not in answer.spans[kind]:
-            return None
-        text = text.replace(answer.spans[kind], answer.spans[kind].replace(old, new))
-    return text
+    score, target = answer.spans["score"], answer.spans["target"]
+    text = answer.text.replace(score, score.replace(answer.current, answer.target))
+    return text.replace(target, target.replace(answer.target, answer.current))
 
 
 def another_name(answer, kind):
     other = "balance" if answer.area != "balance" else "weight shift"
     return answer.swap(kind, NAMES[answer.area], other)
+
+
+def another_low_area(answer):
+    """The sentence about what is low and comes earlier, about impact instead."""
+    sentence = answer.spans.get("earlier")
+    name = sentence and next(name for name in NAMES.values() if f"our {name}" in sentence)
+    return sentence and answer.swap("earlier", f"our {name}", "our impact")
+
+
+def another_strength(answer):
+    """A strength, or a low area that comes later, in the place of what stands there."""
+    for kind in ("strength", "later"):
+        sentence = answer.spans.get(kind, "").replace(f"our {NAMES[answer.area]}", "")
+        if name := next((name for name in NAMES.values() if f"our {name}" in sentence), None):
+            return answer.swap(
+                kind, f"our {name}", "our impact" if name != "impact" else "our consistency"
+            )
+    return None
 
 
 def sentence_of_another_area(answer):
@@ -291,18 +287,31 @@ def sentence_of_another_topic(answer):
             and answer.is_for(entry)
         )
 
-    return answer.replace("cues", answer.other("cues", where))
+    return answer.replace("cue", answer.other("cue", where))
 
 
 def sentence_of_another_fault(answer):
     def where(entry):
         return (
-            entry.topic == answer.meta["topic"]
-            and entry.fault != answer.fault
+            answer.area_of(entry) == answer.area
+            and entry.fault != answer.meta["fault"]
             and answer.is_for(entry)
         )
 
     return answer.replace("check", answer.other("check", where))
+
+
+def sentence_of_another_cause(answer, kind):
+    """Another chain of the same fault: what one cause asks for is not mixed with what another does."""
+
+    def where(entry):
+        return (
+            entry.fault == answer.meta["fault"]
+            and entry.advice != answer.advice.id
+            and answer.is_for(entry)
+        )
+
+    return answer.meta["fault"] and answer.replace(kind, answer.other(kind, where))
 
 
 def words_of_another_gap(answer):
@@ -323,71 +332,76 @@ def no_words_for_the_gap(answer):
     )
 
 
+def first_sentence_of_the_drill(answer):
+    """The drill up to where its second sentence begins, or None where it has but one."""
+    told = re.match(r'Drill "[^"]+": [^.]+[.](?= )', answer.spans.get("drill", ""))
+    return told and told[0]
+
+
 def invented_drill_step(answer):
-    return answer.swap("drill", " Dose:", " Then jump over the ball. Dose:")
+    first = first_sentence_of_the_drill(answer)
+    return first and answer.swap("drill", first, f"{first} Then jump over the ball.")
 
 
-def drill_step_left_out(answer):
-    return answer.swap("drill", f" {answer.drill.steps[1].text}", "")
+def drill_sentence_left_out(answer):
+    return answer.replace("drill", first_sentence_of_the_drill(answer))
+
+
+def drill_without_its_name(answer):
+    return answer.drill and answer.swap("drill", f'Drill "{answer.drill.name}": ', "")
 
 
 def drill_without_its_dose(answer):
-    return answer.swap("drill", f" Dose: {answer.drill.dose}.", "")
+    return without(answer, "dose", " ") or without(answer, "small_dose", " ")
 
 
-def drill_of_another_fault(answer):
-    if not answer.fault or "easier" in answer.spans or "harder" in answer.spans:
+def dose_of_the_other_size(answer):
+    """The full dose for a slight gap, or the small one for a large gap."""
+    if not answer.drill or answer.drill.dose.text == answer.drill.small_dose.text:
         return None
-    return answer.replace(
-        "drill",
-        answer.other(
-            "drill", lambda entry: answer.fault not in entry.fixes and answer.is_for(entry)
-        ),
+    return answer.replace("small_dose", answer.drill.dose.text) or answer.replace(
+        "dose", answer.drill.small_dose.text
     )
 
 
-def drill_of_another_topic(answer):
-    if answer.fault or "easier" in answer.spans or "harder" in answer.spans:
+def dose_of_another_drill(answer):
+    def where(entry):
+        return entry.drill != answer.drill.id and answer.is_for(entry)
+
+    return answer.drill and answer.replace("dose", answer.other("dose", where))
+
+
+def drill_for_something_else(answer):
+    def where(entry):
+        return not answer.fixed_by(entry.fixes) and answer.is_for(entry)
+
+    return answer.replace("drill", answer.other("drill", where))
+
+
+def drill_where_no_fault_is_known(answer):
+    if answer.drill:
         return None
-    return answer.replace(
-        "drill",
-        answer.other(
-            "drill", lambda entry: entry.topic != answer.meta["topic"] and answer.is_for(entry)
-        ),
-    )
+    return add_step(answer, answer.other("drill", answer.is_for))
 
 
-def invented_drill(answer):
-    return answer.replace(
-        "drill", 'Drill "Moon walk" with a ball: Walk backwards to the tee. Dose: 10 steps.'
-    )
+INVENTED = 'Drill "Moon walk": Walk backwards to the tee.'
 
 
 def second_drill(answer):
-    other = answer.other(
-        "drill",
-        lambda entry: (
-            answer.fault in entry.fixes
-            and entry.drill != answer.meta["drill"]
-            and answer.is_for(entry)
-        ),
-    )
+    def where(entry):
+        return (
+            answer.fixed_by(entry.fixes) and entry.drill != answer.drill.id and answer.is_for(entry)
+        )
+
+    other = answer.drill and answer.other("drill", where)
     return other and add_step(answer, other)
 
 
-def invented_second_drill(answer):
-    return add_step(
-        answer, 'Drill "Moon walk" with a ball: Walk backwards to the tee. Dose: 10 steps.'
-    )
-
-
 def no_drill(answer):
+    if not answer.drill:
+        return None
     lines = [line for line in answer.text.split("\n") if 'Drill "' not in line]
     return renumbered("\n".join(lines))
-
-
-def step_of_the_drill_again(answer):
-    return add_step(answer, answer.drill.steps[0].text)
 
 
 def add_step(answer, text):
@@ -402,19 +416,19 @@ def renumbered(text):
     return re.sub(r"(?m)^[0-9]+[.] ", lambda match: f"{next(numbers)}. ", text)
 
 
+def without_line(answer, kind):
+    """The answer without the numbered line that has its sentence of a kind."""
+    sentence = answer.spans.get(kind)
+    lines = [line for line in answer.text.split("\n") if not (sentence and sentence in line)]
+    return sentence and renumbered("\n".join(lines))
+
+
 def item_for_another_club(answer):
-    if not answer.family:
-        return None
-    for topic in answer.knowledge.topics:
-        if topic.id != answer.meta["topic"]:
-            continue
-        for item in topic.ideal:
-            if (
-                answer.family not in item.clubs
-                and item.text not in answer.text
-                and "{" not in item.text
-            ):
-                return answer.replace("ideal", item.text)
+    for part, items in answer.advice.items.items():
+        for item in items:
+            is_told = item.text in answer.text or part not in answer.spans or "{" in item.text
+            if answer.family and answer.family not in item.clubs and not is_told:
+                return answer.replace(part, item.text)
     return None
 
 
@@ -427,53 +441,55 @@ def adaptation_for_another_golfer(answer):
     return answer.replace("adaptations", answer.other("adaptations", where))
 
 
-def harder_for_a_beginner(answer):
-    return answer.spans.get("easier") and answer.text.replace(
-        f"Easier: {answer.spans['easier']}", f"Harder: {answer.drill.harder.text}"
-    )
-
-
 def variation_of_another_drill(answer):
-    return answer.replace(
-        "easier",
-        answer.other(
-            "easier", lambda entry: entry.drill != answer.meta["drill"] and answer.is_for(entry)
-        ),
-    )
+    def where(entry):
+        return entry.drill != answer.meta["drill"] and answer.is_for(entry)
+
+    return answer.replace("easier", answer.other("easier", where))
+
+
+# A side that explains a word to a beginner stands in brackets.
+SIDE = re.compile(r"(?<!\()\b(left|right)\b")
 
 
 def for_the_other_hand(answer):
-    for kind in ("effect", "feel", "observation", "cause", "steps", "drill", "check"):
+    for kind in ("happening", "plan", "check", "steps", "ideal"):
         sentence = answer.spans.get(kind, "")
-        if re.search(r"\b(left|right)\b", sentence):
-            return answer.text.replace(
-                sentence, re.sub(r"\b(left|right)\b", lambda match: SIDES[match[1]], sentence)
-            )
+        if SIDE.search(sentence):
+            return answer.replace(kind, SIDE.sub(lambda match: SIDES[match[1]], sentence))
     return None
 
 
-def no_safety_note(answer):
-    return "safety" in answer.spans and answer.text.replace(
-        f"\nSafety: {answer.spans['safety']}", ""
+def the_wrong_side_explained(answer):
+    found = re.sub(
+        r"\b(lead|trail) \((left|right)\)",
+        lambda match: f"{match[1]} ({SIDES[match[2]]})",
+        answer.text,
     )
+    return None if found == answer.text else found
+
+
+def side_explained_to_one_who_knows(answer):
+    if answer.meta["level"] == "beginner" or not re.search(r"\blead\b", answer.text):
+        return None
+    side = "left" if answer.meta["handedness"] == "right" else "right"
+    return re.sub(r"\blead\b", f"lead ({side})", answer.text, count=1)
+
+
+def side_not_explained_to_a_beginner(answer):
+    found = re.sub(r"\b(lead|trail) \((left|right)\)", r"\1", answer.text, count=1)
+    return None if found == answer.text else found
 
 
 def needless_safety_note(answer):
-    note = answer.other(
-        "safety", lambda entry: entry.topic == answer.meta["topic"] and answer.is_for(entry)
-    )
-    return None if answer.severity == "large" or not note else f"{answer.text}\nSafety: {note}"
+    note = SAY_BY_ID["say.safety.one leg.1"]
+    return None if "safety" in answer.spans else f"{answer.text}\nSafety: {note}"
 
 
-def figure_changed(answer):
-    for kind in ("drill", "check", "ideal", "steps", "keep"):
-        sentence = answer.spans.get(kind, "")
-        figure = re.search(r"\b\d+\b", sentence)
-        if figure:
-            return answer.text.replace(
-                sentence, sentence.replace(figure[0], str(int(figure[0]) + 777), 1)
-            )
-    return None
+def safety_note_for_another_risk(answer):
+    risk = next(iter(answer.drill.risks), "") if answer.drill else ""
+    other = "throw" if risk != "throw" else "speed"
+    return answer.replace("safety", SAY_BY_ID[f"say.safety.{other}.1"])
 
 
 def look_alike_digits(answer, zero):
@@ -510,57 +526,48 @@ def driver_advice_for_another_club(answer):
 
 
 def steps_in_another_order(answer):
-    """The two numbered steps of the fault exchanged, where they stand side by side."""
+    """The two numbered steps exchanged, where there are two."""
     steps = [
         span for span in re.findall(r"(?m)^[0-9]+[.] (.*)$", answer.text)
         if 'Drill "' not in span and not span.startswith("Check: ")
     ]  # fmt: skip
-    if len(steps) != 2:
+    # Whoever is a beginner is told the sides where they stand first.
+    if len(steps) != 2 or "(" in "".join(steps):
         return None
     return answer.text.replace(steps[0], "#").replace(steps[1], steps[0]).replace("#", steps[1])
 
 
-def said_twice(answer):
-    """Both phrasings of an ideal, side by side."""
-    for topic in answer.knowledge.topics:
-        for item in topic.ideal:
-            if (
-                len(item.phrasings) > 1
-                and answer.spans["ideal"] in item.phrasings
-                and "{" not in "".join(item.phrasings)
-            ):
-                ideal = answer.text.split(f"{SHOULD}\n")[1].split("\n")[0]
-                return answer.text.replace(
-                    ideal, f"{item.phrasings[0]} {item.phrasings[1]} {answer.spans['target']}"
-                )
+def said_twice(answer, kind):
+    """Both phrasings of an item, side by side."""
+    for item in answer.advice.items.get(kind, ()):
+        if answer.spans[kind] in item.phrasings and "{" not in "".join(item.phrasings):
+            return around(answer, kind, "", f" {item.phrasings[answer.spans[kind] == item.text]}")
     return None
 
 
 def praise_for_a_fault(answer):
-    if answer.meta["kind"] != "fault":
-        return None
-    last = answer.spans.get("effect") or answer.spans["feel"]
-    start, end = answer.text.index(answer.spans["observation"]), answer.text.index(last) + len(last)
-    return f"{answer.text[:start]}Nothing needs to be rebuilt, so protect what you do well.{answer.text[end:]}"
-
-
-def keep_line_for_a_fault(answer):
     def where(entry):
-        return entry.topic == answer.meta["topic"] and answer.is_for(entry)
+        return entry.topic == answer.meta["topic"] and entry.advice in answer.keeps
 
-    keep = answer.fault and answer.other("keep", where)
-    return add_step(answer, keep) if keep else None
+    return answer.meta["fault"] and answer.replace("happening", answer.other("happening", where))
 
 
-def goal_without_a_fault(answer):
-    if answer.fault:
-        return None
-    return f"{answer.text}\nGoal: take your {NAMES[answer.area]} from currently {answer.current} to the target of {answer.target}."
+def praise_among_the_steps(answer):
+    def where(entry):
+        return entry.topic == answer.meta["topic"] and entry.advice in answer.keeps
+
+    keep = answer.meta["fault"] and answer.other("steps", where)
+    return keep and add_step(answer, keep)
+
+
+def opening_of_another_kind(answer, kind):
+    """What an answer of another kind says of the reason, before what is happening."""
+    is_its_own = kind in answer.spans or answer.kind == "keep"
+    return None if is_its_own else around(answer, "score", "", f" {SAY_BY_ID[f'say.{kind}.1']}")
 
 
 def only_the_drill_is_left(answer):
-    # Without the check nothing tells which fault a guess was about.
-    if answer.meta["kind"] == "unclear":
+    if not answer.drill:
         return None
     lines = [
         line
@@ -594,22 +601,19 @@ CHANGES = {
     "noise below the headings": ("grounded", lambda a: f"{SHOULD}\nx\n\n{HAPPENING}\n{noise(a, 'ab. %9')}\n\n{STEPS}\ny"),
     "another area in the score": ("area", partial(another_name, kind="score")),
     "another area in the target": ("area", partial(another_name, kind="target")),
-    "another area in the goal": ("area", partial(another_name, kind="goal")),
     "a sentence of another area": ("area", sentence_of_another_area),
     "a wrong current score": ("current_score", partial(another_score, kind="score", score="current")),
-    "a wrong current score in the goal": ("current_score", partial(another_score, kind="goal", score="current")),
     "no score at all": ("current_score", partial(without, kind="score", after=" ")),
     "wide digits": ("current_score", partial(look_alike_digits, zero="\uff10")),
     "Arabic digits": ("numbers", partial(look_alike_digits, zero="\u0660")),
     "a wrong target": ("target_score", partial(another_score, kind="target", score="target")),
-    "a wrong target beside the score": ("target_score", partial(another_score, kind="score", score="target")),
-    "a wrong target in the goal": ("target_score", partial(another_score, kind="goal", score="target")),
-    "current and target exchanged": ("current_score", partial(scores_swapped, kind="score")),
-    "current and target exchanged, seen from the target": ("target_score", partial(scores_swapped, kind="score")),
-    "current and target exchanged in the goal": ("target_score", partial(scores_swapped, kind="goal")),
-    "a wrong strength": ("other_scores", lambda a: a.replace("strength", "Your impact at 2.0% is best.")),
-    "the other two names exchanged": ("other_scores", the_other_two_names_swapped),
-    "a score without a name": ("other_scores", lambda a: around(a, "cause", "", " That is 1.0%.")),
+    "current and target exchanged": ("current_score", scores_exchanged),
+    "current and target exchanged, seen from the target": ("target_score", scores_exchanged),
+    "no target": ("target_score", partial(without, kind="target", before=" ")),
+    "a wrong score of another area": ("other_scores", partial(around, kind="happening", before="", after=" Your impact is at 2.0%.")),
+    "another area that is low": ("grounded", another_low_area),
+    "another strength, or another area for later": ("grounded", another_strength),
+    "a score without a name": ("other_scores", partial(around, kind="happening", before="", after=" That is 1.0%.")),
     "words of another gap": ("severity", words_of_another_gap),
     "no words for the gap": ("severity", no_words_for_the_gap),
     "a sentence appended": ("grounded", lambda a: f"{a.text}\nTrust yourself."),
@@ -619,47 +623,71 @@ CHANGES = {
     "a bold step": ("grounded", partial(around, kind="check", before="<b>", after="</b>")),
     "a zero-width space": ("grounded", partial(insert, kind="score", text="\u200b")),
     "a zero-width space between sentences": ("grounded", partial(around, kind="score", before="", after="\u200b")),
-    "a soft hyphen": ("grounded", partial(insert, kind="cues", text="\u00ad")),
-    "a word put before": ("grounded", partial(around, kind="observation", before="Never say: ", after="")),
+    "a soft hyphen": ("grounded", partial(insert, kind="cue", text="\u00ad")),
+    "a word put before": ("grounded", partial(around, kind="happening", before="Never say: ", after="")),
+    "another area than the one that the words point to": ("grounded", lambda a: a.replace("settle", "Settle the impact first: ask the app about it in the same words.")),
+    "a dose of nowhere": ("grounded", lambda a: a.replace("dose", "Ninety swings, every day.")),
+    "a drill that goes on": ("grounded", partial(around, kind="drill", before="", after=" Then jump over the ball.")),
     "a Cyrillic letter": ("grounded", lambda a: a.swap("drill", "Drill", "Dr\u0456ll")),
     "words for the other hand": ("grounded", for_the_other_hand),
     "a no-break space between sentences": ("grounded", lambda a: a.text.replace(f" {a.spans['target']}", f"\u00a0{a.spans['target']}")),
-    "a figure changed": ("numbers", figure_changed),
     "a number of nowhere": ("numbers", lambda a: f"{a.text} Hit 413 balls."),
     "a numeral of nowhere": ("numbers", lambda a: f"{a.text} Hit \u2163 balls."),
     "a rule broken by a step": ("rules", lambda a: a.replace("steps", "Keep your head perfectly still.")),
-    "a rule broken by a cue": ("rules", lambda a: a.replace("cues", "Stand as wide as possible.")),
+    "a rule broken by a cue": ("rules", lambda a: a.replace("cue", "Stand as wide as possible.")),
     "a rule broken by an ideal": ("rules", lambda a: a.replace("ideal", "At impact the hips are square, and impact is all.")),
     "driver advice for another club": ("rules", driver_advice_for_another_club),
     "an invented drill step": ("drill", invented_drill_step),
-    "a drill step left out": ("drill", drill_step_left_out),
-    "a drill without its dose": ("drill", drill_without_its_dose),
-    "a drill of another fault": ("drill", drill_of_another_fault),
-    "a drill of another topic": ("drill", drill_of_another_topic),
-    "an invented drill": ("drill", invented_drill),
+    "a drill sentence left out": ("drill", drill_sentence_left_out),
+    "a drill without its name": ("drill", drill_without_its_name),
+    "a drill for something else": ("drill", drill_for_something_else),
+    "a drill where no fault is known": ("drill", drill_where_no_fault_is_known),
+    "an invented drill where no fault is known": ("drill", lambda a: not a.drill and add_step(a, INVENTED)),
+    "an invented drill": ("drill", lambda a: a.replace("drill", INVENTED)),
     "two drills": ("drill", second_drill),
-    "an invented drill beside a real one": ("drill", invented_second_drill),
+    "an invented drill beside a real one": ("drill", lambda a: a.drill and add_step(a, INVENTED)),
     "no drill": ("drill", no_drill),
-    "a drill step on its own": ("drill", step_of_the_drill_again),
     "an item for another club": ("fits", item_for_another_club),
     "an adaptation for another golfer": ("fits", adaptation_for_another_golfer),
     "a sentence of another topic": ("fits", sentence_of_another_topic),
     "a sentence of another fault": ("fits", sentence_of_another_fault),
-    "harder for a beginner": ("fits", harder_for_a_beginner),
+    "a swing thought of another cause": ("fits", partial(sentence_of_another_cause, kind="cue")),
+    "a plan of another cause": ("fits", partial(sentence_of_another_cause, kind="plan")),
+    "a step of another cause": ("fits", partial(sentence_of_another_cause, kind="steps")),
+    "harder for a beginner": ("fits", lambda a: a.drill and a.replace("easier", a.drill.harder.text)),
+    "easier for the advanced": ("fits", lambda a: a.drill and a.replace("harder", a.drill.easier.text)),
     "a variation of another drill": ("fits", variation_of_another_drill),
-    "no safety note for a large gap": ("safety", no_safety_note),
-    "a safety note for a small gap": ("safety", needless_safety_note),
+    "a dose of another drill": ("fits", dose_of_another_drill),
+    "praise for a fault": ("fits", praise_for_a_fault),
+    "praise among the steps": ("fits", praise_among_the_steps),
+    "no safety note for a drill that needs one": ("safety", partial(without, kind="safety", before="\nSafety: ")),
+    "a safety note for a drill without a risk": ("safety", needless_safety_note),
+    "a safety note for another risk": ("composition", safety_note_for_another_risk),
     "steps in another order": ("composition", steps_in_another_order),
-    "one ideal in both phrasings": ("composition", said_twice),
-    "praise for a fault": ("composition", praise_for_a_fault),
-    "a line of praise among the steps": ("composition", keep_line_for_a_fault),
-    "a goal without a fault": ("composition", goal_without_a_fault),
+    "an ideal in both phrasings": ("composition", partial(said_twice, kind="ideal")),
+    "what is happening in both phrasings": ("composition", partial(said_twice, kind="happening")),
     "no step but the drill": ("composition", only_the_drill_is_left),
-    "no target": ("composition", partial(without, kind="target", before=" ")),
-    "no swing thought": ("composition", partial(without, kind="cues", before="\nSwing thought: ")),
+    "no swing thought": ("composition", partial(without, kind="cue", before="\nSwing thought: ")),
+    "no plan": ("composition", partial(without, kind="plan", before="\n")),
+    "no check": ("composition", partial(without_line, kind="check")),
+    "no dose": ("composition", drill_without_its_dose),
+    "the dose for another gap": ("composition", dose_of_the_other_size),
+    "nothing easier for a beginner": ("composition", partial(without, kind="easier", before=" ")),
+    "nothing that is happening": ("composition", partial(without, kind="happening", before=" ")),
+    "not a word of the low area that comes first": ("composition", partial(without, kind="earlier", before=" ")),
+    "nothing about the time": ("composition", partial(without, kind="time", before=" ")),
+    "no word that the area is another": ("composition", partial(without, kind="elsewhere", before=" ")),
+    "no word on what to settle first": ("composition", partial(without_line, kind="settle")),
+    "no word that it did not help": ("composition", partial(without, kind="follow_up", before=" ")),
+    "no word that nobody said why": ("composition", partial(without, kind="unclear", before=" ")),
+    "a cause called unknown that is known": ("composition", partial(opening_of_another_kind, kind="unclear")),
+    "another cause without a reason": ("composition", partial(opening_of_another_kind, kind="follow_up")),
+    "the wrong side explained": ("composition", the_wrong_side_explained),
+    "a side explained to one who knows": ("composition", side_explained_to_one_who_knows),
+    "a side not explained to a beginner": ("composition", side_not_explained_to_a_beginner),
     "no adaptation": ("composition", lambda a: "adaptations" in a.spans and re.sub(r"(?m)^(As a|With limited).*\n", "", a.text)),
     "a check twice": ("composition", lambda a: "check" in a.spans and add_step(a, f"Check: {a.spans['check']}")),
-    "an ideal for a swing thought": ("composition", lambda a: a.text.replace(a.spans["cues"], a.spans["ideal"])),
+    "an ideal for a swing thought": ("composition", lambda a: a.replace("cue", a.spans["ideal"])),
     "steps numbered wrongly": ("composition", lambda a: a.text.replace("\n2. ", "\n3. ")),
     "steps without numbers": ("composition", lambda a: re.sub(r"(?m)^[0-9]+[.] ", "", a.text)),
     "a label left out": ("composition", lambda a: a.text.replace("Swing thought: ", "")),
@@ -671,7 +699,7 @@ CHANGES = {
 
 @pytest.fixture(scope="module")
 def answers(records, verifier, knowledge):
-    return [Answer(record, verifier, knowledge) for record in records[:500]]
+    return [Answer(record, verifier, knowledge) for record in records]
 
 
 @pytest.mark.parametrize(("check", "change"), CHANGES.values(), ids=CHANGES)
@@ -700,21 +728,23 @@ def test_an_answer_to_another_request_fails(verifier, records):
 
 
 def test_an_item_for_another_level_fails(knowledge, records):
-    """The first swing thought of every topic is for advanced golfers alone."""
-    topics = tuple(
-        dataclasses.replace(
-            topic, cues=(dataclasses.replace(topic.cues[0], levels=("advanced",)), *topic.cues[1:])
-        )
-        for topic in knowledge.topics
-    )
-    verifier, seen = Verifier(dataclasses.replace(knowledge, topics=topics)), set()
+    """The swing thought of all advice is for advanced golfers alone, and others have one of their own."""
+
+    def levelled(items):
+        cues = items.get("cue", ())
+        others = said(cues, "Breathe.", levels=("beginner", "intermediate"))
+        others = (dataclasses.replace(cue, id=f"{cue.id}x") for cue in others)
+        advanced = (dataclasses.replace(cue, levels=("advanced",)) for cue in cues)
+        return {"cue": (*advanced, *others)} if cues else {}
+
+    verifier, seen = Verifier(with_items(knowledge, levelled)), set()
     for record in records[:600]:
-        meta = record.meta
-        if f"{meta['topic']}.cues.1" in meta["items"]:
-            expected = set() if meta["level"] == "advanced" else {"fits", "composition"}
+        level = record.meta["level"]
+        if level and ".cue." in record.meta["items"][-1]:
+            expected = set() if level == "advanced" else {"fits", "composition"}
             assert failed(verifier.verify(record.output, record.input)) == expected
-            seen.add(meta["level"])
-    assert seen == {None, "beginner", "intermediate", "advanced"}
+            seen.add(level)
+    assert seen == {"beginner", "intermediate", "advanced"}
 
 
 def with_line(text, name, value):
@@ -730,9 +760,9 @@ def test_a_right_handers_answer_fails_for_a_left_hander_if_it_names_a_side(verif
             record.input, "Handedness", "left" if meta["handedness"] == "right" else "right"
         )
         verdict = verifier.verify(record.output, turned)
-        assert ("grounded" in failed(verdict)) == bool(
-            re.search(r"\b(left|right)\b", record.output)
-        )
+        assert ("grounded" in failed(verdict)) == bool(SIDE.search(record.output))
+        # To a beginner the side of lead and trail is told, which changes with the hand.
+        assert verdict.passed == (not re.search(r"\b(left|right)\b", record.output))
         tried += not verdict.passed
     assert tried > 100
 
@@ -800,11 +830,11 @@ def failed_in_order(verdict):
     return (name for name, holds in verdict.checks.items() if not holds)
 
 
-def test_a_drill_that_is_not_whole_is_shown_whole_in_the_reason(verifier, records, knowledge):
-    answer = Answer(records[0], verifier, knowledge)
-    reasons = " ".join(verifier.verify(drill_step_left_out(answer), answer.input).reasons)
+def test_a_drill_that_is_not_whole_is_shown_whole_in_the_reason(verifier, answers):
+    answer = next(answer for answer in answers if first_sentence_of_the_drill(answer))
+    reasons = " ".join(verifier.verify(drill_sentence_left_out(answer), answer.input).reasons)
     assert f"The drill {answer.drill.name!r} is not given whole" in reasons
-    assert answer.drill.steps[1].text in reasons
+    assert answer.drill.text.text in reasons
 
 
 def test_the_nearest_entry_is_that_of_a_search_through_all_of_them(verifier, records):
@@ -831,7 +861,7 @@ def test_the_nearest_entry_is_that_of_a_search_through_all_of_them(verifier, rec
 # Requests that contradict themselves.
 
 
-def test_an_observation_counts_where_it_names_a_fault_that_has_an_answer(verifier, knowledge):
+def test_the_words_count_where_they_mean_something_that_has_an_answer(verifier, knowledge):
     fault = next(
         fault
         for fault in knowledge.faults
@@ -844,38 +874,68 @@ def test_an_observation_counts_where_it_names_a_fault_that_has_an_answer(verifie
         if "large" not in knowledge.topic(fault.topic).severities
     )
 
-    def wanted(area, observation, current=0.3, **lines):
-        request = Request(area, current, 0.8, observation=observation, **lines)
-        return verifier.book.fault_of(verifier.request(request.text))
+    def kind(area, meaning, current=0.3, **lines):
+        request = Request(area, current, 0.8, meaning=meaning, **lines)
+        return verifier.book.kind_of(verifier.request(request.text))
 
-    assert wanted("balance", fault.name) == fault.id
-    assert wanted("balance", fault.name, current=0.8) == ""
-    assert wanted("balance", fault.name, current=0.9) == ""
-    assert wanted("setup_quality", fault.name) == ""
-    assert wanted("balance", f"{fault.name}, they say") == ""
-    assert wanted("balance", None) == ""
-    assert wanted("setup_quality", driver.name, club="driver") == driver.id
-    assert wanted("setup_quality", driver.name) == driver.id
-    assert wanted("setup_quality", driver.name, club="sand wedge") == ""
-    assert wanted(small.area, small.name) == ""
-    assert wanted(small.area, small.name, current=0.6) == small.id
+    assert kind("balance", fault.name) == "fault"
+    assert kind("balance", fault.name, current=0.8) == "keep"
+    assert kind("balance", fault.name, current=0.9) == "keep"
+    assert kind("setup_quality", fault.name) == "other_area"
+    assert kind("balance", f"{fault.name}, they say") == "unclear"
+    assert kind("balance", None, observation=fault.name) == "unclear"
+    assert kind("balance", None) == "unclear"
+    assert kind("balance", "slice") == "outcome"
+    assert kind("balance", fault.name, tried="Feet together") == "follow_up"
+    assert kind("balance", fault.name, observation="my back hurts") == "refer"
+    assert kind("setup_quality", driver.name, club="driver") == "fault"
+    assert kind("setup_quality", driver.name, club="sand wedge") == "unclear"
+    assert kind(small.area, small.name) == "unclear"
+    assert kind(small.area, small.name, current=0.6) == "fault"
 
 
-def test_an_answer_about_another_fault_than_the_one_observed_fails(verifier, records, knowledge):
+def test_an_answer_about_another_fault_than_the_one_that_is_meant_fails(
+    verifier, records, knowledge
+):
+    tried = 0
     for record in records[:100]:
         meta = record.meta
         if meta["kind"] != "fault":
             continue
-        free = with_line(record.input, "Observation", "I slice it on the first tee")
-        assert failed(verifier.verify(record.output, free)) == {"composition"}
+        # Nobody said what is wrong, or the ball alone was spoken of: no cause is known.
+        for meaning in ("", "slice"):
+            verdict = verifier.verify(record.output, with_line(record.input, "Meaning", meaning))
+            assert failed(verdict) == {"drill", "fits", "composition"}
         other = next(
             fault for fault in knowledge.faults
             if fault.area == meta["area"] and fault.id != meta["fault"]
-            and verifier.book.fault_of(verifier.request(with_line(record.input, "Observation", fault.name)))
+            and verifier.book.kind_of(verifier.request(with_line(record.input, "Meaning", fault.name))) == "fault"
         )  # fmt: skip
-        verdict = verifier.verify(record.output, with_line(record.input, "Observation", other.name))
+        verdict = verifier.verify(record.output, with_line(record.input, "Meaning", other.name))
         assert failed(verdict) == {"fits", "composition"}
-        assert f"expected {other.id}, which the observation names" in verdict.reasons[0]
+        assert meta["chain"] in verdict.reasons[0]
+        assert f"expected one of the kind fault for {other.name!r}" in verdict.reasons[0]
+        tried += 1
+    assert tried > 20
+
+
+def test_an_answer_of_yesterday_fails_once_its_drill_did_not_help(verifier, records, knowledge):
+    """Where there is another cause, or another drill, it is told."""
+    drills = {drill.id: drill.name for drill in knowledge.drills}
+    told = [record for record in records[:200] if record.meta["kind"] == "fault"]
+    for record in told:
+        tried = with_line(record.input, "Tried", drills[record.meta["drill"]])
+        verdict = verifier.verify(record.output, tried)
+        assert not verdict.passed
+        assert failed(verdict) <= {"fits", "composition"}
+
+
+def test_an_answer_for_any_time_fails_where_the_golfer_has_five_minutes(verifier, records):
+    told = [r for r in records[:200] if r.meta["kind"] == "fault" and "\nTime: " not in r.input]
+    assert len(told) > 50
+    for record in told:
+        short = with_line(record.input, "Time", "5 minutes")
+        assert failed(verifier.verify(record.output, short)) == {"composition"}
 
 
 def test_the_current_score_counts_where_all_scores_contradict_it(verifier, records):
@@ -912,8 +972,8 @@ def test_a_score_is_held_against_the_name_beside_it(verifier, sentence, holds):
         0.8,
         all_scores={"setup_quality": 0.91, "balance": 0.45, "impact_quality": 0.31},
     ).text
-    score = "Your balance score is currently 45.0%, far below the target of 80.0%."
-    answer = f"{SHOULD}\nStand tall.\n\n{HAPPENING}\n{score} {sentence}\n\n{STEPS}\n1. Stand tall."
+    score = "Your balance score is 45.0%, far below the target."
+    answer = f"{SHOULD}\nStand tall. Your balance target is 80.0%.\n\n{HAPPENING}\n{score} {sentence}\n\n{STEPS}\n1. Stand tall."
     verdict = verifier.verify(answer, text)
     assert verdict.checks["other_scores"] == holds
     assert verdict.checks["current_score"]
@@ -928,10 +988,12 @@ def test_a_malformed_input_is_refused(verifier):
 
 def test_two_items_of_two_files_that_break_a_rule_together_fail(knowledge, verifier, records):
     """The topic's own file says one thing, and the drill of another the other; within a file, loading refuses it."""
+    topic_of = {drill.id: drill.topic for drill in knowledge.drills}
     record = next(
         record
         for record in records
-        if verifier.index[record.meta["drill"]].topic != record.meta["topic"]
+        if topic_of.get(record.meta["drill"], record.meta["topic"]) != record.meta["topic"]
+        and record.meta["level"] != "beginner"
     )
     heads = (record.output.split("\n")[1][:20], re.search(r'Drill "[^"]+"', record.output)[0])
     rule = Rule("never_both", "One or the other.", together=tuple(map(re.escape, heads)))
@@ -946,10 +1008,10 @@ def test_two_items_of_two_files_that_break_a_rule_together_fail(knowledge, verif
 
 @pytest.fixture(scope="module")
 def one(records):
-    """An answer with a drill, a strength, a weakness and a safety note."""
+    """An answer with two steps, a drill, a word on the low area that comes first, and one on the sides."""
     return next(
         record for record in records
-        if record.meta["severity"] == "large" and "best of your other" in record.output and "lowest of your other" in record.output
+        if record.meta["drill"] and "say.earlier" in " ".join(record.meta["items"]) and "lead (" in record.output
     )  # fmt: skip
 
 

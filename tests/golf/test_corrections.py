@@ -96,6 +96,19 @@ def test_what_the_request_says_of_the_golfer_is_kept(read):
     assert (meta["club"], meta["level"], meta["all_scores"]) == (None, None, None)
 
 
+def test_a_golfers_words_and_what_they_mean_stay_in_the_record(read):
+    request = Request(
+        "balance", 0.45, 0.8, observation="did it all week, still on my heels", meaning="Falling onto the heels",
+        tried="Step drill", minutes=15,
+    ).text  # fmt: skip
+    (record,) = read(line(input=request)).records
+    assert record.input == request
+    assert record.meta["meaning"] == "Falling onto the heels"
+    assert read(line()).records[0].meta["meaning"] == ""
+    # What the answer is about was drawn by nobody.
+    assert {record.meta[name] for name in ("topic", "fault", "chain", "drill", "kind")} == {""}
+
+
 @pytest.mark.parametrize("thumb", ["up", "down"])
 def test_a_corrected_text_takes_the_place_of_the_answer_that_was_shown(read, thumb):
     corrected = answer("You lean back at the finish, as the video shows.")

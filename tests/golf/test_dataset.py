@@ -179,14 +179,25 @@ def test_what_a_run_with_json_lines_and_feedback_left_does_not_stay_beside_anoth
     assert not [path for path in files if path.suffix == ".jsonl"]
 
 
+def with_other_cues(knowledge, change):
+    """The knowledge with the phrasings of all cues changed."""
+
+    def changed(advice):
+        cues = (
+            dataclasses.replace(cue, phrasings=tuple(map(change, cue.phrasings)))
+            for cue in advice.items["cue"]
+        )
+        return dataclasses.replace(advice, items=advice.items | {"cue": tuple(cues)})
+
+    topics = (
+        dataclasses.replace(topic, advice=tuple(map(changed, topic.advice)))
+        for topic in knowledge.topics
+    )
+    return dataclasses.replace(knowledge, topics=tuple(topics))
+
+
 def test_text_beyond_ascii_is_written_as_it_is(knowledge, tmp_path):
-    (topic, *others) = knowledge.topics
-    cues = tuple(
-        dataclasses.replace(cue, phrasings=("Grüße \u2028 an den Schläger.",)) for cue in topic.cues
-    )
-    changed = dataclasses.replace(
-        knowledge, topics=(dataclasses.replace(topic, cues=cues), *others)
-    )
+    changed = with_other_cues(knowledge, lambda _: "Grüße \u2028 an den Schläger.")
     config = DataConfig(n_examples=200, unseen_topics_per_area=0, jsonl=True)
     write_dataset(tmp_path, changed, config)
     text = (tmp_path / "golf_feedback_train.json").read_text(encoding="utf-8")
@@ -206,6 +217,8 @@ def test_the_report_counts_every_record_once_in_each_field(report, made):
         "area",
         "topic",
         "fault",
+        "chain",
+        "kind",
         "severity",
         "club",
         "level",
@@ -269,15 +282,12 @@ def test_of_a_large_training_set_only_the_first_answers_are_kept_to_measure(
 def test_the_hash_of_the_knowledge_changes_with_a_single_word(report, knowledge):
     assert report["knowledge_sha256"] == knowledge_hash(knowledge)
     assert re.fullmatch(r"[0-9a-f]{64}", report["knowledge_sha256"])
-    (topic, *others) = knowledge.topics
-    cue = dataclasses.replace(
-        topic.cues[0],
-        phrasings=(topic.cues[0].text.replace(" ", " very ", 1), *topic.cues[0].phrasings[1:]),
+    first = knowledge.topics[0].advice[0].items["cue"][0].text
+    changed = with_other_cues(
+        knowledge, lambda text: text.replace(" ", " very ", 1) if text == first else text
     )
-    changed = dataclasses.replace(topic, cues=(cue, *topic.cues[1:]))
-    assert knowledge_hash(
-        dataclasses.replace(knowledge, topics=(changed, *others))
-    ) != knowledge_hash(knowledge)
+    assert knowledge_hash(changed) != knowledge_hash(knowledge)
+    assert knowledge_hash(with_other_cues(knowledge, str)) == knowledge_hash(knowledge)
 
 
 # What is said about the set.
@@ -394,17 +404,20 @@ def test_feedback_of_which_no_line_is_usable_leaves_the_training_set_as_it_was(
 
 @pytest.fixture(scope="module")
 def with_own_topic(pytestconfig, tmp_path_factory):
-    """The repository's knowledge and a folder with one topic: a copy of level_height with ids, names and sentences of its own."""
+    """The repository's knowledge and a folder with one topic: a copy of level_height with ids, names and sentences of its own.
+
+    No sentence may grow, so each gets another last word. A drill fixes faults of the repository, too.
+    """
     folder = pytestconfig.rootpath / "knowledge" / "golf_instruction"
     text = (folder / "balance" / "level_height.md").read_text(encoding="utf-8")
     text = text.replace("id: level_height", "id: own_height")
     text = re.sub(
-        r"(?m)^## (Fault|Drill) B[FD](\d+): (.*)$",
-        lambda match: f"## {match[1]} Z{match[1][0]}{match[2]}: Own {match[3]}",
+        r"(?m)^## (Fault|Chain|Drill|Keep) B([FDK])(\d+[a-z]?): (.*)$",
+        r"## \1 Z\2\3: Own \4",
         text,
     )
-    text = text.replace("Fixes: BF10", "Fixes: ZF10")
-    text = re.sub(r"(?m)([.?])( \[[^\]\n]*\])?$", r", as our club says\1\2", text)
+    text = text.replace("BF10", "ZF10").replace("ZF10d, BF9b", "ZF10d, BF1, BF2, BF3, BF9")
+    text = re.sub(r"(?m)(\w+[.?])( \[[^\]\n]*\])?$", r"ours-\1\2", text)
     own = tmp_path_factory.mktemp("own")
     (own / "balance").mkdir()
     (own / "balance" / "own_height.md").write_text(text, encoding="utf-8")
@@ -423,11 +436,11 @@ def test_knowledge_of_ones_own_joins_the_training_set_alone_and_is_marked(
     marked = Counter()
     for record in load(tmp_path, "train"):
         meta = record.meta
-        speaks = "as our club says" in record.output
+        speaks = "ours-" in record.output
         assert (meta["source"] == "extra_knowledge") == speaks
         assert ("own_height" in " ".join(meta["items"]) or meta["drill"].startswith("ZD")) == speaks
         marked[speaks, meta["topic"] == "own_height"] += 1
-    # Its drill for two faults of the repository is used for these, too.
+    # Its drill for faults of the repository is used for these, too.
     assert set(marked) == {(True, True), (True, False), (False, False)}
     report = json.loads((tmp_path / "dataset_report.json").read_text())
     assert report["source"]["extra_knowledge"] == marked[True, True] + marked[True, False]

@@ -9,9 +9,11 @@ import pytest
 from judge import Judge
 from some_requests import some_request
 
-from golf_nb_utils.golf.answer import GrammarBook
+from golf_nb_utils.golf.answer import GrammarBook, elsewhere_slots
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.grammar import GrammarError
+from golf_nb_utils.golf.request import MINUTES
+from golf_nb_utils.golf.wording import SAY_BY_ID
 
 N_REQUESTS, N_ANSWERS = 3000, 7
 HEADINGS = (
@@ -21,12 +23,17 @@ HEADINGS = (
 )
 LABELS = (
     "Check: ",
-    "Easier: ",
-    "Harder: ",
     "Swing thought: ",
     "Safety: ",
-    "Goal: ",
     "As a senior: ",
+    "As a junior: ",
+    "With limited mobility: ",
+    "Goal: ",
+)
+PAINS = (
+    "my lower back hurts on every swing",
+    "chest pain on the back nine",
+    "got hit on the head by a ball and feel dizzy",
 )
 WORDS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -39,16 +46,17 @@ SIDES = {"left": "right", "right": "left"}
 
 
 class Mutant:
-    """A drawn answer, and what it may be changed with: all sentences by their kind and item."""
+    """A drawn answer, and what it may be changed with: all sentences by their kind and item, and other answers to the request."""
 
     def __init__(self, book):
-        self.index, self.of_kind, self.of_item = book.index, {}, {}
+        self.book, self.index, self.of_kind, self.of_item = book, book.index, {}, {}
         for name, entry in book.index.items():
             self.of_kind.setdefault(entry.kind, []).append(name)
             self.of_item.setdefault(entry.item, []).append(name)
 
-    def of(self, answer, request, rng):
+    def of(self, answer, request, rng, others):
         self.answer, self.request, self.rng, self.text = answer, request, rng, answer.text
+        self.others = others
         return self
 
     def said(self, *kinds):
@@ -60,15 +68,43 @@ class Mutant:
         return self.rng.choice(known) if known else (None, None)
 
     def exchange(self, text, name, where):
-        """The answer with another sentence of the same kind, for which `where` holds."""
+        """The answer with another sentence of the same kind, for which `where` holds; it is no other phrasing."""
+        own = {self.sentence(other) for other in self.of_item[self.index[name].item]}
         others = [
             other for other in self.of_kind[self.index[name].kind]
-            if other != name and where(self.index[other])
+            if where(self.index[other]) and self.sentence(other) not in own
         ]  # fmt: skip
-        return others and self.text.replace(text, self.sentence(self.rng.choice(others)))
+        return others and self.text.replace(text, self.told(self.rng.choice(others), text))
 
     def sentence(self, name):
         return self.index[name].text(self.request.hand)
+
+    def told(self, name, before):
+        """A sentence, explained to a beginner as far as the one was whose place it takes."""
+        text = self.sentence(name)
+        for word, side in re.findall(r"(lead|trail) (\(\w+\))", before):
+            text = re.sub(rf"\b{word}\b", f"{word} {side}", text, count=1)
+        return text
+
+    def say(self, where):
+        """A sentence around the advice, filled for the request, for whose id `where` holds."""
+        slots = (
+            dict(self.request.slots)
+            if self.request.is_scored
+            else {"label": AREAS[self.request.area].label}
+        )
+        fault = self.book.fault_of(self.request)
+        slots |= elsewhere_slots(fault) if fault else {}
+        known = [
+            text.format_map(slots) for name, text in SAY_BY_ID.items()
+            if where(name) and set(re.findall(r"{(\w+)}", text)) <= set(slots)
+        ]  # fmt: skip
+        return self.rng.choice(known) if known else None
+
+    def filled(self):
+        """One of its (text, id) pairs of wording.SAY."""
+        found = [pair for pair in self.answer.sentences if pair[1] in SAY_BY_ID]
+        return self.rng.choice(found) if found else (None, None)
 
     def put(self, pattern, new):
         """The answer with one match of a pattern replaced."""
@@ -105,40 +141,157 @@ def digits_of_another_script(m):
     return m.put(r"\d+", lambda number: "".join(chr(zero + int(digit)) for digit in number))
 
 
-def an_item_of_another_fault(m):
-    text, name = m.said("observation", "cause", "effect", "feel", "check", "steps")
+def an_item_of_another_chain(m):
+    """Of the same fault, of another one of the topic, or of any."""
+    text, name = m.said("ideal", "happening", "steps", "check", "plan", "cue")
     if name is None:
         return None
-    own, is_near = m.index[name], m.rng.random() < 0.5
+    own, near = m.index[name], m.rng.choice(["fault", "topic", "kind"])
     return m.exchange(
-        text, name, lambda e: e.fault != own.fault and (not is_near or e.topic == own.topic)
+        text, name, lambda e: e.advice != own.advice and getattr(e, near) == getattr(own, near)
     )
 
 
 def an_item_of_another_topic(m):
-    text, name = m.said("ideal", "keep", "cues", "adaptations", "safety")
-    return m.exchange(text, name, lambda entry: entry.topic != m.index[name].topic)
+    text, name = m.said("ideal", "plan", "cue", "adaptations")
+    return name and m.exchange(text, name, lambda entry: entry.topic != m.index[name].topic)
+
+
+def the_same_part_of_another_answer(m):
+    """All below one heading, or all but this: right where the other answer gives the same advice, and the same side is explained."""
+    ours, theirs = m.text.split("\n\n"), m.rng.choice(m.others).text.split("\n\n")
+    place = m.rng.randrange(3)
+    ours[place] = theirs[place]
+    return "\n\n".join(ours)
 
 
 def another_drill(m):
+    """The drill or its variation alone: the dose stays, which is not that of the other."""
     text, name = m.said("drill", "easier", "harder")
-    return m.exchange(text, name, lambda entry: True)
+    return name and m.exchange(
+        text,
+        name,
+        lambda e: all(
+            m.sentence(f"{e.drill}.{one}") not in m.text for one in ("dose", "small_dose")
+        ),
+    )
 
 
-def a_step_of_the_drill_outside_it(m):
-    drill = m.index[m.said("drill")[1]].drill
-    steps = [name for name in m.of_kind["drill_step"] if m.index[name].drill == drill]
-    step = m.sentence(m.rng.choice(steps))
-    text, _ = m.said("steps", "keep", "cues", "ideal", "check")
-    new = m.rng.choice([step, f"{text} {step}", f"{step} {text}", f"{text}\n2. {step}"])
+def another_whole_drill(m):
+    """With dose, variation and safety note, one that fixes the same or any."""
+    text, name = m.said("drill")
+    if name is None:
+        return None
+    own = m.index[name].drill
+    near = [
+        one.id
+        for chain in m.book.advice_for(m.request)
+        for one in m.book.drills_of(chain, m.request)
+    ]
+    other = m.book.drills[m.rng.choice(m.rng.choice([near, list(m.book.drills)]))]
+    found = re.sub(r"\nSafety: .*", "", m.text)
+    for text, name in m.answer.sentences:
+        entry = m.index.get(name)
+        if entry and entry.drill == own:
+            item = other.text if entry.kind == "drill" else getattr(other, entry.kind)
+            found = found.replace(text, m.sentence(item.id))
+    risk = next((risk for risk in other.risks if risk != "none"), None)
+    return found + (f"\nSafety: {m.say(lambda name: f'.{risk}.' in name)}" if risk else "")
+
+
+def another_dose(m):
+    """The small one for the other or the other way round, or that of another drill."""
+    text, name = m.said("dose", "small_dose")
+    own = name and m.index[name].drill
+    others = [
+        other for kind in ("dose", "small_dose") for other in m.of_kind[kind]
+        if own and (m.index[other].drill == own or m.rng.random() < 0.01)
+    ]  # fmt: skip
+    return others and m.text.replace(text, m.sentence(m.rng.choice(others)))
+
+
+def a_variation_added(m):
+    """Which is right for the advanced, if it is the harder one."""
+    text, name = m.said("drill")
+    if name is None:
+        return None
+    new = m.sentence(f"{m.index[name].drill}.{m.rng.choice(['easier', 'harder', 'harder'])}")
+    return m.text.replace(text, f"{text} {new}")
+
+
+def a_part_of_the_drill_outside_it(m):
+    _, name = m.said("drill")
+    if name is None:
+        return None
+    kinds = ("drill", "dose", "small_dose", "easier", "harder")
+    parts = [
+        n for kind in kinds for n in m.of_kind[kind] if m.index[n].drill == m.index[name].drill
+    ]
+    part = m.sentence(m.rng.choice(parts))
+    text, _ = m.said("ideal", "happening", "steps", "check", "plan", "cue")
+    new = m.rng.choice([part, f"{text} {part}", f"{part} {text}", f"{text}\n2. {part}"])
     return m.text.replace(text, new)
 
 
 def a_drill_that_is_not_whole(m):
     text, _ = m.said("drill")
+    if text is None:
+        return None
     sentences = re.split(r"(?<=[.!?]) ", text)
     sentences.pop(m.rng.randrange(len(sentences)))
     return m.text.replace(text, " ".join(sentences))
+
+
+def another_safety_note(m):
+    """None, a second one, or that of another risk."""
+    own = re.search(r"\nSafety: (.*)", m.text)
+    mine = (
+        own and next(name for text, name in m.answer.sentences if text == own[1]).rsplit(".", 1)[0]
+    )
+    new = m.say(
+        lambda name: name.startswith("say.safety.") and not (mine and name.startswith(mine))
+    )
+    if own is None:
+        return f"{m.text}\nSafety: {new}"
+    return m.text.replace(
+        own[0],
+        m.rng.choice(["", f"\nSafety: {new}", f"{own[0]}\nSafety: {new}", f"{own[0]} {new}"]),
+    )
+
+
+def sides_explained_otherwise(m):
+    """Not at all, the wrong one, once more, or to somebody who knows."""
+    explained = r"\b(lead|trail) \((?:left|right)\)"
+    if re.search(explained, m.text) and m.rng.random() < 0.6:
+        return m.put(
+            explained,
+            lambda told: m.rng.choice(
+                [told.split()[0], re.sub(r"left|right", lambda s: SIDES[s[0]], told)]
+            ),
+        )
+    return m.put(r"\b(lead|trail)\b(?! \()", lambda word: f"{word} ({m.rng.choice(list(SIDES))})")
+
+
+def a_filled_sentence_of_another_kind(m):
+    """In place of one, or after it."""
+    text, name = m.filled()
+    kind = name and name.rsplit(".", 1)[0]
+    new = name and m.say(lambda other: not other.startswith(f"{kind}."))
+    return new and m.text.replace(text, m.rng.choice([new, f"{text} {new}"]))
+
+
+def another_filled_sentence_of_the_kind(m):
+    text, name = m.filled()
+    return name and m.text.replace(
+        text, m.say(lambda other: other.rsplit(".", 1)[0] == name.rsplit(".", 1)[0])
+    )
+
+
+def a_word_on_another_score_added(m):
+    """Which is right once where the target is met."""
+    head, _, rest = m.text.partition(f"\n\n{HEADINGS[2]}")
+    new = m.say(lambda name: name.split(".")[1] in ("earlier", "later", "strength"))
+    return new and f"{head} {new}\n\n{HEADINGS[2]}{rest}"
 
 
 def two_sentences_exchanged(m):
@@ -157,8 +310,10 @@ def a_sentence_twice(m):
 
 
 def a_sentence_left_out(m):
-    one = m.rng.choice(m.answer.sentences)[0]
-    return m.text.replace(m.rng.choice([" ", ""]) + one, "")
+    """As often as not one that may be."""
+    optional = [pair for pair in m.answer.sentences if re.search("later|strength|harder", pair[1])]
+    some = optional if optional and m.rng.random() < 0.5 else m.answer.sentences
+    return m.text.replace(m.rng.choice([" ", ""]) + m.rng.choice(some)[0], "")
 
 
 def a_line_left_out(m):
@@ -223,28 +378,40 @@ def a_character(m):
 
 
 def another_phrasing(m):
-    """The same item in other words, which is right."""
+    """The same item in other words, which is right where no side has to be explained."""
     text, name = m.said()
-    others = [other for other in m.of_item[m.index[name].item] if other != name]
-    return others and m.text.replace(text, m.sentence(m.rng.choice(others)))
+    others = [other for other in m.of_item[m.index[name].item] if other != name] if name else ()
+    new = others and m.sentence(m.rng.choice(others))
+    if m.request.level == "beginner" and re.search(r"\b(lead|trail)\b", f"{text} {new}"):
+        return None
+    return new and m.text.replace(text, new)
 
 
 def another_item_of_the_same_part(m):
     """It may be for this golfer, or not, and in the right order, or not."""
     text, name = m.said()
+    if name is None:
+        return None
     own = m.index[name]
-    return m.exchange(text, name, lambda e: (e.topic, e.fault) == (own.topic, own.fault))
+    others = [
+        other for other in m.of_kind[own.kind] if other != name
+        and (m.index[other].topic, m.index[other].advice, m.index[other].drill) == (own.topic, own.advice, own.drill)
+    ]  # fmt: skip
+    return others and m.text.replace(text, m.told(m.rng.choice(others), text))
 
 
 NEVER_RIGHT = (
-    another_number, a_number_in_words, digits_of_another_script, an_item_of_another_fault, an_item_of_another_topic,
-    a_step_of_the_drill_outside_it, a_drill_that_is_not_whole, a_sentence_in_the_wrong_place, a_sentence_twice, a_heading_twice,
-    another_heading, the_other_hand, words_around, a_truncated_end, another_label, a_character,
+    another_number, another_score_of_the_request, a_number_in_words, digits_of_another_script, an_item_of_another_chain,
+    an_item_of_another_topic, another_drill, another_dose, a_part_of_the_drill_outside_it, a_drill_that_is_not_whole, another_safety_note,
+    sides_explained_otherwise, a_filled_sentence_of_another_kind, two_sentences_exchanged, a_sentence_in_the_wrong_place,
+    a_sentence_twice, a_line_left_out, two_lines_exchanged, a_heading_twice, another_heading, the_other_hand, words_around,
+    a_truncated_end, another_label, a_character,
 )  # fmt: skip
 SOMETIMES_RIGHT = (
-    another_score_of_the_request, another_drill, two_sentences_exchanged, a_sentence_left_out, a_line_left_out,
-    two_lines_exchanged, another_phrasing, another_item_of_the_same_part,
+    the_same_part_of_another_answer, another_whole_drill, a_variation_added, a_sentence_left_out,
+    a_word_on_another_score_added, another_item_of_the_same_part,
 )  # fmt: skip
+ALWAYS_RIGHT = (another_phrasing, another_filled_sentence_of_the_kind)
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +430,8 @@ def drawn(book, knowledge):
     rng, found = random.Random(17), []
     for _ in range(N_REQUESTS):
         request = some_request(rng, knowledge)
+        if rng.random() < 0.05:
+            request = request.said(rng.choice(PAINS))
         grammar = book.grammar(request)
         found.append((request, grammar, [grammar.draw(rng) for _ in range(N_ANSWERS)]))
     return found
@@ -277,7 +446,7 @@ def is_read(grammar, text):
 
 
 def test_the_judge_calls_every_drawn_answer_right_and_the_grammar_reads_it_as_it_was_made(
-    drawn, judge
+    drawn, judge, book
 ):
     kinds = {
         "area": 6,
@@ -287,19 +456,22 @@ def test_the_judge_calls_every_drawn_answer_right_and_the_grammar_reads_it_as_it
         "club": 12,
         "level": 4,
         "is_scored": 2,
+        "minutes": 4,
+        "is_follow_up": 2,
     }
-    seen = {name: Counter() for name in kinds}
+    seen = {name: Counter() for name in kinds} | {"kind": Counter()}
     n_answers = 0
     for request, grammar, answers in drawn:
-        for name, counter in seen.items():
-            counter[getattr(request, name)] += 1
+        for name in kinds:
+            seen[name][getattr(request, name)] += 1
+        seen["kind"][book.kind_of(request)] += 1
         for answer in answers:
             assert judge.why_wrong(answer.text, request) == "", (request, answer.text)
             assert grammar.read(answer.text) == answer
             n_answers += 1
     print(n_answers, "drawn answers to", len(drawn), "requests:", seen)
     assert n_answers >= 20_000
-    for name, n_kinds in kinds.items():
+    for name, n_kinds in (*kinds.items(), ("kind", 7)):
         assert len(seen[name]) == n_kinds
         assert min(seen[name].values()) > 100
 
@@ -313,9 +485,9 @@ def test_no_mutant_gets_through_that_the_judge_refuses_and_none_is_lost_that_it_
         for answer in answers:
             # Of the changes that this answer can have, the one that was tried least.
             for change in sorted(
-                (*NEVER_RIGHT, *SOMETIMES_RIGHT), key=lambda change: tried[change]
+                (*NEVER_RIGHT, *SOMETIMES_RIGHT, *ALWAYS_RIGHT), key=lambda change: tried[change]
             ):
-                text = change(mutant.of(answer, request, rng))
+                text = change(mutant.of(answer, request, rng, answers))
                 if text and text != answer.text:
                     break
             tried[change] += 1
@@ -330,9 +502,10 @@ def test_no_mutant_gets_through_that_the_judge_refuses_and_none_is_lost_that_it_
         {change.__name__: (right[change], n) for change, n in tried.items()},
     )
     assert sum(tried.values()) >= 20_000
-    assert min(tried.values()) > 800
+    assert min(tried.values()) > 500
     assert not set(+right) & set(NEVER_RIGHT)
-    assert right[another_phrasing] == tried[another_phrasing]
+    assert all(right[change] == tried[change] for change in ALWAYS_RIGHT)
+    assert all(0 < right[change] < tried[change] for change in SOMETIMES_RIGHT)
     assert right[another_item_of_the_same_part] > 300
 
 
@@ -341,15 +514,20 @@ def test_an_answer_is_right_under_another_request_where_the_judge_says_so_and_no
 ):
     """One thing of the request is another: what an answer does not rest on leaves it right."""
     rng = random.Random(19)
+    names, drills = ([one.name for one in some.values()] for some in (book.faults, book.drills))
     tried, right = Counter(), Counter()
     for request, _, answers in drawn[::2]:
         others = {
-            "area": replace(request, area=rng.choice(list(AREAS))),
+            # Whom to see does not depend on it.
+            "area": request if request.referral else replace(request, area=rng.choice(list(AREAS))),
             "hand": replace(request, handedness=SIDES[request.hand]),
             "club": replace(request, club=rng.choice([None, *CLUBS])),
             "level": replace(request, level=rng.choice([None, *LEVELS])),
             "golfer": replace(request, audience=rng.choice([one for one in AUDIENCES if one != request.golfer])),
             "observation": replace(request, observation=None),
+            "meaning": replace(request, meaning=rng.choice([None, rng.choice(names)])),
+            "tried": replace(request, tried=rng.choice([None, rng.choice(drills)])),
+            "minutes": replace(request, minutes=rng.choice([None, *MINUTES])),
             "all scores": replace(request, all_scores=None),
         }  # fmt: skip
         if request.is_scored:
@@ -365,4 +543,6 @@ def test_an_answer_is_right_under_another_request_where_the_judge_says_so_and_no
         {name: (right[name], n) for name, n in tried.items()},
     )
     assert min(tried.values()) > 50
-    assert set(+right) == {"hand", "club", "level", "observation", "all scores"}
+    assert set(+right) == {
+        "hand", "club", "level", "golfer", "observation", "meaning", "tried", "minutes", "all scores",
+    }  # fmt: skip

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import random
 import re
 from collections import Counter
 from decimal import Decimal
@@ -15,10 +16,12 @@ from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, CLUBS, LEVELS
 from golf_nb_utils.golf.checks import Verifier
 from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.knowledge import FIGURE
+from golf_nb_utils.golf.reader import load_wordings, wordings_folder
 from golf_nb_utils.golf.records import (
     SHOWN,
     Record,
     RecordError,
+    _chain_for,
     deal_topics,
     generate_records,
     make_deck,
@@ -26,9 +29,11 @@ from golf_nb_utils.golf.records import (
     split_sizes,
     vocabulary_records,
 )
+from golf_nb_utils.golf.referral import referral_of
 from golf_nb_utils.golf.request import InputFormatError, Request
 from golf_nb_utils.golf.rules import Rule
-from golf_nb_utils.golf.wording import INSTRUCTIONS, SAY
+from golf_nb_utils.golf.topic import OUTCOMES
+from golf_nb_utils.golf.wording import INSTRUCTIONS, SAY, SAY_BY_ID
 from golf_nb_utils.prompt import format_example, format_input
 from golf_nb_utils.settings import ConfigError, DataConfig
 
@@ -48,8 +53,11 @@ ADAPTED = {
     "junior": "As a junior: ",
     "limited mobility": "With limited mobility: ",
 }
-PLAIN_PARTS = ("ideal", "keep", "cues", "adaptations", "safety")
-FAULT_PARTS = ("observation", "cause", "effect", "feel", "check", "steps")
+# What comes earlier in the swing is worked on first.
+ORDER = ("setup_quality", "body_rotation", "weight_shift", "tempo_rhythm", "followthrough", "balance")  # fmt: skip
+WITH_A_DRILL = ("fault", "follow_up")
+SIDES = {"left": "right", "right": "left"}
+BODY = "foot|leg|side|arm|hand|heel|hip|knee|shoe|shoulder|toe|wrist|elbow|thigh"
 
 
 @pytest.fixture(scope="module")
@@ -71,39 +79,49 @@ class Sentence:
     text: str
     topic: str
     part: str
-    fault: str
     scope: object
+    """Of the item; that of its advice or drill narrows it."""
+    owner: object = None
     pool: tuple = ()
 
 
 @pytest.fixture(scope="module")
 def sentences(knowledge):
-    """{id: Sentence} of every phrasing and every drill."""
+    """{id: Sentence} of every phrasing."""
     found = {}
+
+    def add(pool, part, topic, owner, form="{}"):
+        for item in pool:
+            for letter, text in zip(["", *"bcdefgh"], item.phrasings, strict=False):
+                text = form.replace("{}", text)
+                found[item.id + letter] = Sentence(text, topic.id, part, item, owner, pool)
+
     for topic in knowledge.topics:
-        pools = [(part, "", getattr(topic, part)) for part in PLAIN_PARTS]
-        pools += [
-            (part, fault.id, getattr(fault, part)) for fault in topic.faults for part in FAULT_PARTS
-        ]
-        pools += [
-            ("variation", "", (item,))
-            for drill in topic.drills
-            for item in (drill.easier, drill.harder)
-        ]
-        for part, fault, pool in pools:
-            for item in pool:
-                for letter, text in zip(["", *"bcdefgh"], item.phrasings, strict=False):
-                    found[item.id + letter] = Sentence(text, topic.id, part, fault, item, pool)
+        for advice in topic.advice:
+            for part, items in advice.items.items():
+                add(items, part, topic, advice)
         for drill in topic.drills:
-            steps = " ".join(step.text for step in drill.steps)
-            text = f'Drill "{drill.name}" with {drill.equipment}: {steps} Dose: {drill.dose}.'
-            found[drill.id] = Sentence(text, topic.id, "drill", "", drill)
+            add((drill.text,), "drill", topic, drill, f'Drill "{drill.name}": {{}}')
+            for part in ("easier", "harder", "dose", "small_dose"):
+                add((getattr(drill, part),), part, topic, drill)
+        add(topic.adaptations, "adaptations", topic, None)
     return found
 
 
 def used(record, sentences):
     """The sentences of the knowledge base in a record, in the order of its meta."""
     return [sentences[name] for name in record.meta["items"] if not name.startswith("say.")]
+
+
+def plain(text):
+    """A text without the sides that a beginner is told."""
+    return re.sub(r"\b(lead|trail) \((?:left|right)\)", r"\1", text)
+
+
+def opening(record, kinds):
+    """The kinds of the sentences around the advice that an answer has, of these kinds."""
+    said = [name.split(".")[1] for name in record.meta["items"] if name.startswith("say.")]
+    return [kind for kind in said if kind in kinds]
 
 
 def mirrored(text, handedness):
@@ -149,12 +167,6 @@ def others_of(record):
         for name, score in scores_of(record)[2].items()
         if name != lines_of(record)["Area"]
     }
-
-
-def about_other_scores(record, word):
-    """The sentences of WHAT IS HAPPENING that set the lowest, or the best, apart from the other scores."""
-    found = re.split(r"(?<=[.;]) ", part_of(record, 1))
-    return [sentence for sentence in found if "other scores" in sentence and word in sentence]
 
 
 def steps_of(record):
@@ -237,10 +249,10 @@ def test_no_group_is_in_two_splits(knowledge, seed, test_fraction, val_fraction)
     )
 
 
-def test_a_group_is_a_fault_or_topic_with_a_severity_a_club_family_and_a_level(records):
+def test_a_group_is_a_fault_or_other_advice_with_a_severity_a_club_family_and_a_level(records):
     for meta in (record.meta for record in records):
         what, severity, club_family, level = meta["group"].split("/")
-        assert (what, severity) == (meta["fault"] or meta["topic"], meta["severity"])
+        assert (what, severity) == (meta["fault"] or meta["chain"], meta["severity"])
         assert meta["club"] is None or club_family == CLUBS[meta["club"]]
         assert meta["level"] is None or level == meta["level"]
 
@@ -252,13 +264,38 @@ def test_every_split_has_the_six_areas_in_equal_numbers(made):
         assert max(counts.values()) - min(counts.values()) <= 1
 
 
-def test_every_taught_fault_can_be_drawn_for_train_val_and_test(knowledge):
+def test_every_taught_fault_and_all_advice_can_be_drawn_for_train_val_and_test(knowledge):
     groups = make_deck(knowledge, DataConfig(n_examples=1)).groups
-    taught, _ = deal_topics(knowledge, DataConfig(n_examples=1))
-    expected = {fault.id for fault in knowledge.faults if fault.topic in taught}
+    taught, unseen = deal_topics(knowledge, DataConfig(n_examples=1))
+    faults = {fault.id for fault in knowledge.faults if fault.topic in taught}
+    others = {a.id for a in knowledge.advice if a.kind != "fault" and a.topic in taught}
     for split in ("train", "val", "test"):
-        dealt = {group.fault for some in groups[split].values() for group in some}
-        assert dealt - {""} == expected
+        dealt = {group.subject for some in groups[split].values() for group in some}
+        assert dealt == faults | others
+    dealt = {group.subject for some in groups["unseen"].values() for group in some}
+    assert dealt == {
+        subject
+        for topic in knowledge.topics
+        if topic.id in unseen
+        for subject in (
+            *(fault.id for fault in topic.faults),
+            *(advice.id for advice in topic.advice if advice.kind != "fault"),
+        )
+    }
+
+
+def test_every_kind_of_answer_is_in_every_split_and_most_are_about_a_fault(made):
+    """A fault that the words mean is the rule; nobody who says less, or something else, is forgotten."""
+    kinds = {"fault", "keep", "unclear", "outcome", "other_area", "follow_up"}
+    for split in ("train", "val", "test"):
+        counts = Counter(record.meta["kind"] for record in made[split])
+        assert set(counts) == kinds
+        assert 0.5 < (counts["fault"] + counts["follow_up"]) / counts.total() < 0.7
+        for area in AREAS:
+            of_area = {r.meta["kind"] for r in made[split] if r.meta["area"] == area}
+            assert of_area >= kinds - {"follow_up"}
+    # What answers those who name no fault is taught in any case.
+    assert {record.meta["kind"] for record in made["unseen"]} == {"fault", "follow_up", "keep"}
 
 
 def test_every_club_level_hand_and_audience_and_every_topic_that_is_not_held_out_is_trained_on(
@@ -270,7 +307,8 @@ def test_every_club_level_hand_and_audience_and_every_topic_that_is_not_held_out
     assert {meta["level"] for meta in train} - {None} == {"beginner", "intermediate", "advanced"}
     assert {meta["handedness"] for meta in train} == {"right", "left"}
     assert {meta["audience"] for meta in train} == {"adult", "senior", "junior", "limited mobility"}
-    assert {meta["topic"] for meta in train} == {topic.id for topic in knowledge.topics} - held_out
+    topics = {meta["topic"] for meta in train}
+    assert topics == {topic.id for topic in knowledge.topics} - held_out
     assert {meta["fault"] for meta in train} - {""} == {
         fault.id for fault in knowledge.faults if fault.topic not in held_out
     }
@@ -299,6 +337,24 @@ def test_one_topic_an_area_is_in_the_file_of_unseen_topics_alone_and_so_are_its_
     )
 
 
+def test_nobody_speaks_of_a_fault_of_an_unseen_topic_but_in_the_file_of_unseen_topics(
+    made, knowledge
+):
+    """In an answer about another area, too, its name would be learnt."""
+    unseen = deal_topics(knowledge, DataConfig(n_examples=4000))[1]
+    names = {fault.name for fault in knowledge.faults if fault.topic in unseen}
+    for split in ("train", "val", "test"):
+        assert not names & {record.meta["meaning"] for record in made[split]}
+    assert {record.meta["meaning"] for record in made["unseen"]} - {""} <= names
+
+
+def test_a_topic_without_faults_is_never_held_out(knowledge):
+    """It alone answers the golfers of its area who name no fault."""
+    for seed in range(40):
+        _, unseen = deal_topics(knowledge, DataConfig(seed=seed))
+        assert all(knowledge.topic(topic).faults for topic in unseen)
+
+
 def test_no_unseen_topics_teaches_them_all(knowledge):
     config = DataConfig(n_examples=60, unseen_topics_per_area=0)
     assert deal_topics(knowledge, config) == ({topic.id for topic in knowledge.topics}, set())
@@ -319,7 +375,8 @@ def test_the_unseen_topics_are_as_many_as_asked_for_and_nowhere_else(knowledge, 
     taught, unseen = deal_topics(knowledge, config)
     assert Counter(area_of[topic] for topic in unseen) == dict.fromkeys(AREAS, 3)
     assert taught == set(area_of) - unseen
-    assert origins["train"] | origins["val"] | origins["test"] == taught
+    # Six hundred records are too few for every topic that is left.
+    assert origins["train"] | origins["val"] | origins["test"] <= taught
     assert origins["unseen"] <= unseen
     assert {area_of[topic] for topic in origins["unseen"]} == set(AREAS)
 
@@ -331,26 +388,25 @@ def test_another_seed_keeps_other_topics_unseen(knowledge):
 
 
 def test_an_area_must_have_a_topic_to_teach(knowledge):
-    fewest = min(Counter(topic.area for topic in knowledge.topics).values())
+    fewest = min(Counter(topic.area for topic in knowledge.topics if topic.faults).values())
     _, unseen = deal_topics(knowledge, DataConfig(unseen_topics_per_area=fewest - 1))
     assert len(unseen) == 6 * (fewest - 1)
-    with pytest.raises(ConfigError, match=f"has {fewest} topics, too few to keep {fewest} unseen"):
+    with pytest.raises(
+        ConfigError, match=f"has {fewest} topics with faults, too few to keep {fewest} unseen"
+    ):
         make_deck(knowledge, DataConfig(unseen_topics_per_area=fewest))
 
 
-def test_every_phrase_about_the_scores_is_used(knowledge):
-    rows = generate_records(knowledge, DataConfig(n_examples=400))
-    places = {kind: set() for kind in SAY}
-    for name in (
+def test_every_phrase_around_the_advice_is_used(records, knowledge):
+    said = {name for record in records for name in record.meta["items"] if name.startswith("say.")}
+    risks = {f"safety.{risk}" for drill in knowledge.drills for risk in drill.risks}
+    # A risk that no drill has needs no words yet.
+    expected = {
         name
-        for split in SPLITS
-        for record in rows[split]
-        for name in record.meta["items"]
-        if name.startswith("say.")
-    ):
-        _, kind, place = name.split(".")
-        places[kind].add(int(place))
-    assert places == {kind: set(range(1, len(texts) + 1)) for kind, texts in SAY.items()}
+        for name in SAY_BY_ID
+        if not name.startswith("say.safety.") or name[4:].rpartition(".")[0] in risks
+    }
+    assert said == expected
 
 
 @pytest.mark.parametrize("size", ["tiny", "124M"])
@@ -485,7 +541,8 @@ def test_the_vocabulary_of_tiny_is_learnt_from_the_topics_that_tiny_is_taught_an
     taught, unseen = deal_topics(knowledge, DataConfig.for_size("tiny"))
     topics = {record.meta["topic"] for record in records}
     assert len(records) >= 1500
-    assert taught <= topics
+    # One with few groups, for wedges alone, may have no turn among so many.
+    assert len(taught - topics) <= 0.03 * len(taught)
     assert not unseen & topics
 
 
@@ -514,7 +571,18 @@ def test_an_input_begins_with_the_area_its_two_scores_and_the_gap(records):
 
 
 @pytest.mark.parametrize(
-    "line", ["Club", "Level", "Handedness", "Observation", "Golfer", "All Scores"]
+    "line",
+    [
+        "Club",
+        "Level",
+        "Handedness",
+        "Golfer",
+        "Time",
+        "Observation",
+        "Meaning",
+        "Tried",
+        "All Scores",
+    ],
 )
 def test_each_further_line_of_the_input_is_there_for_some_and_missing_for_others(made, line):
     for split in ("train", "unseen"):
@@ -536,13 +604,125 @@ def test_a_line_of_the_input_says_what_the_meta_says_and_a_missing_one_is_the_de
         if shown:
             assert tuple(shown) == ALL_SCORES
             assert shown[meta["area"]] == hundredths(lines["Current Score"])
+        assert lines.get("Meaning", "") == meta["meaning"]
+        assert lines.get("Time") in (None, "5 minutes", "15 minutes", "40 minutes")
 
 
-def test_an_observation_names_the_fault_that_the_answer_is_about(records, knowledge):
-    names = {fault.id: fault.name for fault in knowledge.faults}
+def test_the_meaning_of_the_words_is_the_fault_or_the_outcome_that_the_answer_is_about(
+    records, knowledge
+):
+    faults = {fault.name: fault for fault in knowledge.faults}
+    advice = {advice.id: advice for advice in knowledge.advice}
     for record in records:
-        fault = record.meta["fault"]
-        assert lines_of(record).get("Observation") in ((names[fault], None) if fault else (None,))
+        meta, lines = record.meta, lines_of(record)
+        meaning, kind = meta["meaning"], meta["kind"]
+        assert advice[meta["chain"]].kind == ("fault" if kind == "follow_up" else kind)
+        if kind in WITH_A_DRILL:
+            assert faults[meaning].id == meta["fault"]
+        elif kind == "other_area":
+            assert faults[meaning].area != meta["area"]
+        elif kind == "outcome":
+            assert meaning == OUTCOMES[advice[meta["chain"]].outcome]
+        else:
+            assert meaning == ""
+        assert "Observation" in lines or not meaning
+        # Some say in their own words that they worked on it in vain, and name no drill.
+        assert kind == "follow_up" or "Tried" not in lines
+
+
+def test_a_golfer_speaks_in_words_of_the_wordings_and_of_authors_that_are_in_no_other_split(
+    made, knowledge
+):
+    """Words that a test golfer uses are not trained on; those of unseen topics are the test authors'."""
+    said = {split: {} for split in SPLITS}
+    for each in load_wordings(wordings_folder(), knowledge):
+        for split in SPLITS:
+            if each.split == ("test" if split == "unseen" else split):
+                said[split].setdefault(each.meaning, set()).add(_one_line(each.text))
+    faults = {fault.name: fault.id for fault in knowledge.faults}
+    outcomes = {label: outcome for outcome, label in OUTCOMES.items()}
+    used_words = {split: set() for split in SPLITS}
+    for split in SPLITS:
+        for record in made[split]:
+            words, meaning = lines_of(record).get("Observation"), record.meta["meaning"]
+            if words is None:
+                continue
+            heard = faults.get(meaning) or outcomes.get(meaning) or ""
+            own = said[split].get(heard, set())
+            if "Tried" in lines_of(record):
+                # They begin with the drill that did not help; a long text is cut at its end.
+                drill = lines_of(record)["Tried"].lower()
+                begins = {text.replace("{drill}", drill) for text in said[split]["follow_up"]}
+                assert any(words.startswith(text[: len(words)]) for text in begins)
+            else:
+                assert any(text.startswith(words) for text in own)
+                used_words[split].add(words)
+    assert len(used_words["train"]) > 1000
+    assert not used_words["train"] & (used_words["val"] | used_words["test"] | used_words["unseen"])
+
+
+def _one_line(text):
+    return " ".join(text.split())
+
+
+def test_words_that_call_for_a_doctor_are_in_no_record(records):
+    """These get an answer of their own, which nothing has to be learnt for."""
+    assert not any(referral_of(record.input) for record in records)
+
+
+def test_who_did_a_drill_in_vain_gets_another_and_another_cause_where_there_is_one(made, knowledge):
+    chains = Counter()
+    for record in (record for split in SPLITS for record in made[split]):
+        if record.meta["kind"] == "follow_up":
+            assert opening(record, ("follow_up",)) == ["follow_up"]
+        if "Tried" not in lines_of(record):
+            continue
+        tried = next(drill for drill in knowledge.drills if drill.name == lines_of(record)["Tried"])
+        drills = knowledge.drills_for(chain_of(record, knowledge))
+        assert record.meta["drill"] != tried.id or len(drills) == 1
+        is_other = not {record.meta["chain"], record.meta["fault"]} & set(tried.fixes)
+        chains[is_other] += 1
+    assert chains[True] > 20
+    assert chains[False] < 0.1 * chains[True]
+
+
+def chain_of(record, knowledge):
+    return next(advice for advice in knowledge.advice if advice.id == record.meta["chain"])
+
+
+def test_the_cause_that_an_answer_gives_is_the_commonest_unless_the_words_point_to_another(
+    made, knowledge
+):
+    """The causes of a fault stand in the file with the commonest first."""
+    places = Counter()
+    for record in made["train"]:
+        if record.meta["kind"] == "fault":
+            chains = [chain.id for chain in knowledge.chains_of(record.meta["fault"])]
+            places[chains.index(record.meta["chain"])] += 1
+    assert places[0] > places[1] > places[2] > 0
+    assert places[0] > 0.4 * places.total()
+
+
+def test_words_that_only_one_cause_of_a_fault_knows_choose_it(knowledge):
+    deck = make_deck(knowledge, DataConfig(n_examples=1))
+    rng = random.Random(0)
+    chosen = 0
+    for fault in knowledge.faults:
+        chains = list(knowledge.chains_of(fault.id))
+        for chain in chains:
+            # Nobody says more of a cause than its own name.
+            shared = {
+                chain.id: len(_stems(chain.name) & deck.telling[chain.id]) for chain in chains
+            }
+            own = shared.pop(chain.id)
+            if own:
+                assert _chain_for(deck, chains, chain.name, rng) is chain
+                chosen += 1
+    assert chosen > 100
+
+
+def _stems(text):
+    return {word[:5] for word in re.findall(r"[a-z]{4,}", text.casefold())}
 
 
 @pytest.mark.parametrize(
@@ -583,26 +763,40 @@ def test_the_steps_are_numbered_from_one_without_a_gap(records):
         assert len(numbers) >= 2
 
 
-def test_steps_drill_and_check_come_in_three_orders_and_a_guess_begins_with_its_check(records):
-    orders, of_guesses = Counter(), Counter()
+def test_steps_drill_and_check_come_in_one_order_and_only_a_fault_has_a_drill(records):
     for record in records:
         kinds = [kind for kind, _ in steps_of(record)]
-        counts = of_guesses if record.meta["kind"] == "unclear" else orders
-        counts[
-            tuple(
-                kind for kind, before in zip(kinds, [None, *kinds], strict=False) if kind != before
-            )
-        ] += 1
-        assert kinds.count("drill") == 1
-    assert set(of_guesses) == {("check", "step", "drill"), ("check", "drill", "step")}
-    with_fault = {order: count for order, count in orders.items() if "check" in order}
-    assert set(with_fault) == {
-        ("step", "drill", "check"),
-        ("check", "step", "drill"),
-        ("drill", "step", "check"),
-    }
-    assert set(orders) - set(with_fault) == {("step", "drill"), ("drill", "step")}
-    assert min(with_fault.values()) > 0.25 * sum(with_fault.values())
+        if record.meta["kind"] in WITH_A_DRILL:
+            # One thing to do beside the drill, but where there is far to go.
+            is_long = record.meta["severity"] == "large" and record.meta["level"] in ("intermediate", "advanced")  # fmt: skip
+            assert kinds[-2:] == ["drill", "check"]
+            assert set(kinds[:-2]) == {"step"}
+            assert is_long or kinds == ["step", "drill", "check"]
+        else:
+            assert set(kinds) == {"step"}
+            assert record.meta["drill"] == ""
+    lengths = Counter(len(steps_of(record)) for record in records if record.meta["drill"])
+    assert min(lengths[3], lengths[4]) > 100
+
+
+def test_what_stands_below_the_steps_comes_in_one_order(records):
+    labels = {"plan": "", "cue": "Swing thought: ", "safety": "Safety: "}
+    for record in records:
+        below = re.sub(r"(?m)^[0-9]+[.] .*\n?", "", part_of(record, 2)).split("\n")
+        starts = [ADAPTED[record.meta["audience"]]] if record.meta["audience"] in ADAPTED else []
+        starts = starts if record.meta["kind"] in WITH_A_DRILL else []
+        starts += [] if record.meta["kind"] == "other_area" else [labels["plan"]]
+        starts += [labels["cue"]]
+        starts += [labels["safety"]] * ("\nSafety: " in record.output)
+        assert len(below) == len(starts)
+        assert all(line.startswith(start) for line, start in zip(below, starts, strict=True))
+
+
+def test_no_answer_is_a_word_or_two_or_a_lecture(records):
+    """Without the headings."""
+    words = [len(record.output.split()) - 13 for record in records]
+    assert min(words) > 70
+    assert max(words) < 230
 
 
 # The answer: its sentences.
@@ -610,9 +804,10 @@ def test_steps_drill_and_check_come_in_three_orders_and_a_guess_begins_with_its_
 
 def test_every_listed_item_exists_once_and_stands_in_the_answer_word_for_word(records, sentences):
     for record in records:
-        output, meta = record.output, record.meta
+        output, meta = plain(record.output), record.meta
         assert len(meta["items"]) == len(set(meta["items"]))
-        assert meta["drill"] in meta["items"]
+        parts = Counter(sentence.part for sentence in used(record, sentences))
+        assert parts["drill"] == bool(meta["drill"])
         for sentence in used(record, sentences):
             assert mirrored(sentence.text, meta["handedness"]) in output
 
@@ -620,23 +815,15 @@ def test_every_listed_item_exists_once_and_stands_in_the_answer_word_for_word(re
 def test_nothing_stands_in_an_answer_but_its_items_and_the_sentences_about_the_scores(
     records, sentences
 ):
-    slot = r"(?:\\d+[.]\\d%|[a-z -]+?)"
+    slot = r"(?:\d+[.]\d%|[A-Za-z ,'-]+?)"
     said = "|".join(
-        re.sub(r"\\\{\w+\\\}", slot, re.escape(text)) for texts in SAY.values() for text in texts
+        re.sub(r"\\\{\w+\\\}", lambda _: slot, re.escape(text)) for text in SAY_BY_ID.values()
     )
     labels = "|".join(
-        [
-            *map(re.escape, ADAPTED.values()),
-            "Check: ",
-            "Easier: ",
-            "Harder: ",
-            "Swing thought: ",
-            "Safety: ",
-            r"\d+\. ",
-        ]
+        [*map(re.escape, ADAPTED.values()), "Check: ", "Swing thought: ", "Safety: ", r"\d+\. "]
     )
     for record in records[::4]:
-        rest = record.output
+        rest = plain(record.output)
         texts = [
             *HEADINGS,
             *(
@@ -654,81 +841,133 @@ def test_every_item_is_for_the_golfer_of_the_input(records, sentences, knowledge
     for record in records:
         meta = record.meta
         for sentence in used(record, sentences):
-            topic, scope = topics[sentence.topic], sentence.scope
+            topic = topics[sentence.topic]
             # Who does not say the club or the level gets what holds for all of them.
             clubs = {CLUBS[meta["club"]]} if meta["club"] else set(topic.clubs)
             levels = {meta["level"]} if meta["level"] else set(topic.levels)
-            assert clubs <= set(scope.clubs)
-            assert levels <= set(scope.levels)
-            assert meta["audience"] in scope.audiences
-            assert sentence.part == "drill" or meta["severity"] in scope.severities
+            for scope in filter(None, (sentence.scope, sentence.owner)):
+                assert clubs <= set(scope.clubs)
+                assert levels <= set(scope.levels)
+                assert meta["audience"] in scope.audiences
+                is_of_a_drill = sentence.owner in topic.drills
+                assert is_of_a_drill or meta["severity"] in scope.severities
 
 
-def test_a_record_has_one_fault_and_its_drill_fixes_it(records, sentences, knowledge):
+def test_all_of_an_answer_is_from_one_chain_or_advice_and_its_drill_is_for_that(
+    records, sentences, knowledge
+):
+    """Ideal, cause, steps, check, plan and swing thought are all about one thing."""
     topic_of = {fault.id: fault.topic for fault in knowledge.faults}
+    drills = {drill.id: drill for drill in knowledge.drills}
     for record in records:
-        meta = record.meta
-        found = used(record, sentences)
-        drill = sentences[meta["drill"]].scope
-        assert {sentence.fault for sentence in found} - {""} == ({meta["fault"]} - {""})
-        if meta["fault"]:
-            assert meta["fault"] in drill.fixes
+        meta, found = record.meta, used(record, sentences)
+        advice, drill = chain_of(record, knowledge), drills.get(meta["drill"])
+        owners = {sentence.owner.id for sentence in found if sentence.owner}
+        assert owners == {advice.id} | ({drill.id} if drill else set())
+        assert {sentence.topic for sentence in found if sentence.owner in (advice, None)} == {
+            meta["topic"]
+        }
+        parts = Counter(sentence.part for sentence in found)
+        assert all(parts[part] == 1 for part in advice.items if part != "steps")
+        assert (meta["fault"] != "") == (drill is not None) == (meta["kind"] in WITH_A_DRILL)
+        if drill:
+            assert {meta["chain"], meta["fault"]} & set(drill.fixes)
+            assert advice.faults == (meta["fault"],)
             assert meta["topic"] == topic_of[meta["fault"]]
-            parts = Counter(sentence.part for sentence in found)
-            # Where nobody named a fault none is asserted.
-            told = int(meta["kind"] == "fault")
-            assert (
-                parts["observation"],
-                parts["cause"],
-                parts["effect"] + parts["feel"],
-                parts["check"],
-            ) == (told, told, told, 1)
-            assert parts["keep"] == 0
-        else:
-            assert drill.topic == meta["topic"]
-        assert {
-            sentence.topic for sentence in found if sentence.part not in ("drill", "variation")
-        } == {meta["topic"]}
 
 
 def test_two_sentences_of_a_part_are_two_different_items(records, sentences):
     for record in records:
         items = [sentence.scope.id for sentence in used(record, sentences)]
         assert len(items) == len(set(items))
-        assert 1 <= Counter(sentence.part for sentence in used(record, sentences))["ideal"] <= 2
 
 
-def test_steps_keep_the_order_of_the_file(records, sentences):
+def test_steps_keep_the_order_of_the_file_and_none_is_left_out_but_at_the_end(records, sentences):
     for record in records:
         shown = [text for kind, text in steps_of(record) if kind == "step"]
-        found = [
-            sentence for sentence in used(record, sentences) if sentence.part in ("steps", "keep")
+        # What to settle first is no step of the knowledge base.
+        shown = shown[1:] if record.meta["kind"] == "other_area" else shown
+        found = [sentence for sentence in used(record, sentences) if sentence.part == "steps"]
+        assert list(map(plain, shown)) == [
+            mirrored(sentence.text, record.meta["handedness"]) for sentence in found
         ]
-        assert shown == [mirrored(sentence.text, record.meta["handedness"]) for sentence in found]
         places = [sentence.pool.index(sentence.scope) for sentence in found]
         assert all(before < after for before, after in pairwise(places))
 
 
-def test_a_drill_is_made_easier_for_beginners_and_harder_for_advanced_golfers_alone(
-    records, sentences
-):
+def test_a_drill_is_made_easier_for_beginners_and_for_the_advanced_alone_harder(records, sentences):
     shown = Counter()
     for record in records:
-        meta = record.meta
-        (drill,) = (text for kind, text in steps_of(record) if kind == "drill")
-        easier, harder = (
-            item.text
-            for item in (
-                sentences[meta["drill"]].scope.easier,
-                sentences[meta["drill"]].scope.harder,
+        if record.meta["drill"]:
+            parts = [sentence.part for sentence in used(record, sentences)]
+            variation = "easier" * ("easier" in parts) + "harder" * ("harder" in parts)
+            shown[record.meta["level"], variation] += 1
+    assert set(shown) == {
+        ("beginner", "easier"), ("advanced", ""), ("advanced", "harder"), ("intermediate", ""), (None, ""),
+    }  # fmt: skip
+    assert 0.4 < shown["advanced", "harder"] / (shown["advanced", ""] + shown["advanced", "harder"]) < 0.6  # fmt: skip
+
+
+def test_the_dose_is_small_for_a_slight_gap_and_for_five_minutes(records, sentences):
+    for record in records:
+        if record.meta["drill"]:
+            parts = [sentence.part for sentence in used(record, sentences)]
+            is_small = (
+                record.meta["severity"] == "slight" or lines_of(record).get("Time") == "5 minutes"
             )
-        )
-        variation = drill.removeprefix(mirrored(sentences[meta["drill"]].text, meta["handedness"]))
-        allowed = {"beginner": f" Easier: {easier}", "advanced": f" Harder: {harder}"}
-        assert variation in ("", allowed.get(meta["level"], ""))
-        shown[meta["level"], bool(variation)] += 1
-    for level in ("beginner", "advanced"):
-        assert 0.4 < shown[level, True] / (shown[level, True] + shown[level, False]) < 0.6
+            assert ("small_dose" in parts, "dose" in parts) == (is_small, not is_small)
+
+
+def test_who_has_little_time_is_told_what_to_do_with_it(records):
+    for record in records:
+        time = lines_of(record).get("Time")
+        expected = ["time"] if time and record.meta["drill"] else []
+        assert opening(record, ("time",)) == expected
+        if expected:
+            assert f"say.time.{time.removesuffix(' minutes')}." in " ".join(record.meta["items"])
+
+
+def test_five_minutes_are_for_home_where_a_drill_for_home_is_right(made, knowledge):
+    drills = {drill.id: drill for drill in knowledge.drills}
+    unseen = deal_topics(knowledge, DataConfig(n_examples=4000))[1]
+    places = Counter()
+    for record in made["train"]:
+        meta = record.meta
+        if not meta["drill"] or not meta["club"] or not meta["level"]:
+            continue
+        golfer = CLUBS[meta["club"]], meta["level"], meta["audience"]
+        right = [
+            drill for drill in knowledge.drills_for(chain_of(record, knowledge))
+            if drill.fits(*golfer) and drill.topic not in unseen and drill.name != lines_of(record).get("Tried")
+        ]  # fmt: skip
+        is_home = "home" in drills[meta["drill"]].places
+        is_short = lines_of(record).get("Time") == "5 minutes"
+        if is_short and any("home" in drill.places for drill in right):
+            assert is_home
+        places[is_short, is_home] += 1
+    assert min(places[True, True], places[False, False]) > 30
+
+
+def test_a_beginner_is_told_which_side_lead_and_trail_are_where_they_come_first(records):
+    """In the ideal, or in what is happening; nobody else is told."""
+    told = Counter()
+    for record in records:
+        meta = record.meta
+        found = re.findall(r"\b(lead|trail) \((left|right)\)", record.output)
+        if meta["level"] != "beginner":
+            assert not found
+            continue
+        lead = "left" if meta["handedness"] == "right" else "right"
+        sides = {"lead": lead, "trail": SIDES[lead]}
+        assert set(found) <= set(sides.items())
+        # What stands in quotes is the name of a fault.
+        first = re.sub(r'"[^"]*"', "", part_of(record, 0) + part_of(record, 1))
+        for word, side in sides.items():
+            # The hips may lead, too, and a hand may grab the lead: no side is meant there.
+            if place := re.search(rf"\b{word}( \(\w+\)| (?:{BODY})\b)", first):
+                assert place[1] == f" ({side})"
+                told[word] += 1
+    assert min(told.values()) > 50
 
 
 def test_a_left_hander_says_so_and_the_ball_flies_to_the_other_side(records, sentences):
@@ -743,9 +982,9 @@ def test_a_left_hander_says_so_and_the_ball_flies_to_the_other_side(records, sen
                     mirrored(sentence.text, side)
                     for side in (hand, "right" if hand == "left" else "left")
                 )
-                assert ours in record.output
-                assert theirs not in record.output
-    assert min(flights["left"], flights["right"]) > 50
+                assert ours in plain(record.output)
+                assert theirs not in plain(record.output)
+    assert min(flights["left"], flights["right"]) > 20
 
 
 def test_a_beginner_gets_no_figure_where_the_part_has_another_item(records, sentences, knowledge):
@@ -756,10 +995,11 @@ def test_a_beginner_gets_no_figure_where_the_part_has_another_item(records, sent
         clubs = {CLUBS[meta["club"]]} if meta["club"] else set(topics[meta["topic"]].clubs)
         for sentence in used(record, sentences):
             # Doses and other numbers of drills are for everybody.
-            if sentence.part in ("drill", "variation") or not FIGURE.search(sentence.text):
+            is_of_a_drill = sentence.part in ("drill", "easier", "harder", "dose", "small_dose")
+            if is_of_a_drill or not FIGURE.search(sentence.text):
                 continue
             figures[meta["level"]] += 1
-            if meta["level"] in ("beginner", None):
+            if meta["level"] in ("beginner", None) and sentence.part != "steps":
                 levels = {meta["level"]} if meta["level"] else set(topics[meta["topic"]].levels)
                 assert not [
                     item for item in sentence.pool
@@ -767,7 +1007,7 @@ def test_a_beginner_gets_no_figure_where_the_part_has_another_item(records, sent
                     and meta["audience"] in item.audiences and meta["severity"] in item.severities
                     and not any(map(FIGURE.search, item.phrasings))
                 ]  # fmt: skip
-    assert figures["advanced"] > 20, "or the rule is never put to the test"
+    assert figures["advanced"] > 0, "or the rule is never put to the test"
 
 
 def test_a_senior_a_junior_and_limited_mobility_each_get_a_line_of_their_own_and_an_adult_none(
@@ -776,12 +1016,12 @@ def test_a_senior_a_junior_and_limited_mobility_each_get_a_line_of_their_own_and
     for record in records:
         meta = record.meta
         shown = [
-            line
+            plain(line)
             for line in part_of(record, 2).split("\n")
             if line.startswith(tuple(ADAPTED.values()))
         ]
         items = [sentence for sentence in used(record, sentences) if sentence.part == "adaptations"]
-        if meta["audience"] == "adult":
+        if meta["audience"] == "adult" or meta["kind"] not in WITH_A_DRILL:
             assert not shown
             assert not items
         else:
@@ -791,47 +1031,51 @@ def test_a_senior_a_junior_and_limited_mobility_each_get_a_line_of_their_own_and
             ]
 
 
-def test_a_large_gap_comes_with_a_note_on_safety_and_a_small_one_without(records, sentences):
+def test_a_drill_with_a_risk_comes_with_a_note_on_safety_and_no_other_does(records, knowledge):
+    risks = {drill.id: drill.risks for drill in knowledge.drills}
+    noted = Counter()
     for record in records:
-        notes = [sentence.text for sentence in used(record, sentences) if sentence.part == "safety"]
-        assert len(notes) == (record.meta["severity"] == "large")
-        assert re.findall(r"\nSafety: (.+)", record.output) == [
-            mirrored(note, record.meta["handedness"]) for note in notes
-        ]
+        risk = next(iter(risks.get(record.meta["drill"], ())), None)
+        notes = re.findall(r"\nSafety: (.+)", record.output)
+        assert len(notes) == (risk is not None)
+        assert all(note in SAY["safety"][risk] for note in notes)
+        noted[risk] += 1
+    assert len(noted) > 2
 
 
 def test_a_record_is_a_right_answer_to_its_own_request_even_if_that_says_next_to_nothing(
     knowledge, monkeypatch
 ):
-    """The club is said then where the answer is about the driver alone."""
+    """Those who name the fault of a driver have said the club."""
     for name in SHOWN:
         monkeypatch.setitem(SHOWN, name, 0.0)
     verifier = Verifier(knowledge)
     rows = generate_records(knowledge, DataConfig(n_examples=700, unseen_topics_per_area=0))
-    clubs = {}
+    topics = set()
     for record in rows["train"]:
         assert verifier.verify(record.output, record.input).passed
-        clubs.setdefault(record.meta["topic"], set()).add(record.meta["club"])
-    assert {topic: seen for topic, seen in clubs.items() if seen != {None}} == {
-        "driver_setup": {"driver"}
-    }
+        if record.meta["club"] is None and record.meta["kind"] == "fault":
+            topics.add(record.meta["topic"])
+    assert "driver_setup" in topics
+    assert len(topics) > 50
 
 
 # The answer: its scores.
 
 
-def test_an_answer_states_current_score_and_target_in_this_order(records):
+def test_an_answer_states_the_target_in_the_first_part_and_the_score_in_the_second_and_no_other(
+    records,
+):
     for record in records:
         current, target, _ = scores_of(record)
-        stated = [f"{current}.0%", f"{target}.0%"]
         label = LABELS[record.meta["area"]]
         # The evaluation reads the scores by their places.
-        assert re.findall(r"[\d.]+%", part_of(record, 1))[:2] == stated
-        assert re.findall(r"[\d.]+%", part_of(record, 0)) == stated[1:]
-        assert label in part_of(record, 1).split(stated[1])[0]
-        goals = re.findall(r"^Goal: .*$", part_of(record, 2), re.MULTILINE)
-        assert len(goals) == (record.meta["kind"] == "fault")
-        assert all(re.findall(r"[\d.]+%", goal) == stated and label in goal for goal in goals)
+        assert re.findall(r"[\d.]+%", part_of(record, 0)) == [f"{target}.0%"]
+        assert re.findall(r"[\d.]+%", part_of(record, 1)) == [f"{current}.0%"]
+        assert re.findall(r"[\d.]+%", part_of(record, 2)) == []
+        (stated,) = re.findall(r"[^.]*\d+[.]0%[^.]*[.]", part_of(record, 1))
+        assert label in stated
+        assert label in part_of(record, 0)
 
 
 def test_the_words_for_the_gap_fit_the_gap(records):
@@ -842,48 +1086,52 @@ def test_the_words_for_the_gap_fit_the_gap(records):
     for record in records:
         current, target, _ = scores_of(record)
         (words,) = (words for low, high, words in bands if low <= target - current <= high)
-        assert re.search(
-            rf"{current}[.]0%\D*\b{words} the target of {target}[.]0%", part_of(record, 1)
-        )
+        assert re.search(rf"{current}[.]0%,? (?:is )?{words} the target[.]", part_of(record, 1))
         met[words] += 1
     assert len(met) == 5
 
 
-def test_the_weakest_other_score_below_60_is_always_named_and_none_from_60_on(records):
+def test_a_low_area_that_comes_earlier_in_the_swing_is_always_named_where_its_own_is_worked_on(
+    records,
+):
     named = Counter()
     for record in records:
-        others = others_of(record)
-        found = about_other_scores(record, "lowest")
-        lowest = min(others.values(), default=100)
-        assert len(found) == (lowest < 60)
-        if found:
-            names = [
-                name
-                for name, score in others.items()
-                if score == lowest and LABELS[name] in found[0]
-            ]
-            assert names, "the name stands with the score"
-            assert f" {lowest}.0%" in found[0]
-        named[bool(found), bool(others)] += 1
+        others, area = others_of(record), record.meta["area"]
+        low = [name for name in ORDER if others.get(name, 100) < 60]
+        is_earlier = bool(low) and ORDER.index(low[0]) < ORDER.index(area)
+        # Whose words point elsewhere, to the ball, or to a drill in vain, has enough to read.
+        is_named = is_earlier and record.meta["kind"] in ("fault", "keep", "unclear")
+        assert opening(record, ("earlier",)) == ["earlier"] * is_named
+        if is_named:
+            found = [name for name in record.meta["items"] if name.startswith("say.earlier")]
+            sentence = SAY_BY_ID[found[0]].format(earlier=LABELS[low[0]])
+            assert sentence in part_of(record, 1)
+        named[is_named, bool(others)] += 1
     assert {(True, True), (False, True), (False, False)} == set(named)
 
 
-def test_a_strength_is_the_best_other_score_from_70_on(records):
-    named = Counter()
+def test_who_met_the_target_may_hear_of_what_comes_later_or_else_of_a_strength(records):
+    told = Counter()
     for record in records:
-        others = others_of(record)
-        found = about_other_scores(record, "best")
-        best = max(others.values(), default=0)
-        named[best >= 70, len(found)] += 1
+        others, area = others_of(record), record.meta["area"]
+        found = opening(record, ("later", "strength"))
+        if record.meta["kind"] != "keep":
+            assert not found
+            continue
+        low = [name for name in ORDER if others.get(name, 100) < 60]
+        best = max(others, key=others.get, default=None)
+        right, name = "", None
+        if low:
+            is_later = ORDER.index(low[0]) > ORDER.index(area)
+            right, name = ("later" if is_later else ""), low[0]
+        elif best and others[best] >= 70:
+            right, name = "strength", best
+        assert found in ([], [right])
         if found:
-            assert [
-                name for name, score in others.items() if score == best and LABELS[name] in found[0]
-            ]
-            assert f" {best}.0%" in found[0]
-    assert set(named) == {(True, 0), (True, 1), (False, 0)}
-    assert 0.6 < named[True, 1] / (named[True, 0] + named[True, 1]) < 0.8, (
-        "some requests leave it out, so that a model learns both"
-    )
+            assert f"our {LABELS[name]}" in part_of(record, 1)
+        told[right, len(found)] += 1
+    assert told["later", 0] > 0
+    assert told["later", 1] > 0
 
 
 def test_an_answer_states_no_percentage_that_the_input_does_not_have(records):
@@ -896,25 +1144,42 @@ def test_an_answer_states_no_percentage_that_the_input_does_not_have(records):
 # Severity.
 
 
-def test_only_a_score_clearly_below_its_target_has_a_fault_and_the_others_keep_what_works(
-    records, sentences
-):
+def test_a_score_that_meets_its_target_is_kept_and_every_other_is_worked_on(records, sentences):
     for record in records:
         meta = record.meta
         current, target, _ = scores_of(record)
-        assert (meta["fault"] == "") == (target - current < 5)
-        assert (meta["severity"] == "none") == (meta["fault"] == "")
-        kept = [text for text in SAY["praise"] if text in part_of(record, 1)]
-        assert len(kept) == (not meta["fault"])
-        if not meta["fault"]:
-            assert "below" not in part_of(record, 1)
-            assert {sentence.part for sentence in used(record, sentences)} - {"drill", "variation", "adaptations"} == {
-                "ideal", "keep", "cues",
+        assert (meta["kind"] == "keep") == (target - current < 5)
+        assert (meta["severity"] == "none") == (meta["kind"] == "keep")
+        if meta["kind"] == "keep":
+            assert "below" not in re.split(r"(?<=[.]) ", part_of(record, 1))[0]
+            assert {sentence.part for sentence in used(record, sentences)} == {
+                "ideal", "happening", "steps", "plan", "cue",
             }  # fmt: skip
 
 
-def test_about_a_twelfth_has_no_fault_and_some_of_these_lie_above_their_target(made):
-    kept = [record for record in made["train"] if not record.meta["fault"]]
+def test_what_the_words_call_for_is_said_before_what_is_happening(records):
+    """Nobody said why; another cause is looked at; or the words are about another area."""
+    expected = {"unclear": ["unclear"], "follow_up": ["follow_up"], "other_area": ["elsewhere", "settle"]}  # fmt: skip
+    kinds = ("unclear", "follow_up", "elsewhere", "settle")
+    for record in records:
+        assert opening(record, kinds) == expected.get(record.meta["kind"], [])
+
+
+def test_words_about_another_area_are_answered_with_its_name_and_that_of_the_fault(
+    records, knowledge
+):
+    areas = {fault.name: fault.area for fault in knowledge.faults}
+    elsewhere = [record for record in records if record.meta["kind"] == "other_area"]
+    assert len(elsewhere) > 100
+    for record in elsewhere:
+        meaning = record.meta["meaning"]
+        assert f'"{meaning[0].lower()}{meaning[1:]}"' in part_of(record, 1)
+        assert LABELS[areas[meaning]] in part_of(record, 1)
+        assert f"the {LABELS[areas[meaning]]}" in steps_of(record)[0][1]
+
+
+def test_about_a_twelfth_meets_its_target_and_some_of_these_lie_above_it(made):
+    kept = [record for record in made["train"] if record.meta["kind"] == "keep"]
     assert 1 / 16 < len(kept) / len(made["train"]) < 1 / 9
     assert 0.2 < sum(scores_of(record)[0] > scores_of(record)[1] for record in kept) / len(kept) < 1
 
@@ -942,34 +1207,24 @@ def test_knowledge_for_adults_alone_gives_records_for_adults_alone(knowledge):
 def test_knowledge_too_small_to_keep_training_away_from_the_test_set_is_refused_with_the_way_to_mend_it(
     knowledge,
 ):
-    def only_one(items, topic):
-        everywhere = {
-            "clubs": topic.clubs,
-            "levels": topic.levels,
-            "severities": ("none", *topic.severities),
+    def only_one(advice, topic):
+        scope = {"clubs": topic.clubs, "levels": topic.levels, "audiences": topic.audiences}
+        everywhere = scope | {"severities": ("none", *topic.severities)}
+        items = {
+            part: (dataclasses.replace(pool[0], phrasings=pool[0].phrasings[:1], **everywhere),)
+            for part, pool in advice.items.items()
         }
-        return (
-            dataclasses.replace(
-                items[0], phrasings=items[0].phrasings[:1], audiences=topic.audiences, **everywhere
-            ),
-        )
+        return dataclasses.replace(advice, items=items, **scope)
 
     topics = []
     for topic in knowledge.topics:
-        faults = [
-            dataclasses.replace(
-                fault, **{part: only_one(getattr(fault, part), topic) for part in FAULT_PARTS}
-            )
-            for fault in topic.faults
-        ]
+        # Of every fault one chain, and of every topic one drill.
+        found = {advice.faults if advice.kind == "fault" else advice.id: advice for advice in topic.advice[::-1]}  # fmt: skip
+        advice = tuple(only_one(one, topic) for one in found.values())
         fixes = tuple(fault.id for fault in topic.faults)
         scope = {"clubs": topic.clubs, "levels": topic.levels, "audiences": topic.audiences}
-        drills = (dataclasses.replace(topic.drills[0], fixes=fixes, **scope),)
-        plain = {
-            part: only_one(getattr(topic, part), topic)
-            for part in ("ideal", "keep", "cues", "safety")
-        }
-        topics.append(dataclasses.replace(topic, faults=tuple(faults), drills=drills, **plain))
+        drills = tuple(dataclasses.replace(one, fixes=fixes, **scope) for one in topic.drills[:1])
+        topics.append(dataclasses.replace(topic, advice=advice, drills=drills))
     with pytest.raises(
         RecordError, match=r"is too small .* add phrasings or lower val_fraction and test_fraction"
     ):
@@ -982,7 +1237,18 @@ def test_knowledge_too_small_to_give_every_split_a_group_is_refused_with_the_are
     # One club, level and severity leave each fault a single group, which training takes.
     scope = {"clubs": ("iron",), "levels": ("beginner",), "severities": ("large",)}
     topics = tuple(
-        dataclasses.replace(topic, **scope) if topic.area == "tempo_rhythm" else topic
+        dataclasses.replace(
+            topic,
+            advice=tuple(
+                dataclasses.replace(
+                    a, **scope | ({"severities": ("none",)} if a.kind == "keep" else {})
+                )
+                for a in topic.advice
+            ),
+            **scope,
+        )
+        if topic.area == "tempo_rhythm"
+        else topic
         for topic in knowledge.topics
     )
     with pytest.raises(
@@ -1010,12 +1276,13 @@ class Drawn:
     items: list
     topic: str
     fault: str
+    chain: str
     drill: str
 
 
 def drawn(template, request, seed=0):
     answer = template.book.draw(request, seed)
-    return Drawn(answer.text, answer.names, *template.book.about(answer.names))
+    return Drawn(answer.text, answer.names, **template.book.about(answer.names))
 
 
 def passes(template, request, seed=0):
@@ -1024,27 +1291,33 @@ def passes(template, request, seed=0):
     verdict = template.verify(found.text, request.text)
     assert verdict.passed, verdict.reasons
     assert [span.origin for span in verdict.sentences] == found.items
-    assert (verdict.fault, verdict.drill) == (found.fault, found.drill)
-    assert (
-        template.index[next(name for name in found.items if name in template.index)].topic
-        == found.topic
-    )
+    assert (verdict.chain, verdict.drill) == (found.chain, found.drill)
     return found
 
 
 @pytest.mark.parametrize("severity", GAPS)
 @pytest.mark.parametrize("area", AREAS)
-def test_every_golfer_gets_an_answer(template, area, severity):
-    """Every club family, level and audience, each said or left out, in turn for each hand."""
+def test_every_golfer_gets_an_answer(template, knowledge, area, severity):
+    """Every club family, level and audience, each said or left out, in turn for each hand and for what the words mean."""
     audiences = (None, "senior", "junior", "limited mobility")
     cases = itertools.product((None, *ONE_OF_EACH_FAMILY), (None, *LEVELS), audiences)
+    own = next(f.name for f in knowledge.faults if f.area == area and is_for_all(knowledge, f))
+    other = next(fault.name for fault in knowledge.faults if fault.area != area)
+    meanings = {None: "unclear", own: "fault", other: "other_area", "slice": "outcome"}
     for seed, (club, level, audience) in enumerate(cases):
         hand = "left" if (seed + seed // 4) % 2 else None
-        request = Request(area, *GAPS[severity], club, level, hand, audience=audience)
-        assert request.severity == severity
-        found = passes(template, request, seed)
-        assert bool(found.fault) == (severity != "none")
-        assert template.areas[found.topic] == area
+        for meaning, kind in meanings.items():
+            request = Request(area, *GAPS[severity], club, level, hand, audience=audience, meaning=meaning)  # fmt: skip
+            assert request.severity == severity
+            assert template.book.kind_of(request) == ("keep" if severity == "none" else kind)
+            found = passes(template, request, seed)
+            assert bool(found.fault) == (severity != "none" and kind == "fault")
+            assert template.areas[found.topic] == area
+
+
+def is_for_all(knowledge, fault):
+    topic = knowledge.topic(fault.topic)
+    return len(topic.clubs) == 4 and len(topic.severities) == 3
 
 
 scores = st.integers(0, 100).map(lambda number: number / 100)
@@ -1054,63 +1327,68 @@ scores = st.integers(0, 100).map(lambda number: number / 100)
 @given(
     area=st.sampled_from(sorted(AREAS)), current=scores, target=scores,
     club=st.sampled_from([None, *CLUBS]), level=st.sampled_from([None, *LEVELS]), hand=st.sampled_from([None, "right", "left"]),
-    audience=st.sampled_from([None, "adult", "senior", "junior", "limited mobility"]),
-    observation=st.one_of(st.none(), st.integers(0, 10_000), st.text(max_size=40)),
+    audience=st.sampled_from([None, "senior", "junior", "limited mobility"]),
+    observation=st.none() | st.text(max_size=40),
+    meaning=st.one_of(st.none(), st.integers(0, 10_000), st.sampled_from([*OUTCOMES.values()]), st.just("nonsense")),
+    tried=st.none() | st.integers(0, 10_000), minutes=st.sampled_from([None, 5, 15, 40]),
     all_scores=st.none() | st.dictionaries(st.sampled_from(ALL_SCORES), scores),
     seed=st.integers(),
     bare=st.booleans(),
 )  # fmt: skip
 def test_the_template_answers_whatever_the_input_says(
-    template,
-    knowledge,
-    area,
-    current,
-    target,
-    club,
-    level,
-    hand,
-    audience,
-    observation,
-    all_scores,
-    seed,
-    bare,
-):
-    """Scores at the edges and above the target, All Scores with, without and against the own one, any observation."""
-    if isinstance(observation, int):
-        observation = knowledge.faults[observation % len(knowledge.faults)].name
-    request = Request(area, current, target, club, level, hand, observation, all_scores, audience)
+    template, knowledge, area, current, target, club, level, hand, audience, observation, meaning, tried, minutes, all_scores,
+    seed, bare,
+):  # fmt: skip
+    """Scores at the edges and above the target, All Scores with, without and against the own one, any words and meaning."""
+    if isinstance(meaning, int):
+        meaning = knowledge.faults[meaning % len(knowledge.faults)].name
+    if tried is not None:
+        tried = knowledge.drills[tried % len(knowledge.drills)].name
+    request = Request(
+        area, current, target, club, level, hand, observation, all_scores, meaning, tried, minutes, audience,
+    )  # fmt: skip
     if bare:
         request = Request.from_text(re.sub(r"\nGap: .*", "", request.text))
     assert passes(template, request, seed) == drawn(template, request, seed)
 
 
-def test_the_template_answers_about_the_fault_that_is_observed(template, knowledge):
+def test_the_template_answers_about_the_fault_that_is_meant(template, knowledge):
+    """Whoever names no club is asked to find out where no drill is for every club of the fault's file."""
+    unanswered = set()
     for fault in knowledge.faults:
         topic = knowledge.topic(fault.topic)
-        for severity, club in itertools.product(topic.severities, (None, "driver")):
-            request = Request(fault.area, *GAPS[severity], club, observation=fault.name)
-            assert passes(template, request).fault == fault.id
+        clubs = [club for club in ("driver", "hybrid", "7-iron", "sand wedge") if CLUBS[club] in topic.clubs]  # fmt: skip
+        for severity, club in itertools.product(topic.severities, (None, *clubs)):
+            request = Request(fault.area, *GAPS[severity], club, meaning=fault.name)
+            found = passes(template, request)
+            if club:
+                assert found.fault == fault.id
+            elif found.fault != fault.id:
+                unanswered.add(fault.id)
+    assert len(unanswered) < 0.05 * len(knowledge.faults)
 
 
 @pytest.mark.parametrize(
-    "observation", ["I top it", "swing", "Level shoulders with the driver", "ſ { } \u200b"]
+    "meaning", ["I top it", "swing", "Level shoulders with the driver", "\u017f { } \u200b"]
 )
-def test_an_observation_that_is_no_fault_for_this_golfer_is_ignored(
-    template, knowledge, observation
+def test_a_meaning_that_is_no_fault_for_this_golfer_gets_no_drill_and_a_way_to_find_out(
+    template, knowledge, meaning
 ):
     """The driver's fault, too, where the club is a wedge."""
-    request = Request("setup_quality", 0.3, 0.8, "sand wedge", observation=observation)
-    faults = {passes(template, request, seed).fault for seed in range(40)}
-    assert len(faults) > 5
-    assert "SF16" not in faults
+    driver = next(fault for fault in knowledge.faults if fault.topic == "driver_setup")
+    meaning = driver.name if "driver" in meaning else meaning
+    request = Request("setup_quality", 0.3, 0.8, "sand wedge", meaning=meaning)
+    found = [passes(template, request, seed) for seed in range(40)]
+    assert {answer.fault or answer.drill for answer in found} == {""}
+    assert len({answer.chain for answer in found}) > 3
 
 
-def test_a_score_that_meets_its_target_is_praised_whatever_the_observation(template, knowledge):
+def test_a_score_that_meets_its_target_is_praised_whatever_the_words_mean(template, knowledge):
+    kept = {advice.id for advice in knowledge.advice if advice.kind == "keep"}
     for fault in knowledge.faults[:20]:
-        found = passes(template, Request(fault.area, 0.85, 0.8, observation=fault.name))
-        assert found.fault == ""
-        assert any(name.startswith("say.praise") for name in found.items)
-        assert any(".keep." in name for name in found.items)
+        found = passes(template, Request(fault.area, 0.85, 0.8, meaning=fault.name))
+        assert (found.fault, found.drill) == ("", "")
+        assert found.chain in kept
 
 
 def test_the_current_score_counts_where_all_scores_has_another_one(template):
@@ -1125,8 +1403,9 @@ def test_a_golfer_who_does_not_say_the_club_is_told_what_holds_for_every_club(te
     for seed in range(60):
         found = passes(template, Request("setup_quality", *GAPS["clear"]), seed)
         for sentence in (sentences[name] for name in found.items if name in sentences):
-            assert set(sentence.scope.clubs) == {"driver", "wood", "iron", "wedge"}
-            assert set(sentence.scope.levels) == set(LEVELS)
+            for scope in (sentence.scope, sentence.owner):
+                assert set(scope.clubs) == {"driver", "wood", "iron", "wedge"}
+                assert set(scope.levels) == set(LEVELS)
 
 
 def test_the_template_depends_on_the_request_and_the_seed_alone(template, knowledge):
@@ -1139,16 +1418,20 @@ def test_the_template_depends_on_the_request_and_the_seed_alone(template, knowle
     assert drawn(template, other, 1).items != first.items
 
 
-def test_no_topic_and_no_drill_is_kept_from_the_template(template, knowledge):
-    topics, drills = set(), set()
-    for area, gap in itertools.product(AREAS, GAPS.values()):
-        request = Request(area, *gap, "driver")
-        for seed in range(200):
-            found = drawn(template, request, seed)
-            topics.add(found.topic)
-            drills.add(found.drill)
-    assert topics == {topic.id for topic in knowledge.topics}
-    assert drills == {drill.id for drill in knowledge.drills if "driver" in drill.clubs}
+def test_no_advice_and_no_drill_is_kept_from_the_template(template, knowledge):
+    """For golfers of every club who name a fault of this area or of another, the ball, or nothing."""
+    book, chains, drills = template.book, set(), set()
+    foreign = {area: next(f.name for f in knowledge.faults if f.area != area) for area in AREAS}
+    for area, club, gap in itertools.product(AREAS, ONE_OF_EACH_FAMILY, GAPS.values()):
+        names = [fault.name for fault in knowledge.faults if fault.area == area]
+        for meaning in (None, *names, foreign[area], *OUTCOMES.values()):
+            request = Request(area, *gap, club, "advanced", meaning=meaning)
+            for advice in book.advice_for(request):
+                chains.add(advice.id)
+                if advice.kind == "fault":
+                    drills.update(drill.id for drill in book.drills_of(advice, request))
+    assert chains == {advice.id for advice in knowledge.advice}
+    assert drills == {drill.id for drill in knowledge.drills}
 
 
 def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge, template):
@@ -1158,9 +1441,10 @@ def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge, template):
         for topic in knowledge.topics
         if topic.area != "setup_quality" or topic.id == "driver_setup"
     )
-    faults = {fault.id for topic in topics for fault in topic.faults}
+    (fault,) = (fault for topic in topics for fault in topic.faults if topic.id == "driver_setup")
     small = Verifier(dataclasses.replace(knowledge, topics=topics))
-    assert passes(small, Request("setup_quality", 0.3, 0.8)).fault in faults
+    known = Request("setup_quality", 0.3, 0.8, "driver", meaning=fault.name)
+    assert passes(small, known).fault == fault.id
     request = Request("setup_quality", 0.3, 0.8, "7-iron", audience="senior")
     with pytest.raises(
         GrammarError,
@@ -1173,21 +1457,24 @@ def test_knowledge_without_an_answer_for_a_golfer_is_named(knowledge, template):
 
 
 def test_two_files_that_break_a_rule_together_never_come_together_in_an_answer(knowledge, template):
-    """A user's rule forbids a drill beside the swing thought of a topic whose fault it fixes.
+    """A user's rule forbids a drill beside the swing thought of a chain of another topic that it fixes.
 
     Within one file, loading the knowledge refuses what such a rule forbids.
     """
-    fault, drill = next(
-        (fault, drill)
-        for fault in knowledge.faults
-        for drill in knowledge.drills_for(fault.id)
-        if drill.topic != fault.topic and len(drill.clubs) == 4
+    chain, drill = next(
+        (chain, drill)
+        for chain in knowledge.advice
+        if chain.kind == "fault"
+        for drill in knowledge.drills_for(chain)
+        if drill.topic != chain.topic and len(drill.clubs) == 4 and "large" in chain.severities
     )
-    topic = knowledge.topic(fault.topic)
-    apart = ("|".join(map(re.escape, topic.cues[0].phrasings)), re.escape(f'Drill "{drill.name}"'))
+    fault = knowledge.fault(chain.faults[0])
+    topic = knowledge.topic(chain.topic)
+    cues = chain.items["cue"][0].phrasings
+    apart = ("|".join(map(re.escape, cues)), re.escape(f'Drill "{drill.name}"'))
     rule = Rule("apart", "Never both.", together=apart)
     strict = Verifier(dataclasses.replace(knowledge, rules=(*knowledge.rules, rule)))
-    request = Request(topic.area, *GAPS["clear"], "7-iron", "beginner", observation=fault.name)
+    request = Request(topic.area, *GAPS["clear"], "7-iron", "beginner", meaning=fault.name)
     free, kept = (
         [passes(book, request, seed).drill for seed in range(100)] for book in (template, strict)
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
-from golf_nb_utils.golf.request import InputFormatError, Request
+from golf_nb_utils.golf.request import LONGEST_OBSERVATION, MINUTES, InputFormatError, Request
 
 HUNDREDTHS = st.integers(0, 100).map(lambda number: number / 100)
 REQUESTS = st.fixed_dictionaries(
@@ -27,6 +27,9 @@ REQUESTS = st.fixed_dictionaries(
                 st.characters(exclude_categories=["Cs"]), st.sampled_from("\n\r\t :\x85\u2028")
             )
         ),
+        "meaning": st.sampled_from(["Hanging back", "slice", "Over the top: steep"]),
+        "tried": st.sampled_from(["Step drill", "Count: one, two"]),
+        "minutes": st.sampled_from(MINUTES),
         "all_scores": st.dictionaries(st.sampled_from(ALL_SCORES), HUNDREDTHS, min_size=1),
     },
 )
@@ -40,7 +43,10 @@ def test_a_request_with_everything_has_exactly_these_lines():
         club="7-iron",
         level="beginner",
         handedness="left",
-        observation="Hanging back",
+        observation="did it all week, still falling back",
+        meaning="Hanging back",
+        tried="Step drill",
+        minutes=15,
         all_scores={"setup_quality": 0.7, "impact_quality": 0.333},
         audience="senior",
     ).entry("Coach.")
@@ -54,7 +60,10 @@ def test_a_request_with_everything_has_exactly_these_lines():
         "Level: beginner",
         "Handedness: left",
         "Golfer: senior",
-        "Observation: Hanging back",
+        "Time: 15 minutes",
+        "Observation: did it all week, still falling back",
+        "Meaning: Hanging back",
+        "Tried: Step drill",
         "All Scores: setup_quality 0.70, impact_quality 0.33",
     ]
 
@@ -84,6 +93,21 @@ def test_an_observation_is_written_on_one_line_or_left_out(observation, lines):
     text = Request("balance", 0.5, 0.5, observation=observation).text
     assert text.split("\n")[4:] == lines
     assert Request.from_text(text).audience is None
+
+
+@pytest.mark.parametrize(
+    ("observation", "kept"),
+    [
+        ("z" * 240, "z" * 240), ("z" * 241, "z" * 240), ("word " * 100, "word " * 47 + "word"), ("a " + "z" * 240, "a"),
+        # Two bytes a letter, three a kanji, four an emoji; none is cut in two.
+        ("ü" * 200, "ü" * 120), ("z" + "重" * 200, "z" + "重" * 79), ("🏌" * 61, "🏌" * 60), ("  a  " * 120, "a " * 119 + "a"),
+        ("a " * 121, "a " * 119 + "a"),
+    ],
+    ids=range(9),
+)  # fmt: skip
+def test_of_a_long_observation_as_many_words_are_kept_as_a_prompt_has_bytes_for(observation, kept):
+    assert LONGEST_OBSERVATION == 240
+    assert Request("balance", 0.5, 0.8, observation=observation).observation == kept
 
 
 def test_a_negative_zero_is_written_as_zero():
@@ -167,13 +191,34 @@ def test_the_areas_own_score_is_none_of_its_other_scores():
     assert Request("balance", 0.45, 0.8, all_scores={}).all_scores is None
 
 
-def test_a_request_with_another_observation_is_the_same_in_all_else():
-    request = Request("balance", 0.45, 0.8, club="driver", observation="A sway")
-    assert request.with_observation(" a  slide ") == Request(
-        "balance", 0.45, 0.8, club="driver", observation="a slide"
+def test_a_request_of_other_words_is_the_same_in_all_else():
+    request = Request("balance", 0.45, 0.8, "driver", observation="i sway", meaning="Sway")
+    assert request.said(" i  slide ", "Slide") == Request(
+        "balance", 0.45, 0.8, club="driver", observation="i slide", meaning="Slide"
     )
-    assert request.with_observation(None).text == Request("balance", 0.45, 0.8, "driver").text
-    assert request.observation == "A sway"
+    assert request.said("i slide").meaning is None
+    assert request.said(None).text == Request("balance", 0.45, 0.8, "driver").text
+    assert (request.observation, request.meaning) == ("i sway", "Sway")
+
+
+@pytest.mark.parametrize(
+    ("observation", "tried", "is_follow_up"),
+    [
+        ("I hang back", None, False),
+        ("did it all week and it did not help", None, True),
+        ("I hang back", "Step drill", True),
+        (None, "Step drill", True),
+        (None, None, False),
+    ],
+)
+def test_a_follow_up_names_a_drill_or_says_that_it_was_in_vain(observation, tried, is_follow_up):
+    request = Request("balance", 0.5, 0.8, observation=observation, tried=tried)
+    assert request.is_follow_up == is_follow_up
+
+
+def test_pain_is_heard_in_the_words_of_a_request_and_not_in_what_they_mean():
+    assert Request("balance", 0.5, 0.8, observation="my knee hurts", meaning="Sway").referral
+    assert not Request("balance", 0.5, 0.8, meaning="my knee hurts").referral
 
 
 # Reading a request back.
@@ -182,7 +227,7 @@ def test_a_request_with_another_observation_is_the_same_in_all_else():
 def test_a_request_is_read_back_line_by_line():
     text = (
         "Area: weight_shift\nCurrent Score: 0.45\nTarget Score: 0.80\nGap: 0.35\nClub: 7-iron\nLevel: beginner\nHandedness: left\n"
-        "Golfer: limited mobility\nObservation: Hanging back: a lot\nAll Scores: setup_quality 0.70, impact_quality 1.00"
+        "Golfer: limited mobility\nTime: 40 minutes\nObservation: i hang back: a lot\nMeaning: Hanging back\nTried: Step drill\nAll Scores: setup_quality 0.70, impact_quality 1.00"
     )
     request = Request.from_text(text)
     assert vars(request) == {
@@ -193,7 +238,10 @@ def test_a_request_is_read_back_line_by_line():
         "level": "beginner",
         "handedness": "left",
         "audience": "limited mobility",
-        "observation": "Hanging back: a lot",
+        "observation": "i hang back: a lot",
+        "meaning": "Hanging back",
+        "tried": "Step drill",
+        "minutes": 40,
         "all_scores": {"setup_quality": 0.7, "impact_quality": 1.0},
         "area_is_known": True,
     }
@@ -202,13 +250,20 @@ def test_a_request_is_read_back_line_by_line():
 
 
 def one_line(text):
-    """What can be seen of a text, on one line: no control character gets into a prompt."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    """What can be seen of a text, on one line: no control character gets into a prompt; long ones lose their last words."""
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    kept = words[:1]
+    for word in words[1:]:
+        if len(" ".join([*kept, word]).encode()) > 240:
+            return " ".join(kept)
+        kept.append(word)
+    return " ".join(kept)
 
 
 @given(REQUESTS)
 def test_a_request_that_was_written_is_read_back_as_what_it_was_made_of(request):
-    absent = dict.fromkeys(("club", "level", "handedness", "audience", "observation", "all_scores"))
+    optional = ("club", "level", "handedness", "audience", "observation", "meaning", "tried", "minutes", "all_scores")  # fmt: skip
+    absent = dict.fromkeys(optional)
     said = one_line(request.pop("observation", ""))
     written = Request(**request, observation=said)
     read = Request.from_text(written.text)
@@ -275,7 +330,9 @@ def test_a_request_with_a_malformed_area_or_score_is_refused_with_the_line(line)
     "line",
     [
         "Gap: 1.5", "Club: putter", "Club: 7 iron", "Club: iron", "Level: pro", "Handedness: both", "Golfer: child", "Golfer: Senior",
-        "Observation: ", "Observation:  \t", "Observation", "Mood: good", "mood", "", " ", "club: driver", "Score: 0.45", "Area_: balance",
+        "Observation: ", "Observation:  \t", "Observation", "Meaning: ", "Tried:  ", "Time: 15", "Time: 10 minutes", "Time: 015 minutes",
+        "Time: \u0661\u0665 minutes", "Time: ", "Time:  minutes", "minutes: 15",
+        "Mood: good", "mood", "", " ", "club: driver", "Score: 0.45", "Area_: balance",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("place", [0, 3])
@@ -300,8 +357,12 @@ def test_a_request_with_malformed_further_scores_is_refused_with_the_one(scores,
 
 
 @pytest.mark.parametrize(
-    "line", [*REQUEST_LINES, "Club: driver", "Observation: A sway", "All Scores: balance 0.45"]
-)
+    "line",
+    [
+        *REQUEST_LINES, "Club: driver", "Observation: A sway", "Meaning: Sway", "Tried: Step drill", "Time: 5 minutes",
+        "All Scores: balance 0.45",
+    ],
+)  # fmt: skip
 def test_a_request_with_a_line_twice_is_refused_with_its_name(line):
     lines = [*REQUEST_LINES, line, line]
     with pytest.raises(InputFormatError, match=f"the line '{line.partition(':')[0]}' stands twice"):

@@ -218,3 +218,19 @@ def test_the_tokens_are_those_of_the_whole_text(knowledge, random_model, tmp_pat
         answer = tokenizer.decode(each.tokens)
         assert tokenizer.encode(answer) == each.tokens
         assert verifier.verify(answer, text).passed
+
+
+def test_how_likely_texts_are_to_follow_is_what_reading_each_of_them_whole_gives(model, steerer):
+    prompt, texts = list(PROMPTS[1]), [" well", " well and", "!", " Rest."]
+    found = steerer.log_probabilities(prompt, texts)
+    for text, log in zip(texts, found, strict=True):
+        ids = torch.tensor([[*prompt, *text.encode()]])
+        with torch.no_grad():
+            scores = model(ids).log_softmax(dim=2)[0, len(prompt) - 1 : -1]
+        expected = scores.gather(1, ids[0, len(prompt) :, None]).sum()
+        assert log == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_nothing_follows_an_empty_prompt(steerer):
+    with pytest.raises(ValueError, match="empty"):
+        steerer.log_probabilities([], ["x"])

@@ -1,0 +1,69 @@
+"""What the reader and the model make of words, alone and together."""
+
+import math
+
+import pytest
+
+from golf_nb_utils.evaluation.words import ModelReader, best_weight, shares, together, understood
+from golf_nb_utils.golf.reader import Probabilities, Wording
+from golf_nb_utils.prompt import format_input
+
+SURE = Probabilities({"BF1": 0.9, "BF2": 0.06, "slice": 0.01}, {"": 0.02, "SF1": 0.01})
+UNSURE = Probabilities({"BF2": 0.4, "BF1": 0.35, "slice": 0.05}, {"": 0.2, "SF1": 0.0})
+MODEL = Probabilities({"BF1": 0.7, "BF2": 0.1, "slice": 0.0}, {"": 0.2})
+
+
+def said(meaning):
+    return Wording("words", "balance", meaning, "golfer", "", "fern", "test")
+
+
+def test_without_a_weight_the_reader_alone_is_heard():
+    found = together(UNSURE, MODEL, 0.0)
+    assert found.own == pytest.approx(UNSURE.own)
+    assert found.away == pytest.approx(UNSURE.away)
+
+
+def test_together_is_the_product_of_both_with_the_model_to_a_power_and_all_of_it_is_one():
+    found = together(UNSURE, MODEL, 0.5)
+    raw = {"BF1": 0.35 * 0.7**0.5, "BF2": 0.4 * 0.1**0.5, "": 0.2 * 0.2**0.5}
+    assert found.own["BF1"] / found.own["BF2"] == pytest.approx(raw["BF1"] / raw["BF2"])
+    assert found.own["BF1"] / found.away[""] == pytest.approx(raw["BF1"] / raw[""])
+    assert math.isclose(sum(found.own.values()) + sum(found.away.values()), 1)
+    # Likeliest first, as the reader's are.
+    assert next(iter(found.own)) == "BF1"
+
+
+def test_the_weight_is_large_where_the_model_is_right_and_none_where_it_is_wrong():
+    assert best_weight([(UNSURE, MODEL)] * 3, [said("BF1")] * 3) == 1.0
+    assert best_weight([(UNSURE, MODEL)] * 3, [said("BF2")] * 3) == 0.0
+
+
+def test_a_wording_counts_as_found_wrong_or_a_false_alarm_by_the_threshold():
+    wordings = [said("BF1"), said("BF2"), said("")]
+    read = understood([SURE, SURE, UNSURE], wordings)
+    at = {name: share for name, (share, *_) in shares(read, 0.5).items()}
+    assert at == {"found": 0.5, "wrong": 0.5, "false_alarm": 0.0}
+    at = {name: share for name, (share, *_) in shares(read, 0.3).items()}
+    assert at["false_alarm"] == 1.0
+
+
+def test_the_model_is_asked_what_it_would_write_after_the_words_of_a_request():
+    class Recorded:
+        def log_probabilities(self, prompt, texts):
+            self.prompt, self.texts = prompt, texts
+            return [math.log(0.5), math.log(0.2)]
+
+    class Words:
+        def encode(self, text, disallowed_special):
+            assert disallowed_special == ()
+            return text
+
+    steerer, names = Recorded(), {"BF1": "Falling back at the finish", "slice": "slice"}
+    found = ModelReader(steerer, Words(), names).probabilities(
+        "balance", "i <|endoftext|> fall", names
+    )
+    assert steerer.prompt.endswith("\nObservation: i <|endoftext|> fall")
+    assert format_input({"instruction": "", "input": ""}).splitlines()[0] in steerer.prompt
+    assert steerer.texts == ["\nMeaning: Falling back at the finish\n", "\nMeaning: slice\n"]
+    assert found.own == pytest.approx({"BF1": 0.5, "slice": 0.2})
+    assert found.away == pytest.approx({"": 0.3})
