@@ -1,9 +1,10 @@
 """How well golfers' words are read, by the reader, by the language model, and by both together.
 
-The reader is golf.reader. The model has learnt what follows `Observation:` in a request, since its
-loss is over the whole text: so its probability of each name after `Meaning:` is what it takes the
-words to mean, without a record made for it. Both together are a product of experts: the reader's
-probability times a power of the model's; the power is found on the validation authors.
+The reader is golf.reader. A model whose loss is over the whole text has learnt what follows
+`Observation:` in a request: so its probability of each name after `Meaning:` is what it takes the
+words to mean, without a record made for it. (One that learns the answers alone, as `tiny` does, has
+not.) Both together are a product of experts: the reader's probability times a power of the model's;
+the power is found on the validation authors.
 """
 
 from collections.abc import Iterable, Sequence
