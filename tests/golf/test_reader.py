@@ -133,8 +133,9 @@ def test_what_the_ball_does_is_understood_of_any_area(reader, wordings):
     for area in AREAS:
         heard = [reader.hear(area, each.text) for each in asked]
         pairs = [(h.meaning, each.meaning) for h, each in zip(heard, asked, strict=True)]
-        assert np.mean([found == right for found, right in pairs]) > 0.45
-        assert np.mean([found not in ("", right) for found, right in pairs]) < 0.15
+        # An outcome is named sooner than a fault, since its answer asserts none.
+        assert np.mean([found == right for found, right in pairs]) > 0.5
+        assert np.mean([found not in ("", right) for found, right in pairs]) < 0.25
 
 
 def test_probabilities_are_those_of_the_areas_faults_in_order(reader, knowledge):
