@@ -127,8 +127,7 @@ def test_the_command_lines_parameters_reach_the_notebooks(small_run):
     assert len(records) == 113  # 120 less 3 % and 2.25 %
 
 
-@pytest.mark.parametrize("n_examples", [1, 2])
-def test_notebook_01_makes_a_set_too_small_to_hold_anything_out(n_examples, tmp_path):
+def test_notebook_01_makes_a_set_too_small_to_hold_anything_out(tmp_path):
     command = [
         "-m",
         "papermill",
@@ -138,16 +137,13 @@ def test_notebook_01_makes_a_set_too_small_to_hold_anything_out(n_examples, tmp_
         "python3",
         "--no-progress-bar",
     ]
-    run(*command, "-p", "n_examples", str(n_examples), root=tmp_path)
+    run(*command, "-p", "n_examples", "1", root=tmp_path)
     report = json.loads(
         (tmp_path / "experimental/golf_feedback_finetuning/dataset_report.json").read_text(
             encoding="utf-8"
         )
     )
-    assert (
-        report["records"]["train"] + report["records"]["val"] + report["records"]["test"]
-        == n_examples
-    )
+    assert [report["records"][split] for split in ("train", "val", "test")] == [1, 0, 0]
 
 
 def test_the_design_snippet_runs_as_it_stands(small_run):
