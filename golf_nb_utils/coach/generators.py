@@ -429,7 +429,9 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         if evaluated.is_file():
             metrics = json.loads(evaluated.read_text(encoding="utf-8"))
             is_same = metrics.get("weights_sha256") == sidecar["weights_sha256"]
-            coach.words_weight = metrics["words_weight"] if is_same else 0.0
+            # A model that learnt the answers alone knows nothing of what people say.
+            has_read = sidecar["training"].get("loss_on") == "all"
+            coach.words_weight = metrics["words_weight"] if is_same and has_read else 0.0
         return coach
 
     def _probabilities(self, area: str, text: str) -> Probabilities:
