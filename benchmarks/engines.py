@@ -53,10 +53,10 @@ def main() -> None:
 
     verifier = Verifier(load_knowledge(knowledge_folder()))
     requests = [
-        Request(fault.area, 0.45, 0.8, observation=name)
+        Request(fault.area, 0.45, 0.8, meaning=name)
         for name, fault in sorted((f.name, f) for f in verifier.book.faults.values())
     ]
-    answerable = [request for request in requests if verifier.book.fault_of(request)]
+    answerable = [request for request in requests if verifier.book.kind_of(request) == "fault"]
     requests = random.Random(1).sample(answerable, options.requests)
 
     print("| | pass every check | seconds an answer | tokens an answer |")

@@ -44,10 +44,11 @@ def main() -> None:
     tokenizer = load_tokenizer(Paths(output_root()).checkpoint("tiny"))
     book = GrammarBook(load_knowledge(knowledge_folder()))
     requests = [
-        Request(fault.area, 0.45, 0.8, "7-iron", "beginner", observation=fault.name)
+        Request(fault.area, 0.45, 0.8, "7-iron", "beginner", meaning=fault.name)
         for fault in book.faults.values()
     ]
-    asked = [(request, book.grammar(request)) for request in requests if book.fault_of(request)]
+    requests = [request for request in requests if book.kind_of(request) == "fault"]
+    asked = [(request, book.grammar(request)) for request in requests]
     print(
         f"{torch.get_num_threads()} threads, Python {sys.version.split()[0]}, torch {torch.__version__}, bfloat16\n"
     )

@@ -18,7 +18,7 @@ def pack(answer: Answer, told: str, places: Places, generated_by: str, verificat
     parts = parse_feedback(answer.text)
     steps = re.findall(r"^[0-9]+[.] (.*)$", parts["what_to_do"], re.MULTILINE)
     thoughts = re.findall(r"^Swing thought: (.*)$", parts["what_to_do"], re.MULTILINE)
-    points = [step for step in steps if not told or step != told]
+    points = [step for step in steps if step != told]
     return {
         **parts,
         "suggestion": answer.text,

@@ -49,10 +49,10 @@ def coach_panel(
 ):
     """Return an ipywidgets panel, or in a headless run a static picture of one.
 
-    `observations` are the names of the faults, by area, that the panel offers: those that the
-    model was taught. The answer streams into three cards as a draft, and gives way to the verified
-    one, each sentence with the entry of the knowledge base that it is. A thumb, with or without a
-    better wording, is added to `feedback_path` (golf.corrections.append_correction).
+    `observations` are the names of the faults, by area, that the panel offers. The answer streams
+    into three cards as a draft, and gives way to the verified one, each sentence with the entry of
+    the knowledge base that it is. A thumb, with or without a better wording, is added to
+    `feedback_path` (golf.corrections.append_correction).
     No Output widget and no `interact`: those can hang a run that nobody watches.
     """
     if not is_headless():

@@ -256,8 +256,7 @@ class GrammarBook:
         return self._fits[key]
 
     def is_for(self, advice: Advice, request: Request) -> bool:
-        """Return whether advice is for a golfer, with all its parts, and with a drill if it is a
-        chain."""
+        """Return whether all parts of advice, and a drill if it is a chain, are for a golfer."""
         if (request.severity == "none" and request.is_scored) != (advice.kind == "keep"):
             return False
         return all(self.pool(advice.id, part, request) for part in advice.items) and (

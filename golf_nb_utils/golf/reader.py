@@ -202,7 +202,7 @@ class Reader:
 def find_reader(knowledge: KnowledgeBase, root: str = "") -> Reader:
     """Return the reader that notebook 01 left under `root`, or one that learns now.
 
-    To learn takes ten seconds. A reader of other faults than those of `knowledge` is no use.
+    To learn takes twenty seconds. A reader of other faults than those of `knowledge` is no use.
     """
     paths = Paths(output_root(root))
     name = reader_path(paths.data).name

@@ -59,7 +59,7 @@ _FIELDS = {
         ("Clubs", "Levels", "Not for"),
     ),
 }  # fmt: skip
-# An answer is to have 90 to 150 words; so no part may have more than these.
+# A golfer reads an answer on a phone, so no part may have more words than these.
 _MOST_WORDS = {
     "ideal": 22, "happening": 36, "steps": 16, "check": 19, "plan": 27, "cue": 7, "drill": 28,
     "dose": 10, "small_dose": 10, "easier": 12, "harder": 12, "adaptations": 18,
