@@ -6,8 +6,9 @@ from golf_nb_utils.golf.topic import FIGURE, OUTCOMES
 from golf_nb_utils.golf.wording import REFERRALS, SAY, WITHOUT_SCORE
 
 FAMILIES = {
-    "driver": "driver", "3-wood": "wood", "5-wood": "wood", "hybrid": "wood", "pitching wedge": "wedge", "sand wedge": "wedge",
-    **{f"{number}-iron": "iron" for number in range(5, 10)},
+    "driver": "driver", "3-wood": "wood", "5-wood": "wood", "hybrid": "wood", **{f"{kind} wedge": "wedge" for kind in ("pitching", "gap", "sand", "lob")},
+    **{f"{number}-iron": "iron" for number in range(3, 10)},
+    "putter": "putter",
 }  # fmt: skip
 ALL_CLUBS = {"driver", "wood", "iron", "wedge"}
 ALL_LEVELS = {"beginner", "intermediate", "advanced"}
@@ -119,7 +120,7 @@ class Judge:
         return "" if "" in reasons else min(reasons, default="nothing is right for this golfer")
 
     def wrong_referral(self, words, request):
-        lines = " / ".join(f"# go{n}" for n in range(1, len(REFERRALS[request.referral])))
+        lines = " / ".join(f"# go{n}" for n in range(1, len(REFERRALS[request.referral]) - 1))
         can_wait = " _ wait" if scored(request) else ""
         form = f"SHOULD health HAPPENING heard{can_wait} DO {lines}"
         return "" if words == form else f"not in this form: {words}"
@@ -256,7 +257,7 @@ class Judge:
 
     def is_for_all(self, advice, request):
         topic = self.topics[advice.topic]
-        all_clubs = request.club or set(topic.clubs) == ALL_CLUBS
+        all_clubs = request.club or set(topic.clubs) >= ALL_CLUBS
         return all_clubs and (request.level or set(topic.levels) == ALL_LEVELS)
 
     def pool(self, kind, advice, request):
@@ -297,11 +298,9 @@ class Judge:
         """{sentence: its kind} of all that the request may fill."""
         label = NAMES[request.area]
         if request.referral:
-            heard, *lines = REFERRALS[request.referral]
-            said = {heard: "heard"} | {line: f"go{number}" for number, line in enumerate(lines, 1)}
-            said["A golf swing should not hurt, and how you feel comes before any score."] = (
-                "health"
-            )
+            health, heard, *lines = REFERRALS[request.referral]
+            said = {health: "health", heard: "heard"}
+            said |= {line: f"go{number}" for number, line in enumerate(lines, 1)}
             if scored(request):
                 scores = (request.current_score, request.target_score)
                 current, target = (f"{hundredths(score)}.0%" for score in scores)

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, CLUBS, LEVELS, SEVERITIES
+from golf_nb_utils.golf.areas import AREAS, CLUBS, LEVELS, SEVERITIES, SWUNG
 from golf_nb_utils.golf.grammar import (
     Answer,
     Grammar,
@@ -266,7 +266,7 @@ class GrammarBook:
     def is_for_all(self, topic: str, request: Request) -> bool:
         """Return whether a topic is for every club and every level that a request leaves open."""
         clubs, levels = self.topics[topic].clubs, self.topics[topic].levels
-        return (request.club is not None or set(CLUB_FAMILIES) <= set(clubs)) and (
+        return (request.club is not None or set(SWUNG) <= set(clubs)) and (
             request.level is not None or set(LEVELS) <= set(levels)
         )
 
@@ -497,14 +497,14 @@ def _numbered(lines: list[Node]) -> Row:
 
 
 def _referral(request: Request) -> Row:
-    """The one answer to somebody who speaks of pain or illness: no drill, no cue, whom to see."""
+    """The one answer to whoever should see somebody else: no drill, no cue, whom to see."""
 
     def say(name: str) -> Say:
         return Say(((name, REFERRED[name].format_map(request.slots if request.is_scored else {})),))
 
     tier = request.referral
-    happening, *lines = (f"refer.{tier}.{number}" for number in range(len(REFERRALS[tier])))
-    parts = [f"{SHOULD}\n", say("refer.ideal"), f"\n\n{HAPPENING}\n", say(happening)]
+    ideal, happening, *lines = (f"refer.{tier}.{number}" for number in range(len(REFERRALS[tier])))
+    parts = [f"{SHOULD}\n", say(ideal), f"\n\n{HAPPENING}\n", say(happening)]
     if request.is_scored:
         parts += [" ", say("refer.score")]
     return Row((*parts, f"\n\n{TO_DO}\n", _numbered([say(line) for line in lines])))

@@ -9,10 +9,10 @@ import difflib
 import math
 import re
 import reprlib
-from collections.abc import Callable, Collection, Mapping, ValuesView
+from collections.abc import Callable, Collection, Mapping
 from numbers import Number
 
-from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, LEVELS
+from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, CLUBS, LEVELS
 from golf_nb_utils.golf.follow_up import speaks_of_practice
 from golf_nb_utils.golf.reader import LONGEST_TEXT, Heard
 from golf_nb_utils.golf.referral import TIERS, referral_of
@@ -45,8 +45,10 @@ _CONTEXT_KEYS = {
 _CLUB_PATTERNS = {
     "driver": r"driver|1[- ]?wood", "3-wood": r"3[- ]?wood", "5-wood": r"5[- ]?wood",
     "hybrid": r"hybrid",
-    **{f"{number}-iron": rf"{number}[- ]?iron|{number}i" for number in range(5, 10)},
-    "pitching wedge": r"pitching[- ]wedge|pw", "sand wedge": r"sand[- ]wedge|sw",
+    **{f"{number}-iron": rf"{number}[- ]?iron|{number}i" for number in range(3, 10)},
+    "pitching wedge": r"pitching[- ]wedge|pw", "gap wedge": r"(?:gap|approach)[- ]wedge|gw|aw",
+    "sand wedge": r"sand[- ]wedge|sw", "lob wedge": r"lob[- ]wedge|lw",
+    "putter": r"putter|putts?|putting",
 }  # fmt: skip
 _CHOICES = {
     "club": {name: re.compile(rf"\b(?:{pattern})\b") for name, pattern in _CLUB_PATTERNS.items()},
@@ -55,9 +57,16 @@ _CHOICES = {
         hand: re.compile(rf"\b{hand}(?:y|ies|[- ]?hand(?:ed|er)?)\b|^{hand}$")
         for hand in ("right", "left")
     },
-    "audience": {name: re.compile(rf"\b{name.replace(' ', '[-_ ]')}s?\b") for name in AUDIENCES},
+    "audience": {
+        "adult": re.compile(r"\b(?:adults?|wom[ae]n|m[ae]n|female|male)\b"),
+        "senior": re.compile(r"\bseniors?\b"),
+        "junior": re.compile(r"\bjuniors?\b"),
+        # A joint that cannot turn or push: what loads a joint or one leg is left out.
+        "limited mobility": re.compile(r"\blimited[- ]mobility\b|\bprosthe(?:sis|tic)\b"),
+    },
 }
-_ANY_CLUB = re.compile(r"\b(?:[0-9]+[- ]?(?:iron|wood)|irons?|woods?|wedges?|putter)\b")
+# Whatever else swing_type says (power, precision or balanced swing) tells no cause.
+_ANY_CLUB = re.compile(r"\b(?:[0-9]+[- ]?(?:iron|wood)|irons?|woods?|wedges?)\b")
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*(%?)")
 
 
@@ -80,6 +89,8 @@ def read_arguments(
     if current is not None and area in scores:
         scores = scores | {area: current}
     golfer = _read_golfer(given["golfer_context"], given["swing_type"], drills, remarks)
+    if golfer["audience"] is None and "limited mobility" in _named(given["issue"], "audience"):
+        golfer["audience"] = "limited mobility"
     if current is None or target is None:
         remarks.append(
             "without a usable score and target for its area the answer is general advice, "
@@ -87,7 +98,7 @@ def read_arguments(
         )
     else:
         _compare_gap(given["gap"], current, target, remarks)
-    observation, heard = _words_of_pain(given), None
+    observation, heard = _words_that_refer(given), None
     if not observation:
         observation, heard = _read_words(given, area, hear, remarks)
     meaning = names.get(heard.meaning or heard.elsewhere) if heard else None
@@ -354,7 +365,7 @@ def _read_golfer(
             f"swing_type names {' and '.join(clubs)}, "
             f"golfer_context {golfer['club'] or 'no club'}, which counts."
         )
-    elif isinstance(swing_type, str) and _ANY_CLUB.search(swing_type[:LONGEST_TEXT].casefold()):
+    elif isinstance(swing_type, str) and _ANY_CLUB.search(_plain(swing_type)):
         remarks.append(
             f"swing_type {_shown(swing_type)} names none of the clubs {', '.join(CLUBS)}."
         )
@@ -365,8 +376,13 @@ def _named(value, kind: str) -> list[str]:
     """Which of the known clubs, levels, hands or audiences a text names."""
     if not isinstance(value, str):
         return []
-    text = " ".join(value[:LONGEST_TEXT].casefold().replace("_", " ").split())
+    text = _plain(value)
     return [name for name, pattern in _CHOICES[kind].items() if pattern.search(text)]
+
+
+def _plain(text: str) -> str:
+    """The first words of a text in lower case, with single spaces."""
+    return " ".join(text[:LONGEST_TEXT].casefold().replace("_", " ").split())
 
 
 def _read_words(
@@ -400,12 +416,20 @@ def _drill_named(text, drills: Collection[str]) -> str | None:
     return max(found, key=len, default=None)
 
 
-def _words_of_pain(arguments: dict) -> str | None:
-    """The most urgent words of pain or illness, wherever somebody wrote them, on one line."""
+def _described(key, value):
+    """A value of golfer_context, in words that say so if it tells who the golfer is."""
+    is_golfer = isinstance(value, str) and _CONTEXT_KEYS.get(_squeezed(key)) == "audience"
+    return f"{value} golfer" if is_golfer else value
+
+
+def _words_that_refer(arguments: dict) -> str | None:
+    """The most urgent words that call for somebody else, wherever they stand, on one line."""
     texts = []
     for value in (arguments["issue"], arguments["golfer_context"], arguments["all_weaknesses"]):
-        values = value.values() if isinstance(value, Mapping) else value
-        values = [*values][:100] if isinstance(values, list | tuple | ValuesView) else [values]
+        values = value
+        if isinstance(value, Mapping):
+            values = [_described(key, value[key]) for key in list(value)[:100]]
+        values = [*values][:100] if isinstance(values, list | tuple) else [values]
         texts += [text[: 10 * LONGEST_TEXT] for text in values if isinstance(text, str)]
     said = " ".join(" ".join(texts).split())[: 10 * LONGEST_TEXT]
     # A prompt has room for a part of a long text; no phrase is as long as half of one.

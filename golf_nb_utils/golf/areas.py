@@ -33,11 +33,15 @@ SCORE_LABELS = {score.key: score.label for score in SCORES}
 
 CLUBS = {
     "driver": "driver", "3-wood": "wood", "5-wood": "wood", "hybrid": "wood",
-    "5-iron": "iron", "6-iron": "iron", "7-iron": "iron", "8-iron": "iron", "9-iron": "iron",
-    "pitching wedge": "wedge", "sand wedge": "wedge",
+    "3-iron": "iron", "4-iron": "iron", "5-iron": "iron", "6-iron": "iron", "7-iron": "iron",
+    "8-iron": "iron", "9-iron": "iron",
+    "pitching wedge": "wedge", "gap wedge": "wedge", "sand wedge": "wedge", "lob wedge": "wedge",
+    "putter": "putter",
 }  # fmt: skip
 """{club: its family}."""
-CLUB_FAMILIES = ("driver", "wood", "iron", "wedge")
+CLUB_FAMILIES = ("driver", "wood", "iron", "wedge", "putter")
+SWUNG = CLUB_FAMILIES[:-1]
+"""The families of a full swing: what who names no club is taken to have in hand."""
 LEVELS = ("beginner", "intermediate", "advanced")
 HANDEDNESS = ("right", "left")
 AUDIENCES = ("adult", "senior", "junior", "limited mobility")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from golf_nb_utils.golf.answer import GrammarBook
-from golf_nb_utils.golf.areas import CLUB_FAMILIES, CLUBS, LEVELS, SCORE_LABELS
+from golf_nb_utils.golf.areas import CLUBS, LEVELS, SCORE_LABELS, SWUNG
 from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.request import Request
@@ -276,7 +276,7 @@ def _numbers(verifier: Verifier, reading: Reading) -> str:
 
 def _contradictions(verifier: Verifier, reading: Reading) -> str:
     request = reading.request
-    clubs = (CLUBS[request.club],) if request.club else CLUB_FAMILIES
+    clubs = (CLUBS[request.club],) if request.club else SWUNG
     levels = (request.level,) if request.level else LEVELS
     about = verifier.book.advice.get(reading.about)
     faults = about.faults if about else ()

@@ -58,20 +58,25 @@ class Wording:
     author: str
     split: str
     """train, val or test: an author's texts are all of one."""
+    chain: str = ""
+    """The id of the chain whose cause the words tell as well, or ""."""
 
 
 def load_wordings(folder: Path, knowledge: KnowledgeBase) -> list[Wording]:
     """Read `folder`/{author}/{area}.md; authors.yaml says to which split each author belongs.
 
     Raises:
-        KnowledgeError: a line is no remark, or stands below no fault of the file's area.
+        KnowledgeError: a line is no remark, or stands below no fault and no chain of the area.
         FileNotFoundError: the folder or authors.yaml does not exist.
     """
     authors = yaml.safe_load((folder / "authors.yaml").read_text(encoding="utf-8"))
-    headings = {
-        area: {f.id for f in knowledge.faults if f.area == area} | {"none"} for area in AREAS
-    }
-    headings |= {"outcomes": set(OUTCOMES), "follow_up": {"follow_up"}}
+    # {name of a file: {heading: (meaning, chain)}}
+    headings = {area: {"none": ("", "")} for area in AREAS}
+    for fault in knowledge.faults:
+        chains = {chain.id: (fault.id, chain.id) for chain in knowledge.chains_of(fault.id)}
+        headings[fault.area] |= {fault.id: (fault.id, ""), **chains}
+    headings["outcomes"] = {outcome: (outcome, "") for outcome in OUTCOMES}
+    headings["follow_up"] = {"follow_up": ("follow_up", "")}
     wordings = []
     for path in sorted(folder.glob("*/*.md")):
         author, name = path.parent.name, path.stem
@@ -81,14 +86,15 @@ def load_wordings(folder: Path, knowledge: KnowledgeBase) -> list[Wording]:
                 f"{path}:1: expected an author of authors.yaml, and as the file's name one of "
                 f"{expected}."
             )
-        area, meaning = name if name in AREAS else "", None
+        area, means = name if name in AREAS else "", None
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             if line.startswith("## ") and line[3:] in headings[name]:
-                meaning = line[3:].replace("none", "")
-            elif (found := _REMARK.fullmatch(line)) and meaning is not None:
+                means = headings[name][line[3:]]
+            elif (found := _REMARK.fullmatch(line)) and means is not None:
                 register, kind, text = found.groups()
+                meaning, chain = means
                 about = (area, meaning, register, kind or "", author, authors[author]["split"])
-                wordings.append(Wording(text, *about))
+                wordings.append(Wording(text, *about, chain))
             elif line:
                 known = ", ".join(sorted(headings[name]))
                 raise KnowledgeError(
@@ -166,7 +172,7 @@ class Reader:
 
     def _likelihoods(self, area: str, text: str) -> tuple[dict[str, float], dict[str, float]]:
         """Of the area's faults and the outcomes; and of other areas' faults and "" (none)."""
-        places, values = _vector(text, self.grams, self.rarity)
+        places, values = vector(text, self.grams, self.rarity)
         scores = values @ self.weights[places] + self.bias
         # exp(-log(1 + exp(-x))) is the logistic function, without an overflow.
         likelihoods = np.exp(-self.sharpness * np.logaddexp(0, -scores.astype(np.float64)))
@@ -285,8 +291,8 @@ def _fitted(wordings: list[Wording], knowledge: KnowledgeBase) -> Reader:
     from sklearn.linear_model import LogisticRegression
 
     texts = [each.text for each in wordings]
-    grams, rarity = _vocabulary(texts)
-    rows = [_vector(text, grams, rarity) for text in texts]
+    grams, rarity = vocabulary(texts)
+    rows = [vector(text, grams, rarity) for text in texts]
     ends = np.cumsum([0, *(len(places) for places, _ in rows)], dtype=np.int32)
     places, values = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     matrix = csr_array((values, places, ends), shape=(len(rows), len(grams)))
@@ -340,8 +346,8 @@ def _grams_of(text: str) -> tuple[Counter, Counter]:
     return Counter((*words, *pairs)), characters
 
 
-def _vocabulary(texts: list[str]) -> tuple[dict[str, int], np.ndarray]:
-    """The grams that are worth counting, and how rare each one is."""
+def vocabulary(texts: list[str]) -> tuple[dict[str, int], np.ndarray]:
+    """Return the grams that are worth counting, {gram: place}, and how rare each one is."""
     counted = [_grams_of(text) for text in texts]
     kept: dict[str, float] = {}
     for kind, fewest in enumerate((_FEWEST_WORDS, _FEWEST_CHARACTERS)):
@@ -354,8 +360,8 @@ def _vocabulary(texts: list[str]) -> tuple[dict[str, int], np.ndarray]:
     return {gram: place for place, gram in enumerate(kept)}, np.array([*kept.values()], np.float32)
 
 
-def _vector(text: str, grams: dict[str, int], rarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The places and the values of a text's grams; words and characters have length 1 each."""
+def vector(text: str, grams: dict[str, int], rarity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places and the values of a text's grams; words and characters have length 1."""
     places, values = [], []
     for counts in _grams_of(text):
         known = {grams[gram]: n for gram, n in counts.items() if gram in grams}

@@ -2,7 +2,7 @@
 
 What a golfer says stands in the request in somebody's own words (knowledge/wordings), and the chain
 that the answer follows is the one that a coach would choose for them: of the causes of a fault the
-one that the words point to, else the commonest.
+one that the words tell, else the commonest.
 
 Records are drawn split by split from disjoint groups (subject, severity, club family, level), and a
 draw that comes close to an answer of the test or validation set is drawn again, so that no answer
@@ -14,7 +14,6 @@ whoever makes it and in what company.
 
 import hashlib
 import random
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
@@ -29,7 +28,7 @@ from golf_nb_utils.golf.areas import (
     SEVERITIES,
 )
 from golf_nb_utils.golf.grammar import Answer
-from golf_nb_utils.golf.knowledge import Advice, KnowledgeBase, Topic
+from golf_nb_utils.golf.knowledge import Advice, Fault, KnowledgeBase, Topic
 from golf_nb_utils.golf.reader import Wording, load_wordings, wordings_folder
 from golf_nb_utils.golf.referral import referral_of
 from golf_nb_utils.golf.request import MINUTES, Request
@@ -48,13 +47,13 @@ LARGEST_EVALUATION_SET = 1000
 KEEP_EVERY = 12
 SHOWN = {"club": 0.9, "level": 0.9, "handedness": 0.85}
 LEFT_HANDED_SHARE, TIMED_SHARE, FOLLOW_UP_SHARE = 0.2, 0.1, 0.07
+# How often somebody who names a fault tells its cause as well.
+CAUSE_TOLD_SHARE = 0.5
 # What a record of a gap is about takes turns, too.
 KINDS_IN_TURN = (
     "fault", "fault", "unclear", "fault", "fault", "outcome", "fault", "other_area", "fault",
     "fault",
 )  # fmt: skip
-# How often a chain is drawn where the words point to none: the commonest causes stand first.
-COMMONEST_FIRST = (0.6, 0.25, 0.1, 0.05)
 # Of AUDIENCES, in their order.
 AUDIENCE_SHARES = (0.73, 0.12, 0.08, 0.07)
 # Joined trigrams of the items leave out the sentences with scores, so the draw keeps more distance
@@ -132,9 +131,8 @@ class Deck:
     grams: dict[str, int]
     """{id: character 3-grams of the text, as the bits of an integer}"""
     said: dict[str, dict[str, list[str]]]
-    """{split: {id of a fault, key of OUTCOMES, "follow_up" or "" (none): what people say}}"""
-    telling: dict[str, frozenset[str]]
-    """{chain: the words that it shares with no other chain of its fault}"""
+    """{split: {id of a fault or chain, key of OUTCOMES, "follow_up" or "" (none): what people say}}
+    """
     avoided: dict[str, dict[str, list[tuple[int, int]]]] = field(default_factory=dict)
     """{split: {subject: [(3-grams, their number) of each answer to keep away from]}}"""
 
@@ -215,7 +213,6 @@ def make_deck(knowledge: KnowledgeBase, config: DataConfig) -> Deck:
         groups=_split_groups(knowledge, config, taught, unseen),
         grams=_gram_bits({name: entry.right for name, entry in index.items()}),
         said=_said(load_wordings(wordings_folder(), knowledge)),
-        telling=_telling(knowledge),
         avoided={split: {} for split in SPLITS},
     )
     # Test first, then val at a distance from it, then train at a distance from both.
@@ -253,26 +250,8 @@ def _said(wordings: list[Wording]) -> dict[str, dict[str, list[str]]]:
     for each in wordings:
         # Whoever speaks of pain is sent to a doctor, whatever else the words mean.
         if not referral_of(each.text):
-            said[each.split][each.meaning].append(each.text)
+            said[each.split][each.chain or each.meaning].append(each.text)
     return said | {"unseen": said["test"]}
-
-
-def _telling(knowledge: KnowledgeBase) -> dict[str, frozenset[str]]:
-    telling = {}
-    for fault in knowledge.faults:
-        words = {
-            chain.id: _words(" ".join((chain.name, *chain.items["happening"][0].phrasings)))
-            for chain in knowledge.chains_of(fault.id)
-        }
-        for name, own in words.items():
-            others = [other for chain, other in words.items() if chain != name]
-            telling[name] = frozenset(own.difference(*others))
-    return telling
-
-
-def _words(text: str) -> set[str]:
-    """The words of a text, cut to their first letters, so that "lifting" meets "lift"."""
-    return {word[:5] for word in re.findall(r"[a-z]{4,}", text.casefold())}
 
 
 def _split_groups(
@@ -453,7 +432,7 @@ def _draw_once(deck: Deck, split: str, group: Group, rng: random.Random) -> _Dra
     # Where no answer holds for every club or level, the input must say them.
     for shows_all, audience in ((False, drawn), (True, drawn), (True, "adult")):
         request = _draw_request(deck.config, group, topic, audience, rng, shows_all)
-        request = _draw_words(deck, split, group, request, rng)
+        request, told = _draw_words(deck, split, group, request, rng)
         # Who names a fault of some clubs, and not the club, may get advice of another kind.
         advice = [
             one for one in book.advice_for(request)
@@ -463,51 +442,60 @@ def _draw_once(deck: Deck, split: str, group: Group, rng: random.Random) -> _Dra
             break
     else:
         raise RecordError(f"{group.key}: nothing in {group.topic} is for {request.case}.")
-    chosen = _chain_for(deck, advice, request.observation or "", rng)
-    answer = book.grammar(request, [chosen]).draw(rng)
+    # The commonest cause stands first; of other advice none comes before another.
+    chosen = [one for one in advice if one.id == told] or (
+        advice[:1] if advice[0].kind == "fault" else [rng.choice(advice)]
+    )
+    answer = book.grammar(request, chosen).draw(rng)
     return _Drawn(group, request, rng.choice(INSTRUCTIONS), answer)
 
 
 def _draw_words(
     deck: Deck, split: str, group: Group, request: Request, rng: random.Random
-) -> Request:
-    """The request with what somebody of the split said who meant the group's subject."""
+) -> tuple[Request, str]:
+    """The request with what somebody of the split said who meant the group's subject.
+
+    And the id of the chain whose cause they told, or "".
+    """
     book, said = deck.books[split], deck.said[split]
     advice = book.advice.get(group.subject)
     if fault := book.faults.get(group.subject):
-        words, meaning = rng.choice(said.get(fault.id) or [fault.name]), fault.name
-        if said["follow_up"] and rng.random() < FOLLOW_UP_SHARE:
-            told = book.advice_for(request.said(words, meaning))
-            chains = [chain for chain in told if chain.kind == "fault"]
-            drills = [drill for chain in chains for drill in book.drills_of(chain, request)]
-            drill = rng.choice(drills) if drills else None
-            if drill:
-                tried = rng.choice(said["follow_up"]).replace("{drill}", drill.name.lower())
-                asked = replace(request.said(f"{tried} {words}", meaning), tried=drill.name)
-                if not asked.referral:
-                    return asked
-        return request.said(words, meaning)
+        return _draw_words_on(fault, book, said, request, rng)
     if advice.kind == "outcome":
         label = OUTCOMES[advice.outcome]
-        return request.said(rng.choice(said.get(advice.outcome) or [label]), label)
+        return request.said(rng.choice(said.get(advice.outcome) or [label]), label), ""
     if advice.kind == "other_area":
         known = [fault for fault in book.faults.values() if fault.topic in book.topics]
         fault = rng.choice([fault for fault in known if fault.area != request.area])
-        return request.said(rng.choice(said.get(fault.id) or [fault.name]), fault.name)
+        return request.said(rng.choice(said.get(fault.id) or [fault.name]), fault.name), ""
     # Half of those who do not say what is wrong say something.
-    return request.said(rng.choice(said[""])) if said[""] and rng.random() < 0.5 else request
+    if said[""] and rng.random() < 0.5:
+        request = request.said(rng.choice(said[""]))
+    return request, ""
 
 
-def _chain_for(deck: Deck, advice: list[Advice], words: str, rng: random.Random) -> Advice:
-    """The advice that a coach would choose: what the words point to, else the commonest."""
-    said = _words(words)
-    shared = [len(said & deck.telling.get(one.id, frozenset())) for one in advice]
-    best = max(shared)
-    if best and shared.count(best) == 1:
-        return advice[shared.index(best)]
-    if advice[0].kind != "fault":
-        return rng.choice(advice)
-    return rng.choices(advice, [*COMMONEST_FIRST, *[0.05] * len(advice)][: len(advice)])[0]
+def _draw_words_on(
+    fault: Fault,
+    book: GrammarBook,
+    said: dict[str, list[str]],
+    request: Request,
+    rng: random.Random,
+) -> tuple[Request, str]:
+    """The request with what somebody said of a fault, and the chain whose cause they told."""
+    named = request.said(fault.name, fault.name)
+    chains = [chain for chain in book.advice_for(named) if chain.kind == "fault"]
+    chain = rng.choice(chains).id if chains and rng.random() < CAUSE_TOLD_SHARE else ""
+    chain = chain if said.get(chain) else ""
+    words = rng.choice(said.get(chain or fault.id) or [fault.name])
+    if said["follow_up"] and rng.random() < FOLLOW_UP_SHARE:
+        drills = [drill for each in chains for drill in book.drills_of(each, request)]
+        if drills:
+            drill = rng.choice(drills)
+            tried = rng.choice(said["follow_up"]).replace("{drill}", drill.name.lower())
+            asked = replace(request.said(f"{tried} {words}", fault.name), tried=drill.name)
+            if not asked.referral:
+                return asked, chain
+    return request.said(words, fault.name), chain
 
 
 def _draw_request(

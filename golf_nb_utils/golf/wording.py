@@ -48,8 +48,8 @@ SAY = {
         "A score cannot tell what causes it.",
     ),
     "follow_up": (
-        "Work that changed nothing is a good reason to look for another cause.",
-        "You gave it a fair try, so let us look at another cause.",
+        "Work that changed nothing calls for another cause.",
+        "You gave it a fair try, so here is another cause.",
         "If that did not help, the cause may be another one.",
     ),
     "elsewhere": (
@@ -61,8 +61,8 @@ SAY = {
         "Start with the {other}: tell the app the same about that area.",
     ),
     "earlier": (
-        "Your {earlier} scores low, too, and comes first in the swing, so look at it first.",
-        "Start with your {earlier}: it is low, too, and this builds on it.",
+        "Your {earlier} is low, too, and comes first in the swing: start there.",
+        "Start with your {earlier}: it is low, too, and comes first.",
     ),
     "later": (
         "Your {later} is low, too; come to it once this is better.",
@@ -75,14 +75,14 @@ SAY = {
     "time": {
         5: (
             "Five minutes are enough: only the drill, then the check.",
-            "In five minutes, do the drill and the check, and leave the rest.",
+            "In five minutes, do only the drill and the check.",
         ),
         15: (
             "In fifteen minutes, do the drill first, then ten balls, then the check.",
             "With fifteen minutes: drill, ten balls, check.",
         ),
         40: (
-            "In forty minutes, go round drill, ten balls and check three times, with rests.",
+            "In forty minutes, go round drill, ten balls and check three times.",
             "With forty minutes: three rounds of drill, ten balls and check.",
         ),
     },
@@ -116,8 +116,19 @@ WITHOUT_SCORE = {
     ),
 }
 """What stands in place of the score where a request has none."""
+_HOW_YOU_FEEL = "A golf swing should not hurt, and how you feel comes before any score."
 REFERRALS = {
+    "adaptive": (
+        "A good swing is one that suits the way you play.",
+        "This advice was written for swings on two feet with two hands, "
+        "and a score cannot see what suits your way of playing.",
+        "Ask a coach who is trained in adaptive golf; your national golf body can name one.",
+        "Until then, choose a club that is light to swing and a ball position that you reach "
+        "with ease.",
+        "Pick a target and swing toward it to one even count, ten times without a ball.",
+    ),
     "stop": (
+        _HOW_YOU_FEEL,
         "What you write sounds like pain, an injury or a matter of health, "
         "and a swing score cannot judge that.",
         "Stop swinging for now, and do not try it out on the range.",
@@ -127,6 +138,7 @@ REFERRALS = {
         "and in a pregnancy your midwife or doctor.",
     ),
     "day": (
+        _HOW_YOU_FEEL,
         "What you write should be looked at today, and a swing score cannot judge it.",
         "Stop now, sit down, and do not drive a cart.",
         "Get medical advice today.",
@@ -134,25 +146,27 @@ REFERRALS = {
         "trouble with speech or sight, a bad headache or chest pain.",
     ),
     "emergency": (
+        _HOW_YOU_FEEL,
         "What you write can be an emergency, and a swing score has nothing to say to it.",
         "Stop, and call your emergency number now: 112, 911 or 999.",
         "Do not drive yourself, and ask somebody near you to stay until help is there.",
     ),
 }
-"""What golf.referral finds, as an answer says it: what is happening, then what to do.
+"""What golf.referral finds, as an answer says it: what should happen, what happens, what to do.
 
 Whom to see, how soon and the signs follow the back pain page of the Sheffield NHS, stroke.org.uk,
-heart.org ("Don't die of doubt") and CRT6 (Echemendia et al., BJSM 57:689, 2023).
+heart.org ("Don't die of doubt") and CRT6 (Echemendia et al., BJSM 57:689, 2023). What suits a
+golfer who plays seated, with one arm or with low vision follows the coach pages of the EDGA
+(edgagolf.com).
 """
 REFERRED = {
-    "refer.ideal": "A golf swing should not hurt, and how you feel comes before any score.",
     "refer.score": "Your {label} score of {current}, with its target of {target}, can wait.",
 } | {
     f"refer.{tier}.{number}": text
     for tier, texts in REFERRALS.items()
     for number, text in enumerate(texts)
 }
-"""Every sentence of an answer to somebody who speaks of pain or illness, by its id."""
+"""Every sentence of an answer that refers to somebody else, by its id."""
 ADAPTED = {
     "senior": "As a senior",
     "junior": "As a junior",

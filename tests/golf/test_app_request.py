@@ -328,7 +328,7 @@ def test_the_golfer_is_read_from_a_dict_or_a_text(read, context, expected):
 @pytest.mark.parametrize(
     ("context", "words"),
     [
-        ({"club": "putter"}, "the club 'putter'; expected one of driver"),
+        ({"club": "2-iron"}, "the club '2-iron'; expected one of driver"),
         ({"level": 3}, "the level 3; expected one of beginner"),
         ({"handedness": "ambidextrous"}, "expected one of right, left"),
         ({"club": ["driver"]}, "expected one of driver"),
@@ -355,7 +355,9 @@ def test_what_cannot_be_read_of_a_golfer_is_left_out_and_remarked(read, context,
     ("swing_type", "context", "club", "n_remarks"),
     [
         ("Driver", None, "driver", 0), ("full swing, 8 iron", None, "8-iron", 0), ("full swing", None, None, 0), (None, None, None, 0),
-        ("3-iron", None, None, 1), ("lob wedge", None, None, 1), ("driver and 7-iron", None, None, 1), (5, None, None, 0),
+        ("2-iron", None, None, 1), ("lob wedge", None, "lob wedge", 0), ("driver and 7-iron", None, None, 1), (5, None, None, 0),
+        ("power swing", None, None, 0), ("Precision", None, None, 0), ("balanced_swing", None, None, 0), ("putting", None, "putter", 0),
+        ("gap wedge", None, "gap wedge", 0), ("4 iron", None, "4-iron", 0), ("a wedge", None, None, 1),
         ("driver", {"club": "driver"}, "driver", 0), ("driver", {"club": "7-iron"}, "7-iron", 1), (Hostile(), None, None, 0),
     ],
 )  # fmt: skip
@@ -593,3 +595,25 @@ def test_what_follows_from_the_scores_is_not_read(read, argument):
 @pytest.mark.parametrize("value", ["heels", {"heels": 0.1}, 7, None, Hostile()], ids=range(5))
 def test_weaknesses_that_are_no_list_of_texts_are_not_read(read, value):
     assert read(all_weaknesses=value) == read()
+
+
+@pytest.mark.parametrize(
+    ("context", "issue", "audience"),
+    [
+        ({"golfer": "woman"}, None, None), ({"audience": "adult male"}, None, None), ("a senior", None, "senior"),
+        ({"audience": "prosthesis"}, None, "limited mobility"), (None, "I hang back on my prosthetic leg", "limited mobility"),
+        ({"audience": "junior"}, "limited mobility in the hips", "junior"),
+    ],
+)  # fmt: skip
+def test_who_plays_is_read_where_it_changes_what_is_advised(read, context, issue, audience):
+    request, remarks = read(golfer_context=context, issue=issue)
+    assert (request.audience, request.referral) == (audience, "")
+    assert not remarked(remarks, "audience")
+
+
+@pytest.mark.parametrize("golfer", ["seated", "one-armed", "blind", "low vision", "wheelchair"])
+def test_a_golfer_for_whom_nothing_was_written_is_sent_to_a_coach_who_is_trained_for_them(
+    read, golfer
+):
+    request, _ = read(golfer_context={"audience": golfer}, issue="I hang back")
+    assert request.referral == "adaptive"

@@ -28,13 +28,21 @@ HARMLESS = (
     "lost a stroke to the putter", "sick drive on 4", "weak grip", "pulled it left all day", "I popped it up again", "heel strike on the driver",
     "pressure putt on 18", "broke 90 at last", "back nine was a mess", "my head moves", "chicken wing", "over the top", "knee flex at address",
     "hurts my score", "choked on the last", "tight lies scare me", "shoulder turn is short", "my hips slide", "stiff shaft", "dead hands",
-    "weight stays on my heels", "I fall back", "burned the edge three times", "my arms are bent", "a real pain to watch, this tempo", "",
+    "blind tee shot into the wind", "I stand on one leg at the end", "did the one arm swings all week", "blind over the hill",
+    "did the seated trunk turn, nothing", "weight stays on my heels", "I fall back", "burned the edge three times", "my arms are bent", "a real pain to watch, this tempo", "",
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("tier", ["stop", "day", "emergency"])
+ADAPTIVE = (
+    "I play seated from a paragolfer", "one-armed golfer, slice with the driver", "in a wheelchair since 2019", "I only have one arm",
+    "legally blind, my wife lines me up", "low vision, lose the ball", "amputee, left leg below the knee", "play one-handed, hang back",
+    "born without a hand", "golf with one arm", "he is blind and pulls it",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("tier", ["stop", "day", "emergency", "adaptive"])
 def test_pain_and_illness_refer_as_soon_as_they_should(tier):
-    phrases = {"stop": STOP, "day": DAY, "emergency": EMERGENCY}[tier]
+    phrases = {"stop": STOP, "day": DAY, "emergency": EMERGENCY, "adaptive": ADAPTIVE}[tier]
     assert [text for text in phrases if referral_of(text) != tier] == []
 
 

@@ -249,14 +249,14 @@ def test_every_time_to_practise_and_every_risk_of_a_drill_has_its_sentences():
 
 
 def test_a_referral_has_no_number_but_that_of_a_telephone_and_no_slot_but_the_scores():
-    for tier, (heard, *lines) in REFERRALS.items():
+    for tier, (ideal, heard, *lines) in REFERRALS.items():
         assert lines, tier
-        for text in (heard, *lines):
+        for text in (ideal, heard, *lines):
             assert "{" not in text
             assert set(re.findall(r"\d+", text)) <= {"112", "911", "999"}
     slots = {slot for text in REFERRED.values() for slot in re.findall(r"\{(\w+)\}", text)}
     assert slots == {"label", "current", "target"}
-    assert set(REFERRED) - {"refer.ideal", "refer.score"} == {
+    assert set(REFERRED) - {"refer.score"} == {
         f"refer.{tier}.{number}"
         for tier, texts in REFERRALS.items()
         for number in range(len(texts))
