@@ -333,17 +333,32 @@ def _calibration(reader: Reader, wordings: list[Wording]) -> dict[str, float]:
 # A text as numbers.
 
 
+# What turns the words after it into their opposite, and where that ends.
+_NEGATION = re.compile(
+    r"\b(?:no|not|never|nor|neither|without|hardly|stopped|cured|fixed|\w+n'?t)\b"
+    r"((?:\W+(?!but\b|it's\b|just\b)[\w']+){1,7})(?:[.,;:!?]|\W+but\b|$)?"
+)
+_PAST = re.compile(r"\b(?:used to|any ?more|gone|cured|sorted|no longer)\b")
+
+
 def _grams_of(text: str) -> tuple[Counter, Counter]:
-    """How often it has each word or pair of words, and each 3 or 4 characters of a word."""
-    words = re.findall(r"[\w']+|[%°]", text.casefold())
+    """How often it has each word or pair of words, and each 3 or 4 characters of a word.
+
+    A word that is denied counts once more, with a mark: "never sway" is no sway.
+    """
+    text = text.casefold().replace("\u2019", "'")
+    words = re.findall(r"[\w']+|[%°]", text)
     pairs = (" ".join(pair) for pair in pairwise(words))
+    denied = [word for found in _NEGATION.findall(text) for word in re.findall(r"[\w']+", found)]
+    if _PAST.search(text):
+        denied += words
     characters = Counter(
         f"{padded[start : start + size]}*"
-        for padded in (f" {word} " for word in text.casefold().split())
+        for padded in (f" {word} " for word in text.split())
         for size in (3, 4)
         for start in range(len(padded) - size + 1)
     )
-    return Counter((*words, *pairs)), characters
+    return Counter((*words, *pairs, *(f"not {word}" for word in dict.fromkeys(denied)))), characters
 
 
 def vocabulary(texts: list[str]) -> tuple[dict[str, int], np.ndarray]:

@@ -550,9 +550,11 @@ def test_there_is_an_answer_to_every_outcome_for_every_golfer_whether_the_club_i
         assert advice
         assert {one.kind for one in advice} == {kind}
         assert all(OUTCOMES[one.outcome] == label for one in advice if kind == "outcome")
-        kinds.add((kind, club is None))
+        # A putt has no flight to speak of.
+        kinds.add((kind, club is None) if club != "putter" else ("putt", kind))
     assert ("outcome", True) in kinds
     assert ("unclear", False) not in kinds
+    assert ("putt", "outcome") not in kinds
 
 
 def test_who_tried_a_drill_in_vain_is_told_another_cause_and_another_drill_where_there_are_any(
@@ -991,7 +993,7 @@ def test_a_ball_that_flies_to_the_wrong_side_is_refused(records, book):
 @pytest.mark.parametrize(
     "line",
     [
-        "Club: putter",
+        "Club: chipper",
         "Level: pro",
         "Handedness: both",
         "Golfer: child",

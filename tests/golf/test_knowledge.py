@@ -375,10 +375,12 @@ def test_the_repository_has_an_answer_for_everyone_who_names_no_fault(knowledge)
         assert any(advice.kind == "keep" for advice in mine), (area, golfer)
         for gap in SEVERITIES:
             kinds = Counter(advice.kind for advice in mine if gap in advice.severities)
-            assert kinds["unclear"] >= 3, (area, golfer, gap)
-            assert kinds["other_area"] >= 3, (area, golfer, gap)
+            # A putt has no flight to speak of.
+            putts = golfer[0] == "putter"
+            assert kinds["unclear"] >= (2 if putts else 3), (area, golfer, gap)
+            assert kinds["other_area"] >= (1 if putts else 3), (area, golfer, gap)
             outcomes = {advice.outcome for advice in mine if gap in advice.severities}
-            assert outcomes >= OUTCOMES, (area, golfer, gap)
+            assert putts or outcomes >= OUTCOMES, (area, golfer, gap)
 
 
 def test_every_unclear_section_of_the_repository_considers_two_or_three_faults(knowledge):
@@ -790,7 +792,7 @@ def test_a_number_in_words_that_counts_no_unit_needs_no_source(folder, setup_top
 
 
 @pytest.mark.parametrize(
-    "sentence", ["Feel the bright, upright leftover.", "The ball starts {left} and turns {right}."]
+    "sentence", ["Feel the bright, upright leftover.", "Starts {left}, then turns {right}."]
 )
 def test_words_that_only_contain_a_side_and_the_two_placeholders_are_accepted(
     folder, setup_topic, sentence
@@ -998,7 +1000,7 @@ def test_an_unknown_front_matter_field_is_refused_at_its_line(folder, setup_topi
     [
         ("area: setup_quality", "area: setup"),
         ("phase: address", "phase: takeaway"),
-        ("clubs: [driver, iron]", "clubs: [driver, putter]"),
+        ("clubs: [driver, iron]", "clubs: [driver, chipper]"),
         ("levels: [beginner, advanced]", "levels: [beginner, expert]"),
         ("audiences: [adult, senior]", "audiences: [adult, seniors]"),
         ("severity: [slight, large]", "severity: [slight, none]"),
@@ -1338,7 +1340,7 @@ def test_a_figure_in_a_drill_needs_the_drill_to_have_a_graded_source(folder, set
 @pytest.mark.parametrize(
     "field",
     [
-        "Clubs: driver, putter",
+        "Clubs: driver, chipper",
         "Clubs: wedge",
         "Levels: expert",
         "Sources: PAPER, NOBODY",
@@ -1385,8 +1387,8 @@ def test_a_tag_on_the_text_of_a_drill_is_refused_at_its_line(folder, setup_topic
 @pytest.mark.parametrize(
     "tag",
     [
-        "NOBODY06", "PAPER, NOBODY06", "paper", "club=putter", "club=wedge", "level=expert", "audience=junior", "severity=clear",
-        "club=", "club=iron/putter", "club=iron/", "clubs=iron", "level=adult",
+        "NOBODY06", "PAPER, NOBODY06", "paper", "club=chipper", "club=wedge", "level=expert", "audience=junior", "severity=clear",
+        "club=", "club=iron/chipper", "club=iron/", "clubs=iron", "level=adult",
     ],
 )  # fmt: skip
 def test_an_unknown_source_or_tag_is_refused_at_its_line(folder, setup_topic, tag):
@@ -1533,17 +1535,17 @@ def test_an_ideal_or_a_happening_without_a_source_is_refused_at_its_line(folder,
 @pytest.mark.parametrize(
     ("old", "most"),
     [
-        ("- The club is held lightly. [PAPER]", 22),
-        ("- The ball may drift to the {right}. [HABIT]", 36),
-        ("1. Lift the club.", 16),
-        ("- Do the forearms feel soft?", 19),
-        ("- Film again in a week.", 27),
-        (CUE, 7),
-        (DOSE, 10),
-        ("- Small dose: One set a week.", 10),
-        ("- Easier: Use one hand.", 12),
-        ("- Harder: Use a long club.", 12),
-        ("- A thicker grip helps. [audience=senior]", 18),
+        ("- The club is held lightly. [PAPER]", 17),
+        ("- The ball may drift to the {right}. [HABIT]", 26),
+        ("1. Lift the club.", 14),
+        ("- Do the forearms feel soft?", 14),
+        ("- Film again in a week.", 19),
+        (CUE, 6),
+        (DOSE, 8),
+        ("- Small dose: One set a week.", 8),
+        ("- Easier: Use one hand.", 9),
+        ("- Harder: Use a long club.", 9),
+        ("- A thicker grip helps. [audience=senior]", 14),
     ],
 )
 def test_an_item_with_more_words_than_its_part_may_have_is_refused_at_its_line(
@@ -1566,15 +1568,15 @@ def test_an_item_with_more_words_than_its_part_may_have_is_refused_at_its_line(
 def test_the_steps_that_tell_faults_apart_may_be_longer_than_others(folder, setup_topic, kind):
     add_section(setup_topic, kind)
     (line,) = [line for line in OTHERS[kind].split("\n") if line.startswith("1.")]
-    change(setup_topic, line, f"1. {'so ' * 33}on.")
+    change(setup_topic, line, f"1. {'so ' * 25}on.")
     assert load_setup(folder)
     change(setup_topic, "so on.", "so so on.")
-    assert "at most 34 words" in refusal(folder, setup_topic, f"1. {'so ' * 34}on.")
+    assert "at most 26 words" in refusal(folder, setup_topic, f"1. {'so ' * 26}on.")
 
 
 def test_a_second_phrasing_may_not_be_longer_than_its_part_either(folder, setup_topic):
-    change(setup_topic, CUE, f"{CUE}\n  or: {'so ' * 7}on.")
-    assert "at most 7 words" in refusal(folder, setup_topic, CUE)
+    change(setup_topic, CUE, f"{CUE}\n  or: {'so ' * 6}on.")
+    assert "at most 6 words" in refusal(folder, setup_topic, CUE)
 
 
 @pytest.mark.parametrize(
@@ -1584,7 +1586,7 @@ def test_a_second_phrasing_may_not_be_longer_than_its_part_either(folder, setup_
         ("Hold it for three seconds.", "three seconds"),
         ("Forty percent is in front.", "Forty percent"),
         ("Turn by forty five degrees.", "forty five degrees"),
-        ("Nearly one hundred percent is in front.", "hundred percent"),
+        ("Nearly one hundred percent lies there.", "hundred percent"),
         ("The grip is two inches off.", "two inches"),
         ("It lasts three times as long.", "three times as"),
         ("Turn by thirteen degrees.", "thirteen degrees"),
@@ -1596,7 +1598,7 @@ def test_a_second_phrasing_may_not_be_longer_than_its_part_either(folder, setup_
         ("Move it by five centimetres.", "five centimetres"),
         ("Move it by two meters.", "two meters"),
         ("The top comes after eighteen frames.", "eighteen frames"),
-        ("Some sixty per cent is in front.", "sixty per cent"),
+        ("Some sixty per cent lies there.", "sixty per cent"),
     ],
 )
 @pytest.mark.parametrize("tags", ["", "BLOG", "HABIT", "BLOG, HABIT"])

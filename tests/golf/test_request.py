@@ -329,7 +329,7 @@ def test_a_request_with_a_malformed_area_or_score_is_refused_with_the_line(line)
 @pytest.mark.parametrize(
     "line",
     [
-        "Gap: 1.5", "Club: putter", "Club: 7 iron", "Club: iron", "Level: pro", "Handedness: both", "Golfer: child", "Golfer: Senior",
+        "Gap: 1.5", "Club: chipper", "Club: 7 iron", "Club: iron", "Level: pro", "Handedness: both", "Golfer: child", "Golfer: Senior",
         "Observation: ", "Observation:  \t", "Observation", "Meaning: ", "Tried:  ", "Time: 15", "Time: 10 minutes", "Time: 015 minutes",
         "Time: \u0661\u0665 minutes", "Time: ", "Time:  minutes", "minutes: 15",
         "Mood: good", "mood", "", " ", "club: driver", "Score: 0.45", "Area_: balance",

@@ -389,8 +389,8 @@ def test_a_file_that_is_no_list_is_refused(tmp_path, text):
             "levels has the unknown value 'expert'",
         ),
         (
-            "{id: two, says: Why., never: x, only_clubs: [putter]}",
-            "only_clubs has the unknown value 'putter'",
+            "{id: two, says: Why., never: x, only_clubs: [chipper]}",
+            "only_clubs has the unknown value 'chipper'",
         ),
         ("{id: two, says: Why., never: '(x'}", "'(x'"),
         ("{id: two, says: Why., never: x, unless: '*'}", "'*'"),
