@@ -19,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import tiktoken
 import torch
@@ -28,10 +29,19 @@ from golf_nb_utils.evaluation.words import ModelReader, together
 from golf_nb_utils.files import Paths, find_folder
 from golf_nb_utils.golf.answer import places
 from golf_nb_utils.golf.app_request import ARGUMENTS
+from golf_nb_utils.golf.causes import Causes
 from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
 from golf_nb_utils.golf.grammar import Answer, GrammarError
-from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
-from golf_nb_utils.golf.reader import Heard, Probabilities, Reader, find_reader, heard
+from golf_nb_utils.golf.knowledge import Advice, KnowledgeBase, load_knowledge
+from golf_nb_utils.golf.reader import (
+    Heard,
+    Probabilities,
+    Reader,
+    find_reader,
+    heard,
+    load_wordings,
+    wordings_folder,
+)
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.topic import OUTCOMES
 from golf_nb_utils.golf.wording import REFERRED, SAY_BY_ID, WITHOUT_SCORE
@@ -224,9 +234,28 @@ class LLMFeedbackGenerator(ABC):
 
     def _probabilities(self, area: str, text: str) -> Probabilities:
         """How likely it is that words mean this or that."""
+        return self.reader.probabilities(area, text)
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the golfer's words."""
         if self._reader is None:
             self._reader = find_reader(self.knowledge, self._output_root)
-        return self._reader.probabilities(area, text)
+        return self._reader
+
+    @cached_property
+    def _causes(self) -> Causes:
+        return Causes(self.knowledge, load_wordings(wordings_folder(), self.knowledge), self.reader)
+
+    def advice_for(self, request: Request) -> list[Advice]:
+        """Return what a coach would tell: of a fault the chain whose cause the words point to."""
+        book = self._verifier.book
+        advice = book.advice_for(request)
+        if book.kind_of(request) not in ("fault", "follow_up") or len(advice) == 1:
+            return advice
+        # Where nothing was said, the commonest cause is the first.
+        words = request.observation
+        return [self._causes.choose(advice, words)] if words else advice[:1]
 
     def _read(self, arguments: dict) -> _Asked:
         book = self._verifier.book
@@ -366,7 +395,8 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     """Answers of a fine-tuned GPT-2.
 
     Steered, the model chooses its way through the right answers to the request (gpt2/steering.py),
-    so that whatever it chooses passes. With `steered=False` it writes freely: once greedily, then
+    so that whatever it chooses passes; of a fault's causes it explains the one that the golfer's
+    words point to (golf/causes.py). With `steered=False` it writes freely: once greedily, then
     `config.n_candidates` sampled in one batch. Every second candidate continues the request without
     its All Scores: to find the best and the lowest of them is the hardest part of an answer, and
     one that names neither is right, too. Of several that pass, the one with the highest mean
@@ -506,7 +536,8 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
 
     def _grammar(self, entry: dict) -> tuple:
         """What Steerer needs of the right answers to an entry."""
-        grammar = self._verifier.book.grammar(self._verifier.request(entry["input"]))
+        request = self._verifier.request(entry["input"])
+        grammar = self._verifier.book.grammar(request, self.advice_for(request))
         return grammar.next_texts, grammar.start
 
     def _batch(

@@ -12,47 +12,53 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from golf_nb_utils.golf.knowledge import Advice, KnowledgeBase
-from golf_nb_utils.golf.reader import LONGEST_TEXT, Wording, vector, vocabulary
+from golf_nb_utils.golf.reader import LONGEST_TEXT, Reader, Wording, vector
 
 COMMONEST_FIRST = (0.6, 0.25, 0.1, 0.05)
 """How likely a cause is before anything is said of it, in the order of the file; a proposal."""
-SHARPNESS = 25.0
+SHARPNESS = 40.0
 """What a cosine of 1 adds to the logarithm of a cause's odds; found on the validation author."""
 
 
 class Causes:
-    """Weighs the chains of a fault by what somebody said."""
+    """Weighs the chains of a fault by what somebody said; threads may share it."""
 
-    def __init__(self, knowledge: KnowledgeBase, wordings: Iterable[Wording]):
-        """Learn from the chains' own texts and the remarks of the training authors."""
-        texts: dict[str, list[str]] = {}
-        for fault in knowledge.faults:
-            for chain in knowledge.chains_of(fault.id):
+    def __init__(self, knowledge: KnowledgeBase, wordings: Iterable[Wording], reader: Reader):
+        """Take the remarks of the training authors, and the grams that `reader` counts."""
+        self._grams, self._rarity = reader.grams, reader.rarity
+        self._texts: dict[str, list[str]] = {}
+        for chain in knowledge.advice:
+            if chain.kind == "fault":
                 happening = [t for item in chain.items["happening"] for t in item.phrasings]
-                texts[chain.id] = [chain.name, *happening]
+                self._texts[chain.id] = [chain.name, *happening]
         for each in wordings:
             if each.chain and each.split == "train":
-                texts[each.chain].append(each.text)
-        self._grams, self._rarity = vocabulary([t for own in texts.values() for t in own])
-        self._directions = {name: self._direction(own) for name, own in texts.items()}
+                self._texts[each.chain].append(each.text)
+        # Made when a fault is first asked for: nobody waits for those of all faults.
+        self._directions: dict[str, dict[int, float]] = {}
 
-    def _direction(self, texts: Sequence[str]) -> dict[int, float]:
-        """The mean of the texts' vectors, of length 1, as {place: value}."""
-        total = np.zeros(len(self._grams), np.float32)
-        for text in texts:
-            places, values = vector(text, self._grams, self._rarity)
-            total[places] += values
-        kept = np.flatnonzero(total)
-        return dict(zip(kept.tolist(), (total[kept] / np.linalg.norm(total)).tolist(), strict=True))
+    def _direction(self, chain: str) -> dict[int, float]:
+        """The mean of the vectors of a chain's texts, of length 1, as {place: value}."""
+        if chain not in self._directions:
+            total: dict[int, float] = {}
+            for text in self._texts[chain]:
+                for place, value in self._vector(text).items():
+                    total[place] = total.get(place, 0.0) + value
+            length = sum(value**2 for value in total.values()) ** 0.5 or 1.0
+            self._directions[chain] = {place: value / length for place, value in total.items()}
+        return self._directions[chain]
+
+    def _vector(self, text: str) -> dict[int, float]:
+        places, values = vector(text, self._grams, self._rarity)
+        return dict(zip(places.tolist(), values.tolist(), strict=True))
 
     def probabilities(self, chains: Sequence[Advice], words: str) -> list[float]:
         """Return how likely each chain's cause is: of chains of one fault, commonest first."""
-        places, values = vector(words[:LONGEST_TEXT], self._grams, self._rarity)
-        said = dict(zip(places.tolist(), values.tolist(), strict=True))
+        said = self._vector(words[:LONGEST_TEXT])
         common = [*COMMONEST_FIRST, *[COMMONEST_FIRST[-1]] * len(chains)][: len(chains)]
         scores = np.log(common)
         for place, chain in enumerate(chains):
-            own = self._directions.get(chain.id, {})
+            own = self._direction(chain.id)
             scores[place] += SHARPNESS * sum(own.get(p, 0.0) * value for p, value in said.items())
         odds = np.exp(scores - scores.max())
         return (odds / odds.sum()).tolist()

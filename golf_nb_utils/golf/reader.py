@@ -14,9 +14,9 @@ some thousand wordings this linear reader reads better than a small language mod
 
 import re
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import pairwise, product
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,6 +41,9 @@ _REMARK = re.compile(rf"- ({'|'.join(REGISTERS)})(?:, (\w+))?: (\S.*)")
 _FEWEST_WORDS, _FEWEST_CHARACTERS = 2, 4
 # Inverse strength of the regression's penalty; from 10 to 50 the held-out authors are read alike.
 _C = 20.0
+# Exponent of the likelihoods, and weight of all that is no fault of the area: what makes the words
+# of the validation authors likeliest, of 0.7 to 2 and 0.01 to 1.
+_SHARPNESS, _OTHERS = 1.4, 0.02
 
 
 @dataclass(frozen=True)
@@ -151,10 +154,6 @@ class Reader:
     weights: np.ndarray
     """float32 [grams, meanings + 1]; the last column is for words that mean nothing known."""
     bias: np.ndarray
-    sharpness: float = 1.4
-    """Exponent of the faults' likelihoods; found on the validation authors, where there are any."""
-    others: float = 0.02
-    """Weight of all that is no fault of the area; found there, too."""
 
     def hear(self, area: str, text: str, asserted_from: float = ASSERTED_FROM) -> Heard:
         """Return what `text`, said of `area`, means."""
@@ -175,14 +174,14 @@ class Reader:
         places, values = vector(text, self.grams, self.rarity)
         scores = values @ self.weights[places] + self.bias
         # exp(-log(1 + exp(-x))) is the logistic function, without an overflow.
-        likelihoods = np.exp(-self.sharpness * np.logaddexp(0, -scores.astype(np.float64)))
+        likelihoods = np.exp(-_SHARPNESS * np.logaddexp(0, -scores.astype(np.float64)))
         own: dict[str, float] = {}
-        away = {"": self.others * float(likelihoods[-1])}
+        away = {"": _OTHERS * float(likelihoods[-1])}
         for name, its_area, share in zip(self.meanings, self.areas, likelihoods, strict=False):
             if its_area in (area, ""):
                 own[name] = float(share)
             else:
-                away[name] = self.others * float(share)
+                away[name] = _OTHERS * float(share)
         return own, away
 
     def save(self, path: Path) -> Path:
@@ -195,7 +194,6 @@ class Reader:
             # Half the digits are enough, and half the file.
             "weights": self.weights.astype(np.float16),
             "bias": self.bias,
-            "calibration": np.array([self.sharpness, self.others]),
         }
 
         def write(part: Path) -> None:
@@ -243,19 +241,9 @@ def load(path: Path) -> Reader:
         arrays = dict(file)
     try:
         meanings, areas, grams = (arrays[name].tolist() for name in ("meanings", "areas", "grams"))
-        sharpness, others = arrays["calibration"].tolist()
         places = {gram: place for place, gram in enumerate(grams)}
         weights, rarity = arrays["weights"].astype(np.float32), arrays["rarity"]
-        return Reader(
-            tuple(meanings),
-            tuple(areas),
-            places,
-            rarity,
-            weights,
-            arrays["bias"],
-            sharpness,
-            others,
-        )
+        return Reader(tuple(meanings), tuple(areas), places, rarity, weights, arrays["bias"])
     except KeyError as error:
         raise ValueError(f"{path} lacks {error}, so it is no reader; run notebook 01.") from error
 
@@ -267,101 +255,72 @@ def meanings_of(knowledge: KnowledgeBase) -> tuple[tuple[str, ...], tuple[str, .
 
 
 def train(wordings: Iterable[Wording], knowledge: KnowledgeBase) -> Reader:
-    """Learn from the wordings of the training authors, and calibrate on the validation authors.
+    """Learn from all wordings but those of the test authors.
 
-    Then it learns once more, from both. A fault's name counts as a wording of it, so that one that
-    somebody added without wordings is understood by its name.
+    A fault's name counts as a wording of it, so that one that somebody added without wordings is
+    understood by its name.
     """
-    # Of what was tried in vain no reader has to learn, see golf.follow_up.
-    wordings = [each for each in wordings if each.meaning != "follow_up"]
-    names = [(f.name, f.area, f.id) for f in knowledge.faults]
-    names += [(label, "", outcome) for outcome, label in OUTCOMES.items()]
-    named = [Wording(*name, "app", "", "", "train") for name in names]
-    learnt = [each for each in wordings if each.split == "train"] + named
-    validation = [each for each in wordings if each.split == "val"]
-    if not validation:
-        return _fitted(learnt, knowledge)
-    calibration = _calibration(_fitted(learnt, knowledge), validation)
-    return replace(_fitted(learnt + validation, knowledge), **calibration)
-
-
-def _fitted(wordings: list[Wording], knowledge: KnowledgeBase) -> Reader:
     # Not needed to read, and slow to import.
     from scipy.sparse import csr_array
     from sklearn.linear_model import LogisticRegression
+    from sklearn.multiclass import OneVsRestClassifier
 
-    texts = [each.text for each in wordings]
+    # Of what was tried in vain no reader has to learn, see golf.follow_up.
+    learnt = [(w.text, w.meaning) for w in wordings if w.split != "test"]
+    learnt = [(text, meaning) for text, meaning in learnt if meaning != "follow_up"]
+    learnt += [(fault.name, fault.id) for fault in knowledge.faults]
+    learnt += [(label, outcome) for outcome, label in OUTCOMES.items()]
+    texts, means = zip(*learnt, strict=True)
     grams, rarity = vocabulary(texts)
     rows = [vector(text, grams, rarity) for text in texts]
     ends = np.cumsum([0, *(len(places) for places, _ in rows)], dtype=np.int32)
     places, values = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     matrix = csr_array((values, places, ends), shape=(len(rows), len(grams)))
+    # The processes share it, and may only read.
+    matrix.sum_duplicates()
+    model = LogisticRegression(C=_C, solver="liblinear", dual=True, tol=0.1, random_state=0)
+    # Processes cost a few seconds to start.
+    n_jobs = -1 if len(texts) > 5000 else None
+    fitted = OneVsRestClassifier(model, n_jobs=n_jobs).fit(matrix, np.array(means))
     meanings, areas = meanings_of(knowledge)
-    means = np.array([each.meaning for each in wordings])
-    weights = np.zeros((len(grams), len(meanings) + 1), np.float32)
-    bias = np.zeros(len(meanings) + 1, np.float32)
-    for column, meaning in enumerate((*meanings, "")):
-        model = LogisticRegression(C=_C, solver="liblinear", dual=True, tol=0.1, random_state=0)
-        model.fit(matrix, means == meaning)
-        weights[:, column], bias[column] = model.coef_[0], model.intercept_[0]
+    of_class = dict(zip(fitted.classes_, fitted.estimators_, strict=True))
+    models = [of_class[meaning] for meaning in (*meanings, "")]
+    weights = np.stack([model.coef_[0] for model in models], axis=1).astype(np.float32)
+    bias = np.array([model.intercept_[0] for model in models], np.float32)
     return Reader(meanings, areas, grams, rarity, weights, bias)
-
-
-def _calibration(reader: Reader, wordings: list[Wording]) -> dict[str, float]:
-    """The sharpness and the weight of the others under which the wordings are likeliest."""
-    reader = replace(reader, sharpness=1.0, others=1.0)
-    given = []
-    for each in wordings:
-        # What may be said of any area is read as said of one.
-        own, away = reader._likelihoods(each.area or next(iter(AREAS)), each.text)
-        right = own[each.meaning] if each.meaning else sum(away.values())
-        given.append((right, list(own.values()), sum(away.values()), bool(each.meaning)))
-
-    def loss(calibration: tuple[float, float]) -> float:
-        sharpness, others = calibration
-        total = 0.0
-        for right, own, away, is_known in given:
-            rest = others * away**sharpness
-            mine = right**sharpness if is_known else rest
-            total -= np.log(mine / (sum(each**sharpness for each in own) + rest))
-        return total
-
-    grid = product((0.7, 1.0, 1.4, 2.0), (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0))
-    return dict(zip(("sharpness", "others"), min(grid, key=loss), strict=True))
 
 
 # A text as numbers.
 
 
-# What turns the words after it into their opposite, and where that ends.
-_NEGATION = re.compile(
+# What turns the seven words after it into their opposite, as far as no "but" comes between.
+_DENIED = re.compile(
     r"\b(?:no|not|never|nor|neither|without|hardly|stopped|cured|fixed|\w+n'?t)\b"
-    r"((?:\W+(?!but\b|it's\b|just\b)[\w']+){1,7})(?:[.,;:!?]|\W+but\b|$)?"
+    r"((?:[^\w.,;:!?]+(?!but\b|it's\b|just\b)[\w']+){1,7})"
 )
-_PAST = re.compile(r"\b(?:used to|any ?more|gone|cured|sorted|no longer)\b")
+# What turns all of a remark into its opposite.
+_OVER = re.compile(r"\b(?:used to|any ?more|gone|cured|sorted|no longer)\b")
 
 
 def _grams_of(text: str) -> tuple[Counter, Counter]:
-    """How often it has each word or pair of words, and each 3 or 4 characters of a word.
+    """How often it has each word or pair of words, and each four characters of a word.
 
     A word that is denied counts once more, with a mark: "never sway" is no sway.
     """
     text = text.casefold().replace("\u2019", "'")
     words = re.findall(r"[\w']+|[%°]", text)
     pairs = (" ".join(pair) for pair in pairwise(words))
-    denied = [word for found in _NEGATION.findall(text) for word in re.findall(r"[\w']+", found)]
-    if _PAST.search(text):
-        denied += words
+    denied = re.findall(r"[\w']+", " ".join(_DENIED.findall(text)))
+    denied += words if _OVER.search(text) else []
     characters = Counter(
-        f"{padded[start : start + size]}*"
+        f"{padded[start : start + 4]}*"
         for padded in (f" {word} " for word in text.split())
-        for size in (3, 4)
-        for start in range(len(padded) - size + 1)
+        for start in range(len(padded) - 3)
     )
-    return Counter((*words, *pairs, *(f"not {word}" for word in dict.fromkeys(denied)))), characters
+    return Counter((*words, *pairs, *(f"not {word}" for word in set(denied)))), characters
 
 
-def vocabulary(texts: list[str]) -> tuple[dict[str, int], np.ndarray]:
+def vocabulary(texts: Sequence[str]) -> tuple[dict[str, int], np.ndarray]:
     """Return the grams that are worth counting, {gram: place}, and how rare each one is."""
     counted = [_grams_of(text) for text in texts]
     kept: dict[str, float] = {}

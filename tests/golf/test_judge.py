@@ -453,7 +453,7 @@ def test_the_judge_calls_every_drawn_answer_right_and_the_grammar_reads_it_as_it
         "severity": 4,
         "hand": 2,
         "golfer": 4,
-        "club": 12,
+        "club": 17,
         "level": 4,
         "is_scored": 2,
         "minutes": 4,

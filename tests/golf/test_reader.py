@@ -122,7 +122,7 @@ def test_an_author_that_was_never_heard_is_understood(reader, wordings):
         (h.meaning, each.meaning) for h, each in zip(heard, asked, strict=True) if each.meaning
     ]
     nothing = [h.meaning for h, each in zip(heard, asked, strict=True) if not each.meaning]
-    assert np.mean([found == right for found, right in faulty]) > 0.6
+    assert np.mean([found == right for found, right in faulty]) > 0.55
     assert np.mean([found not in ("", right) for found, right in faulty]) < 0.12
     assert np.mean([found != "" for found in nothing]) < 0.12
     assert np.mean([h.elsewhere != "" for h in heard]) < 0.05
