@@ -181,13 +181,13 @@ def test_holes_are_named_and_leave_the_knowledge_valid(copy, capsys):
     assert main(["check-knowledge", str(copy)]) == 0
     out = capsys.readouterr().out
     holes = out.split("Holes (no pair): ")[1].split("Thin (")[0].splitlines()
-    # Three levels and four clubs at a clear gap.
-    assert holes[0] == "12"
-    assert len(holes) == 13
+    # Three levels and five clubs at a clear gap.
+    assert holes[0] == "15"
+    assert len(holes) == 16
     assert all("followthrough" in line and "clear" in line for line in holes[1:])
     assert any("beginner" in line and "wedge" in line for line in holes)
     cells = table_row(out, "follow-through    beginner")
-    assert [cell.split("/")[1] for cell in cells] == ["0"] * 4
+    assert [cell.split("/")[1] for cell in cells] == ["0"] * 5
 
 
 def test_an_unknown_command_is_refused(capsys):

@@ -338,10 +338,10 @@ def my_topics(tmp_path, monkeypatch):
 
 
 BREAKS = {
-    "source": ("lead foot. [OKUDA10]\n  or: At", "lead foot.\n  or: At"),
+    "source": ("lead foot. [OKUDA10]\n  or: Your", "lead foot.\n  or: Your"),
     "rule": ("- The loft lifts it.", "- Keep your head down."),
     "half": (
-        "- Staying back often starts with the wish to help the ball into the air. The club then comes down too early.",
+        "- Staying back often starts with the wish to help the ball up. The club then comes down too early.",
         "- The wish to help the ball up",
     ),
     "taken": ("## Fault ZF1: Mine", "## Fault ZF1: Hanging back"),

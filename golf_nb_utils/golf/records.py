@@ -173,14 +173,15 @@ def vocabulary_records(knowledge: KnowledgeBase) -> list[Record]:
 def deal_topics(knowledge: KnowledgeBase, config: DataConfig) -> tuple[set[str], set[str]]:
     """Return the ids of the topics that are taught, and of those kept for the unseen records.
 
-    Which ones these are is drawn by the seed. A topic without faults is always taught: the only one
-    that answers golfers of an area who name no fault would be missed.
+    Which ones these are is drawn by the seed. A topic that answers golfers who name no fault is
+    always taught: where there is no other one for their club it would be missed.
 
     Raises:
         ConfigError: an area has too few topics.
     """
     taught, unseen = set(knowledge.extra_topics), set()
-    taught.update(topic.id for topic in knowledge.topics if not topic.faults)
+    for_anybody = {advice.topic for advice in knowledge.advice if advice.kind == "unclear"}
+    taught.update(t.id for t in knowledge.topics if not t.faults or t.id in for_anybody)
     n_unseen = config.unseen_topics_per_area
     own = [topic for topic in knowledge.topics if topic.faults and topic.id not in taught]
     for area in AREAS:

@@ -50,6 +50,10 @@ def test_a_text_means_one_thing_in_its_area_and_an_author_is_of_one_split(wordin
     for each in wordings:
         means.setdefault((each.area, each.text.casefold()), set()).add(each.meaning)
     assert [text for text, meanings in means.items() if len(meanings) > 1] == []
+    splits = {}
+    for each in wordings:
+        splits.setdefault(each.text.casefold(), set()).add(each.split)
+    assert [text for text, some in splits.items() if len(some) > 1] == []
     split_of = {each.author: each.split for each in wordings}
     assert all(each.split == split_of[each.author] for each in wordings)
 

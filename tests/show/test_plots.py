@@ -24,7 +24,7 @@ AREAS = (
     "balance",
 )
 LEVELS = ("beginner", "intermediate", "advanced")
-CLUBS = ("driver", "wood", "iron", "wedge")
+CLUBS = ("driver", "wood", "iron", "wedge", "putter")
 
 
 def record(area, severity, current, target):
@@ -146,11 +146,11 @@ def test_the_coverage_names_areas_levels_and_clubs():
     assert [label.get_text() for label in axis.get_yticklabels()] == [
         "setup", "tempo and rhythm", "weight shift", "body rotation", "follow-through", "balance",
     ]  # fmt: skip
-    assert [label.get_text() for label in axis.get_xticklabels()] == list(LEVELS) * 4
+    assert [label.get_text() for label in axis.get_xticklabels()] == list(LEVELS) * 5
     (upper,) = axis.child_axes
     # A club stands over the middle one of its three levels.
     assert list(zip(upper.get_xticks(), (label.get_text() for label in upper.get_xticklabels()), strict=True)) == [
-        (1, "driver"), (4, "wood"), (7, "iron"), (10, "wedge"),
+        (1, "driver"), (4, "wood"), (7, "iron"), (10, "wedge"), (13, "putter"),
     ]  # fmt: skip
 
 
