@@ -14,7 +14,7 @@ whoever makes it and in what company.
 
 import hashlib
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 
 from golf_nb_utils.golf.answer import GrammarBook, build_index
@@ -188,8 +188,8 @@ def deal_topics(knowledge: KnowledgeBase, config: DataConfig) -> tuple[set[str],
         topics = [topic.id for topic in own if topic.area == area]
         if len(topics) <= n_unseen:
             raise ConfigError(
-                f"{area} has {len(topics)} topics with faults, too few to keep {n_unseen} unseen "
-                "and teach the others; lower unseen_topics_per_area."
+                f"{area} has {len(topics)} topics that can be held out, too few to keep {n_unseen} "
+                "unseen and teach the others; lower unseen_topics_per_area."
             )
         random.Random(f"{config.seed}/topics/{area}").shuffle(topics)
         unseen.update(topics[:n_unseen])
@@ -277,6 +277,12 @@ def _split_groups(
     for split, of_split in groups.items():
         for case, some in of_split.items():
             random.Random(f"{config.seed}/{split}/{case}").shuffle(some)
+            # Subjects take turns: one with few clubs has few groups, and shall not be missed.
+            turns, counts = {}, Counter()
+            for group in some:
+                turns[group] = counts[group.subject]
+                counts[group.subject] += 1
+            some.sort(key=turns.get)
     return groups
 
 

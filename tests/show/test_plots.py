@@ -131,7 +131,7 @@ def test_a_cell_of_the_coverage_is_the_pairs_at_the_severity_with_the_fewest():
         pairs(lambda area, club, level: 100 * area + 10 * club + level)
     ).axes
     drawn = {text.get_position(): text.get_text() for text in axis.texts}
-    places = product(range(6), range(4), range(3))
+    places = product(range(6), range(5), range(3))
     assert drawn == {
         (3 * club + level, area): str(100 * area + 10 * club + level)
         for area, club, level in places
