@@ -41,6 +41,7 @@ METRICS = {
     "grounded_numbers": _share("numbers that are in the knowledge base or the request"),
     "on_topic": _share("of the sentences of the knowledge base, those of the topic asked for"),
     "chain": _share("gives the advice that the reference gives"),
+    "coherent": _share("tells one cause, with the steps, the drill and the check that answer it"),
     "chrf": Metric("likeness to the one reference, chrF (0 to 100)", "higher"),
     "perplexity": Metric("perplexity of the reference, per token", "lower", "{:,.3f}"),
     "longest_copy": Metric("longest run of tokens that stands in a training answer, too"),
@@ -106,6 +107,7 @@ def measure_answer(
         "grounded_sentences": origins["sentences"],
         "grounded_numbers": origins["numbers"],
         "chain": [int(verdict.chain == record.meta["chain"]), int(bool(record.meta["chain"]))],
+        "coherent": [int(is_coherent(items)), int(bool(record.meta["chain"]))],
         "on_topic": [sum(entry.topic == record.meta["topic"] for entry in items), len(items)],
         "longest_copy": [longest_copy, 1],
         "copied_share": [longest_copy, n_tokens],
@@ -117,6 +119,14 @@ def measure_answer(
     if "reading_grade" not in missing_packages():
         pairs["reading_grade"] = [*reading_grade(answer)]
     return {name: pair for name, pair in pairs.items() if pair[1]}
+
+
+def is_coherent(items: list[Entry]) -> bool:
+    """Return whether the entries that an answer is made of belong to one piece of advice."""
+    told = {entry.advice for entry in items if entry.advice}
+    faults = {entry.fault for entry in items if entry.advice}
+    fixed = [entry.fixes for entry in items if entry.drill]
+    return len(told) == 1 and all((told | faults) & set(fixes) for fixes in fixed)
 
 
 def chrf(answer: str, reference: str) -> float:

@@ -1,4 +1,5 @@
-"""How well golfers' words are read, by the reader, by the language model, and by both together.
+"""How well golfers' words are read, by the reader, by the language model, and by both together;
+and how often an answer gives the cause that they told.
 
 The reader is golf.reader. A model whose loss is over the whole text has learnt what follows
 `Observation:` in a request: so its probability of each name after `Meaning:` is what it takes the
@@ -14,9 +15,12 @@ import numpy as np
 import tiktoken
 
 from golf_nb_utils.evaluation.statistics import wilson
+from golf_nb_utils.golf.answer import GrammarBook
+from golf_nb_utils.golf.areas import CLUBS
+from golf_nb_utils.golf.knowledge import KnowledgeBase
 from golf_nb_utils.golf.reader import Probabilities, Reader, Wording, heard
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.gpt2.steering import Steerer
+from golf_nb_utils.gpt2.steering import Steered, Steerer
 from golf_nb_utils.prompt import format_input
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)
@@ -88,6 +92,45 @@ class ModelReader:
         shares = dict(zip(own, np.exp(logs).tolist(), strict=True))
         ranked = {name: shares[name] for name in sorted(shares, key=shares.get, reverse=True)}
         return Probabilities(ranked, {"": max(0.0, 1 - sum(shares.values()))})
+
+
+def told_causes(wordings: Iterable[Wording], knowledge: KnowledgeBase) -> list[tuple[Request, str]]:
+    """Return a request for each wording that tells the cause of its fault, with that chain's id.
+
+    Club, level and gap are such that the chain may be given.
+    """
+    chains = {advice.id: advice for advice in knowledge.advice}
+    names = {fault.id: fault.name for fault in knowledge.faults}
+    found = []
+    for each in wordings:
+        if not each.chain:
+            continue
+        chain = chains[each.chain]
+        club = next(club for club, family in CLUBS.items() if family in chain.clubs)
+        current = 0.4 if "large" in chain.severities else 0.6
+        asked = Request(each.area, current, 0.8, club, chain.levels[-1])
+        found.append((asked.said(each.text, names[each.meaning]), chain.id))
+    return found
+
+
+def chosen_causes(
+    steerer: Steerer, tokenizer: tiktoken.Encoding, book: GrammarBook, requests: Sequence[Request]
+) -> list[tuple[str, Steered]]:
+    """Return which chain a steered model chooses for each request, and what it wrote."""
+    prompts = [format_input(request.entry()) for request in requests]
+    grammars = [book.grammar(request) for request in requests]
+    written = steerer.write(
+        [tokenizer.encode(prompt, disallowed_special=()) for prompt in prompts],
+        [(grammar.next_texts, grammar.start) for grammar in grammars],
+    )
+    answers = [
+        grammar.read(tokenizer.decode(each.tokens))
+        for grammar, each in zip(grammars, written, strict=True)
+    ]
+    return [
+        (book.about(answer.names)["chain"], each)
+        for answer, each in zip(answers, written, strict=True)
+    ]
 
 
 def read_by_both(
