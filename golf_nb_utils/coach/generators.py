@@ -31,6 +31,7 @@ from golf_nb_utils.golf.answer import places
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.causes import Causes
 from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
+from golf_nb_utils.golf.follow_up import says_it_did_not_help
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import Advice, KnowledgeBase, load_knowledge
 from golf_nb_utils.golf.reader import (
@@ -230,7 +231,12 @@ class LLMFeedbackGenerator(ABC):
         for fault in self.knowledge.faults:
             if (fault.area, fault.name.casefold()) == (area, text.strip().casefold()):
                 return Heard(fault.id, ((fault.id, 1.0),), "")
-        return heard(self._probabilities(area, text))
+        texts = [text]
+        if says_it_did_not_help(text):
+            # What was tried stands beside what is still wrong, which is heard better by itself.
+            texts += [part for part in re.split(r"[,.;:!?]|\bbut\b", text) if part.strip()]
+        found = [self._probabilities(area, each) for each in texts]
+        return heard(max(found, key=lambda each: max(each.own.values())))
 
     def _probabilities(self, area: str, text: str) -> Probabilities:
         """How likely it is that words mean this or that."""

@@ -28,9 +28,10 @@ _FIGURES = METRICS | DIVERSITY
 _GROUPS = {
     "Verified": ("verified", *CHECKS),
     "Where it comes from": (
-        "grounded_sentences", "grounded_numbers", "on_topic", "longest_copy", "copied_share",
+        "grounded_sentences", "grounded_numbers", "on_topic", "coherent", "longest_copy",
+        "copied_share",
     ),
-    "Against the reference": ("chrf", "perplexity"),
+    "Against the reference": ("chain", "chrf", "perplexity"),
     "Text": ("tokens", "words", "reading_grade"),
     "Variety": tuple(DIVERSITY),
 }  # fmt: skip

@@ -26,6 +26,7 @@ from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, Pat
 from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.grammar import Answer, GrammarError
+from golf_nb_utils.golf.reader import load_wordings, wordings_folder
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.wording import SAY
 from golf_nb_utils.gpt2.checkpoints import save_model
@@ -600,6 +601,35 @@ def test_of_five_hundred_requests_without_a_known_fault_not_one_is_told_that_it_
         kinds[record["kind"]] += 1
     assert kinds["unclear"] > 300
     assert kinds["keep"] > 20
+
+
+def test_what_is_still_wrong_is_heard_beside_the_drill_that_was_tried(knowledge):
+    """The reader of the tests has learnt from this author, and from nobody who tried a drill."""
+    wordings = load_wordings(wordings_folder(), knowledge)
+    faults = {fault.id for fault in knowledge.faults}
+    own = [
+        each for each in wordings
+        if each.author == "amber" and each.meaning in faults and len(each.text) < 60
+    ][::3]  # fmt: skip
+    generator = TemplateFeedbackGenerator(knowledge)
+
+    def share_heard(text):
+        asked = [
+            {
+                "area": each.area,
+                "issue": text.format(each.text),
+                "current_score": 0.4,
+                "target_score": 0.8,
+            }
+            for each in own
+        ]
+        found = [each["verification"]["fault"] for each in generator.generate_many(asked)]
+        return sum(map(str.__eq__, found, (each.meaning for each in own))) / len(own)
+
+    assert len(own) > 40
+    alone = share_heard("{}")
+    assert alone > 0.8
+    assert share_heard("did the basket and rope drill all week, {}, no better") > alone - 0.1
 
 
 def test_a_drill_that_failed_is_never_told_again_and_where_there_is_one_another_cause_is_looked_at(

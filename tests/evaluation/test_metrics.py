@@ -3,7 +3,14 @@
 import pytest
 
 from golf_nb_utils.evaluation import metrics
-from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS, chrf, measure_answer, reading_grade
+from golf_nb_utils.evaluation.metrics import (
+    DIVERSITY,
+    METRICS,
+    chrf,
+    is_coherent,
+    measure_answer,
+    reading_grade,
+)
 from golf_nb_utils.golf.answer import Entry
 from golf_nb_utils.golf.checks import CHECKS, Verdict
 from golf_nb_utils.golf.records import Record
@@ -90,6 +97,28 @@ def test_the_chain_is_compared_with_that_of_the_reference_where_there_is_one(
     assert (
         measure_answer("Turn.", record, verdict(chain=given), INDEX, 2, 2).get("chain") == expected
     )
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ([("WF3a", ()), ("WF3a", ()), ("", ("WF3a",))], True),
+        ([("WF3a", ()), ("", ("WF3",))], True),
+        ([("WF3a", ()), ("", ())], True),
+        ([("WF3a", ()), ("WF3b", ()), ("", ("WF3",))], False),
+        ([("WF3a", ()), ("", ("WF3b", "WF6"))], False),
+        ([("", ("WF3a",))], False),
+        ([], False),
+    ],
+)
+def test_an_answer_is_coherent_if_all_it_tells_is_of_one_cause_and_its_drill_is_for_it(
+    told, expected
+):
+    entries = [
+        Entry("a", "a", advice=advice, fault="WF3" * bool(advice), drill="WD1" * bool(fixes), fixes=fixes)
+        for advice, fixes in told
+    ]  # fmt: skip
+    assert is_coherent(entries) == expected
 
 
 def test_every_figure_has_a_label_and_a_way_to_be_printed():

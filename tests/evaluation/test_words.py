@@ -4,7 +4,15 @@ import math
 
 import pytest
 
-from golf_nb_utils.evaluation.words import ModelReader, best_weight, shares, together, understood
+from golf_nb_utils.evaluation.words import (
+    ModelReader,
+    best_weight,
+    shares,
+    together,
+    told_causes,
+    understood,
+)
+from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.reader import Probabilities, Wording
 from golf_nb_utils.prompt import format_input
 
@@ -67,3 +75,17 @@ def test_the_model_is_asked_what_it_would_write_after_the_words_of_a_request():
     assert steerer.texts == ["\nMeaning: Falling back at the finish\n", "\nMeaning: slice\n"]
     assert found.own == pytest.approx({"BF1": 0.5, "slice": 0.2})
     assert found.away == pytest.approx({"": 0.3})
+
+
+def test_who_tells_a_cause_is_asked_about_where_that_cause_may_be_given(knowledge):
+    book = GrammarBook(knowledge)
+    chains = [advice for advice in knowledge.advice if advice.kind == "fault"]
+    told = [
+        Wording("words", chain.area, chain.faults[0], "golfer", "", "fern", "test", chain.id)
+        for chain in chains
+    ]
+    found = told_causes([said("BF1"), *told], knowledge)
+    assert [chain for _, chain in found] == [chain.id for chain in chains]
+    for request, chain in found:
+        assert request.observation == "words"
+        assert chain in {advice.id for advice in book.advice_for(request)}
