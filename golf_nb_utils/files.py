@@ -312,6 +312,16 @@ def release(folder: Path) -> None:
         file.close()
 
 
+@contextmanager
+def held(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold a folder for a `with` block, see `hold`."""
+    hold(folder, purpose)
+    try:
+        yield
+    finally:
+        release(folder)
+
+
 def _lock_path(folder: Path) -> Path:
     folder = folder.resolve()
     return folder.with_name(f"{folder.name}.lock")
