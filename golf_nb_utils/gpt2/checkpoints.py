@@ -25,6 +25,7 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    hold,
     sha256_file,
     write_json,
     write_text,
@@ -246,8 +247,15 @@ def write_tf_checkpoint(
 
 
 def make_tiny_checkpoint(folder: str | Path, texts: list[str], seed: int) -> None:
-    """Make the seven files of `tiny`: a vocabulary of `texts`, random weights drawn from `seed`."""
+    """Make the seven files of `tiny`: a vocabulary of `texts`, random weights drawn from `seed`.
+
+    The folder is held (files.hold) until its manifest is written.
+
+    Raises:
+        FolderInUseError: another process makes them.
+    """
     config = GPT_CONFIGS["tiny"]
+    hold(Path(folder), f"notebook 02 for tiny with seed {seed}")
     (Path(folder) / CONVERTED).unlink(missing_ok=True)
     learn_bpe(texts, config.n_vocab, folder)
     seed_everything(seed)

@@ -20,6 +20,7 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    hold,
     write_json,
     write_text,
     write_with,
@@ -188,6 +189,7 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
         ConfigError: it is of another shape than expected, `folder` is `source`, or it holds a
             TensorFlow checkpoint, which would be read instead.
         OSError: the disk is too small, or the folder cannot be written.
+        FolderInUseError: another process writes to it; it is held until its manifest is written.
     """
     if source.resolve() == folder.resolve():
         raise ConfigError(
@@ -207,6 +209,7 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
     saved, table = _find_weights(source, config)
     tokenizer = _read_tokenizer(source, config.n_vocab)
     require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
+    hold(folder, f"notebook 02 for {source}")
     for name, text in tokenizer.items():
         write_text(folder / name, text)
     write_json(folder / "hparams.json", dataclasses.asdict(config))
