@@ -8,12 +8,21 @@ import errno
 import hashlib
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import TextIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
 
 MANIFEST = "manifest.json"
 DATA_FILE = "model.ckpt.data-00000-of-00001"
@@ -32,6 +41,10 @@ class MissingArtifactError(FileNotFoundError):
 
 class ArtifactMismatchError(ValueError):
     """A file is not the one its manifest or sidecar describes."""
+
+
+class FolderInUseError(OSError):
+    """Another process writes to a folder; the message says which one."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +88,9 @@ class Paths:
         """Train and validation loss over the run."""
         return self.models / f"loss_plot_{model_size}.pdf"
 
-    def training_log(self) -> Path:
+    def training_log(self, model_size: str) -> Path:
         """A line for each measurement of a run."""
-        return self.models / "training_log.jsonl"
+        return self.models / f"training_log_{model_size}.jsonl"
 
     def evaluation(self, model_size: str) -> Path:
         """Notebook 04's metrics, predictions and report."""
@@ -158,13 +171,23 @@ def sha256_file(path: Path) -> str:
 def write_manifest(folder: Path, made_by: str, files: list[Path], **facts) -> Path:
     """Write manifest.json, which lists `files` with their sizes and hashes; call it last.
 
-    What looks for the folder looks for its manifest, so a folder counts only once all is there.
+    What looks for the folder looks for its manifest, so a folder counts only once all is there. If
+    this process holds the folder (`hold`), it is released.
     """
     listed = {}
     for file in files:
         name = file.relative_to(folder).as_posix()
         listed[name] = {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
-    return write_json(folder / MANIFEST, {"made_by": made_by, **facts, "files": listed})
+    path = write_json(folder / MANIFEST, {"made_by": made_by, **facts, "files": listed})
+    release(folder)
+    return path
+
+
+_OWN = {
+    "notebook 01": " Records of your own come from topics (extra_knowledge) and from corrections "
+    "(user_feedback/feedback.jsonl)."
+}
+"""Where what people write into a notebook's files has its place."""
 
 
 def read_manifest(folder: Path, verify: bool = True) -> dict:
@@ -195,7 +218,8 @@ def read_manifest(folder: Path, verify: bool = True) -> dict:
         if found != wanted:
             raise ArtifactMismatchError(
                 f"{file} differs from {MANIFEST} (sha256 {wanted[:12]}... expected, "
-                f"{found[:12]}... found); run {made_by} again."
+                f"{found[:12]}... found); run {made_by} again, which writes it anew: keep a copy "
+                f"of what you changed.{_OWN.get(made_by, '')}"
             )
     return manifest
 
@@ -247,3 +271,90 @@ def bring_back(folder: Path, root: Path, inputs: list[Path]) -> Path | None:
             shutil.copyfile(path, part / path.name)
         part.rename(folder)
     return found
+
+
+# Who writes to a folder.
+
+_held: dict[Path, TextIO] = {}
+"""The lock files of this process."""
+
+
+def hold(folder: Path, purpose: str) -> None:
+    """Keep other processes from writing to `folder` until this one releases it, or ends.
+
+    A file beside the folder says which process holds it, since when, and for what `purpose`. The
+    lock is the system's, which drops it with the process: a kill leaves none behind.
+
+    Raises:
+        FolderInUseError: another process holds it.
+        PermissionError: the folder beside which the file lies cannot be written.
+    """
+    path = _lock_path(folder)
+    if path in _held:
+        return
+    with explained_if_read_only(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = _locked(path, folder)
+    since = datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {platform.node()} ({purpose}, since {since})")
+    file.flush()
+    _held[path] = file
+
+
+def release(folder: Path) -> None:
+    """Let other processes write to `folder` again, if this one holds it."""
+    path = _lock_path(folder)
+    if file := _held.pop(path, None):
+        # Before the lock goes, so that nobody can take that of a file which is then deleted.
+        with suppress(OSError):
+            path.unlink()
+        file.close()
+
+
+@contextmanager
+def held(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold a folder for a `with` block, see `hold`."""
+    hold(folder, purpose)
+    try:
+        yield
+    finally:
+        release(folder)
+
+
+def _lock_path(folder: Path) -> Path:
+    folder = folder.resolve()
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def _locked(path: Path, folder: Path) -> TextIO:
+    """Open and lock the lock file of a folder."""
+    while True:
+        file = open(path, "a+", encoding="utf-8")  # noqa: SIM115  (`release` closes it)
+        if not _lock(file):
+            file.seek(0)
+            holder = file.read() or "another process"
+            file.close()
+            raise FolderInUseError(
+                f"{folder} is in use by {holder}; wait for its end, end it (of a notebook: shut "
+                "down its kernel), or choose another output_root."
+            )
+        # Whoever held it may have deleted the file after it was opened here.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()
+
+
+def _lock(file: TextIO) -> bool:
+    """Lock an open file; say whether nobody else has locked it."""
+    try:
+        if fcntl:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            file.seek(1 << 30)  # Windows lets nobody read what is locked: not the text.
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    except OSError as error:
+        # A file system that has no locks keeps nobody out.
+        return error.errno not in (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+    return True

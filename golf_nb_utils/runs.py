@@ -1,5 +1,6 @@
 """Execute the notebooks with papermill, headless, one after the other."""
 
+import json
 import os
 import sys
 import time
@@ -10,7 +11,17 @@ from golf_nb_utils.files import Paths
 from golf_nb_utils.host import REPOSITORY_ROOT, output_root
 from golf_nb_utils.settings import ConfigError, check_parameters, declared, nearest
 
-NOTEBOOKS = REPOSITORY_ROOT / "notebooks"
+# By name: what papermill, or a person, puts beside them is not of the series.
+NOTEBOOKS = {
+    int(name[:2]): REPOSITORY_ROOT / "notebooks" / f"{name}.ipynb"
+    for name in (
+        "01_generate_data",
+        "02_download_and_convert_gpt2",
+        "03_finetune_dataparallel_fp16",
+        "04_sample_and_evaluate",
+    )
+}
+"""The four notebooks, by their numbers."""
 FOLDERS = ("output_root", "extra_knowledge", "checkpoint_folder")
 """The parameters that are folders."""
 
@@ -24,7 +35,7 @@ def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
 
     Raises:
         ConfigError: a number has no notebook, none of those chosen declares one of `parameters`,
-            or a value is refused.
+            a value is refused, or a notebook holds parameters of an earlier run.
     """
     import torch
 
@@ -58,12 +69,26 @@ def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
 
 def _choose(numbers: list[int]) -> dict[int, Path]:
     """Return {number: notebook} in order."""
-    available = {int(path.name[:2]): path for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))}
     for number in numbers:
-        if number not in available:
-            expected = ", ".join(map(str, available))
+        if number not in NOTEBOOKS:
+            expected = ", ".join(map(str, NOTEBOOKS))
             raise ConfigError(f"there is no notebook {number}; expected one of {expected}.")
-    return {number: available[number] for number in sorted(set(numbers) or available)}
+    chosen = {number: NOTEBOOKS[number] for number in sorted(set(numbers) or NOTEBOOKS)}
+    for path in chosen.values():
+        _refuse_injected_parameters(path)
+    return chosen
+
+
+def _refuse_injected_parameters(path: Path) -> None:
+    """Without parameters to inject, papermill leaves those of an earlier run where they are."""
+    for number, cell in enumerate(json.loads(path.read_text(encoding="utf-8"))["cells"]):
+        if "injected-parameters" in cell["metadata"].get("tags", ()):
+            lines = "".join(cell["source"]).splitlines()
+            found = "; ".join(line for line in lines if "=" in line)
+            raise ConfigError(
+                f"{path}, cell {number}: papermill has written parameters of an earlier run into "
+                f"it ({found}); delete this cell, and give papermill another path for its output."
+            )
 
 
 def _execute(path: Path, target: Path, parameters: dict) -> bool:
@@ -77,7 +102,7 @@ def _execute(path: Path, target: Path, parameters: dict) -> bool:
             target,
             parameters=parameters,
             kernel_name="python3",
-            cwd=str(NOTEBOOKS),
+            cwd=str(path.parent),
             progress_bar=False,
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,

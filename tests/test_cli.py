@@ -59,6 +59,51 @@ def test_an_unknown_notebook_number_is_refused(tmp_path, capsys):
 
 
 @pytest.fixture
+def clone(tmp_path) -> Path:
+    """A copy of the package and its notebooks, which a test may change."""
+    for name in ("golf_nb_utils", "notebooks"):
+        shutil.copytree(REPOSITORY / name, tmp_path / "clone" / name)
+    return tmp_path / "clone"
+
+
+def run_of(clone: Path, *arguments: str) -> subprocess.CompletedProcess:
+    """The command `run` in a clone, with a papermill that only says which notebook it was given."""
+    code = (
+        "import sys, papermill; from golf_nb_utils.__main__ import main; "
+        "papermill.execute_notebook = lambda path, *_, **__: print('given', path); "
+        "sys.exit(main(['run', *sys.argv[1:]]))"
+    )
+    command = [sys.executable, "-c", code, *arguments, "--output-root", str(clone.parent / "root")]
+    return subprocess.run(command, cwd=clone, capture_output=True, text=True, check=False)
+
+
+def injected(notebook: Path, target: Path) -> None:
+    """What papermill writes to `target` where it is given a notebook and n_examples=60."""
+    papermill.execute_notebook(
+        notebook, target, parameters={"n_examples": 60}, prepare_only=True, progress_bar=False
+    )
+
+
+def test_what_papermill_put_beside_the_notebooks_is_not_run(clone):
+    notebooks = clone / "notebooks"
+    for name in ("01_generate_data_out.ipynb", "01_generate_data (copy).ipynb", "05_mine.ipynb"):
+        injected(notebooks / "01_generate_data.ipynb", notebooks / name)
+    result = run_of(clone)
+    given = [line for line in result.stdout.splitlines() if line.startswith("given")]
+    assert given == [f"given {notebooks / path.name}" for path in NOTEBOOKS], result.stderr
+
+
+def test_a_notebook_that_holds_the_parameters_of_an_earlier_run_is_refused(clone):
+    notebook = clone / "notebooks" / "01_generate_data.ipynb"
+    injected(notebook, notebook)
+    result = run_of(clone, "1")
+    assert result.returncode == 2
+    assert "given" not in result.stdout
+    assert f"{notebook}, cell 6: papermill has written" in result.stderr
+    assert "(n_examples = 60)" in result.stderr
+
+
+@pytest.fixture
 def copy(tmp_path) -> Path:
     """A copy of the repository's knowledge folder that a test may change."""
     return shutil.copytree(KNOWLEDGE, tmp_path / "copy")

@@ -4,17 +4,22 @@ import errno
 import hashlib
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
 from golf_nb_utils import files
 from golf_nb_utils.files import (
     ArtifactMismatchError,
+    FolderInUseError,
     MissingArtifactError,
     Paths,
     bring_back,
     find_folder,
+    hold,
     read_manifest,
+    release,
     sha256_file,
     write_json,
     write_manifest,
@@ -39,7 +44,7 @@ def test_every_path_is_the_one_the_design_promises(tmp_path):
         paths.checkpoint("124M"): "gpt2_models/124M",
         paths.weights("tiny"): "golf_feedback_models/gpt2-tiny-golf-feedback.pth",
         paths.loss_plot("355M"): "golf_feedback_models/loss_plot_355M.pdf",
-        paths.training_log(): "golf_feedback_models/training_log.jsonl",
+        paths.training_log("tiny"): "golf_feedback_models/training_log_tiny.jsonl",
         paths.evaluation("124M"): "golf_feedback_evaluation/124M",
     }
     for path, expected in relative.items():
@@ -157,6 +162,15 @@ def test_a_file_that_differs_from_its_manifest_is_named_with_the_notebook_to_run
     assert "notebook 01" in str(caught.value)
 
 
+def test_whoever_edited_the_records_is_told_that_they_go_and_where_own_ones_belong(tmp_path):
+    made_folder(tmp_path)
+    write_text(tmp_path / "a.json", GOLF + "and a record of my own\n")
+    with pytest.raises(ArtifactMismatchError) as caught:
+        read_manifest(tmp_path)
+    for said in ("writes it anew: keep a copy", "extra_knowledge", "user_feedback/feedback.jsonl"):
+        assert said in str(caught.value)
+
+
 def test_a_listed_file_that_is_gone_is_named_with_the_notebook_to_run(tmp_path):
     made_folder(tmp_path)
     (tmp_path / "a.json").unlink()
@@ -269,3 +283,68 @@ def test_another_error_of_the_disk_is_passed_on_as_it_is(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="broken") as caught:
         write_text(tmp_path / "file", "text")
     assert caught.value.errno == errno.EIO
+
+
+# Who writes to a folder.
+
+HOLDER = """
+import sys
+from pathlib import Path
+from golf_nb_utils.files import hold
+hold(Path(sys.argv[1]), "notebook 03, seed 7")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the folder data, until its stdin is closed or it is killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "data")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_folder_that_another_process_holds_is_refused_and_the_holder_is_named(tmp_path, holder):
+    folder = tmp_path / "data"
+    with pytest.raises(FolderInUseError) as caught:
+        hold(folder, "notebook 03, seed 1")
+    said = str(caught.value)
+    assert said.startswith(f"{folder} is in use by process {holder.pid} on ")
+    assert "(notebook 03, seed 7, since 20" in said
+    assert "choose another output_root" in said
+    hold(tmp_path / "other", "notebook 03, seed 1")
+    release(tmp_path / "other")
+
+
+def test_a_killed_process_leaves_no_folder_locked(tmp_path, holder):
+    holder.kill()
+    holder.wait()
+    hold(tmp_path / "data", "notebook 03, seed 1")
+    release(tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_held_until_its_manifest_is_written(tmp_path):
+    folder = tmp_path / "data"
+    for _ in range(2):  # as a cell may be run twice
+        hold(folder, "notebook 01, seed 1")
+    assert [path.name for path in tmp_path.iterdir()] == ["data.lock"]
+    made_folder(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    release(folder)
+
+
+def test_where_the_file_system_has_no_locks_nobody_is_kept_out(tmp_path, holder, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOTSUP, "no locks here")
+
+    monkeypatch.setattr(files.fcntl, "flock", unsupported)
+    hold(tmp_path / "data", "notebook 03, seed 1")
+    release(tmp_path / "data")

@@ -1,10 +1,12 @@
 """Training runs of a second: a GPT-2 of 23 tokens, random records, and `train` with what a test does not care about filled in."""
 
 import functools
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
+from safetensors.torch import save_file
 
+from golf_nb_utils.files import sha256_file, write_json
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
 from golf_nb_utils.host import Devices
 from golf_nb_utils.settings import GPTConfig, TrainConfig
@@ -65,6 +67,16 @@ def fresh_model(seed=1):
     return model
 
 
+def base_folder(folder, seed=1):
+    """The folder of a base model, `fresh_model(seed)`, with what it takes to load it."""
+    write_json(folder / "hparams.json", asdict(GPT))
+    save_file(fresh_model(seed).state_dict(), folder / "model.safetensors")
+    sha256 = sha256_file(folder / "model.safetensors")
+    sidecar = {"sha256": sha256, "index_sha256": "", "tensors": {}}
+    write_json(folder / "model.safetensors.json", sidecar)
+    return folder
+
+
 def random_model(config, seed=0):
     """A GPTModel with every parameter drawn at random, so that no part of it is idle."""
     model = GPTModel(config).eval()
@@ -92,6 +104,7 @@ def train(
     devices=None,
     identity=None,
     calls=None,
+    checkpoint_folder=None,
     **settings,
 ):
     """Train with the states in `folder`/states and the log beside them; return (model, history).
@@ -109,8 +122,9 @@ def train(
     batches = {"train": train_loader or loader(), "val": val_loader or loader(8, seed=9)}
     identity = {"data": "abc"} if identity is None else identity
     setup = loop.Setup(
-        TrainConfig(**settings), devices or cpu(), folder / "states", folder / "log.jsonl", identity
-    )
+        TrainConfig(**settings), devices or cpu(), folder / "states", folder / "log.jsonl", identity,
+        checkpoint_folder=checkpoint_folder,
+    )  # fmt: skip
     history = loop.train(model, batches, setup, **{"on_step": lambda *_: None} | (calls or {}))
     return model, history
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import nbformat
 import papermill
 
+from golf_nb_utils.runs import NOTEBOOKS
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHOWN_PATH = "~/golf-feedback-llm"
 
@@ -45,7 +47,7 @@ def main() -> int:
     os.environ["GOLF_HEADLESS"] = "1"
     folder = REPOSITORY / "experimental" / "runs" / "committed"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted((REPOSITORY / "notebooks").glob("*.ipynb")):
+    for path in NOTEBOOKS.values():
         print(f"=== {path.name}", flush=True)
         papermill.execute_notebook(
             path,

@@ -304,7 +304,10 @@ def _download_wheels(folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0, or 2 after printing why nothing was written."""
-    parser = argparse.ArgumentParser(prog=MADE_BY, description=__doc__.splitlines()[0])
+    what = (
+        "Write folders for Kaggle's command line: the four notebooks, and the package as a dataset."
+    )
+    parser = argparse.ArgumentParser(prog=MADE_BY, description=what)
     parser.add_argument("--user", required=True, help="your Kaggle user name")
     parser.add_argument("--out", type=Path, help="default: kaggle in experimental/")
     parser.add_argument("-f", dest="file", type=Path, metavar="FILE",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import papermill
 
+from golf_nb_utils.runs import NOTEBOOKS
 from golf_nb_utils.settings import CONFIGS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -46,8 +47,8 @@ def page() -> str:
     A parameter that several notebooks share, with one comment and one default, is one row.
     """
     rows: dict[tuple[str, ...], list[str]] = {}
-    for path in sorted((REPOSITORY / "notebooks").glob("[0-9][0-9]_*.ipynb")):
-        settings = CONFIGS[int(path.name[:2])]
+    for number, path in NOTEBOOKS.items():
+        settings = CONFIGS[number]
         presets = [settings.for_size(size) for size in ("tiny", "124M")]
         for name, parameter in papermill.inspect_notebook(path).items():
             literal = ast.literal_eval(parameter["default"])

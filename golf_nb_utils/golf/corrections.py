@@ -66,17 +66,20 @@ def append_correction(
         ValueError: `thumb` is not "up" or "down", or a text is empty or cannot be stored.
         OSError: the file cannot be written.
     """
-    line = {
-        "schema_version": SCHEMA_VERSION,
-        "instruction": request["instruction"],
-        "input": request["input"],
-        "output": answer,
-        "thumb": thumb,
-        "corrected": corrected,
-        "generated_by": generated_by,
-        "model_sha256": model_sha256,
-    }
-    if not (corrected or "").strip() or corrected.strip() == answer.strip():
+    line = _with_one_line_end(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "instruction": request["instruction"],
+            "input": request["input"],
+            "output": answer,
+            "thumb": thumb,
+            "corrected": corrected,
+            "generated_by": generated_by,
+            "model_sha256": model_sha256,
+        }
+    )
+    better = (line["corrected"] or "").strip()
+    if not better or better == line["output"].strip():
         del line["corrected"]
     try:
         _read_line(json.dumps(line).encode())
@@ -176,7 +179,18 @@ def _read_line(raw: bytes) -> dict:
         "".join(value for value in line.values() if isinstance(value, str)).encode()
     except UnicodeEncodeError:
         raise _Rejected("holds half a surrogate pair, which no file can store") from None
-    return line
+    return _with_one_line_end(line)
+
+
+def _with_one_line_end(line: dict) -> dict:
+    """The line with LF at the line ends of its texts, as records have them.
+
+    HTML forms send CR LF, and a text with other line ends is the same text.
+    """
+    return {
+        name: "\n".join(value.splitlines()) if isinstance(value, str) else value
+        for name, value in line.items()
+    }
 
 
 def _record(line: dict, knowledge: KnowledgeBase, reader: SentenceReader) -> Record | None:

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from golf_nb_utils.files import (
     ArtifactMismatchError,
     MissingArtifactError,
+    hold,
     write_json,
     write_manifest,
     write_text,
@@ -69,13 +70,16 @@ def write_dataset(
     A file has one record a line, and the training set is streamed into it: memory does not grow
     with it. Usable lines of the file `corrections` (see golf.corrections.read_corrections) join it,
     the others go to feedback_rejected.jsonl. `workers` processes make the records (default: one per
-    core for a large set, else none); the bytes do not depend on their number.
+    core for a large set, else none); the bytes do not depend on their number. The folder is held
+    (files.hold) until `finish`.
 
     Raises:
         ConfigError, RecordError: see records.make_deck and make_record; the file in question is
             not written.
+        FolderInUseError: another process writes the set.
     """
     deck, sizes = make_deck(knowledge, config), split_sizes(config)
+    hold(folder, f"notebook 01 with seed {config.seed}")
     if workers is None:
         workers = (os.cpu_count() or 1) if sizes["train"] >= 20 * CHUNK else 0
     told, counts, files = None, Counter(), []

@@ -7,6 +7,7 @@ sidecar (`save_model`, `load_model`).
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pickle
@@ -24,6 +25,7 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    hold,
     sha256_file,
     write_json,
     write_text,
@@ -245,8 +247,15 @@ def write_tf_checkpoint(
 
 
 def make_tiny_checkpoint(folder: str | Path, texts: list[str], seed: int) -> None:
-    """Make the seven files of `tiny`: a vocabulary of `texts`, random weights drawn from `seed`."""
+    """Make the seven files of `tiny`: a vocabulary of `texts`, random weights drawn from `seed`.
+
+    The folder is held (files.hold) until its manifest is written.
+
+    Raises:
+        FolderInUseError: another process makes them.
+    """
     config = GPT_CONFIGS["tiny"]
+    hold(Path(folder), f"notebook 02 for tiny with seed {seed}")
     (Path(folder) / CONVERTED).unlink(missing_ok=True)
     learn_bpe(texts, config.n_vocab, folder)
     seed_everything(seed)
@@ -258,10 +267,40 @@ def make_tiny_checkpoint(folder: str | Path, texts: list[str], seed: int) -> Non
 # Fine-tuned models.
 
 
+def weights_hash(model: GPTModel) -> str:
+    """Return one SHA-256 over the names, types, shapes and bytes of a model's weights.
+
+    Not that of a file: the same weights come in files of several forms.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def require_same_base(base: GPTModel, sidecar: dict) -> None:
+    """Refuse another base model than the one that a model was fine-tuned from.
+
+    `sidecar` is that of the fine-tuned model.
+
+    Raises:
+        ArtifactMismatchError: its `base_sha256` is not the hash of these weights.
+    """
+    found, expected = weights_hash(base), sidecar.get("base_sha256")
+    if found != expected:
+        raise ArtifactMismatchError(
+            f"the model was fine-tuned from other base weights: base_sha256 is {found[:12]}..., "
+            f"its sidecar says {str(expected)[:12]}...; run notebook 03 again, or attach the "
+            "output of notebook 02 that it was run with."
+        )
+
+
 def save_model(path: Path, model: GPTModel, checkpoint_folder: Path, **facts) -> Path:
     """Save the weights as a plain fp32 state dict, and a JSON sidecar with what a loader must know.
 
-    `facts` (size, seed, data hash, versions, metrics, ...) go into the sidecar as they are.
+    `facts` (size, seed, hashes of data and base, versions, metrics, ...) go into the sidecar as
+    they are.
     """
     state = {
         name: tensor.detach().to("cpu", torch.float32)
@@ -279,6 +318,19 @@ def save_model(path: Path, model: GPTModel, checkpoint_folder: Path, **facts) ->
     sidecar = {"config": config, **_surroundings(path, checkpoint_folder), **facts}
     write_json(path.with_suffix(".json"), sidecar)
     return path
+
+
+def require_same_weights(model: GPTModel, path: Path, checkpoint_folder: str | Path) -> None:
+    """Load what `save_model` wrote and refuse it if a weight is another one.
+
+    Raises:
+        ArtifactMismatchError: the file holds other weights; and see load_model.
+    """
+    if weights_hash(load_model(path, checkpoint_folder)[0]) != weights_hash(model):
+        raise ArtifactMismatchError(
+            f"{path} does not hold the weights that were saved; save the model again, on another "
+            "disk if it happens twice."
+        )
 
 
 def _surroundings(path: Path, checkpoint_folder: str | Path) -> dict[str, str]:

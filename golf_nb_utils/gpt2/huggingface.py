@@ -8,6 +8,7 @@ import dataclasses
 import json
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    hold,
     write_json,
     write_text,
     write_with,
@@ -176,7 +178,8 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
     """Make a GPT-2 as transformers saves it the base model in `folder`.
 
     Writes hparams.json, encoder.json, vocab.bpe and model.safetensors; float16 and bfloat16 become
-    float32. Returns the shape, which has to be the `expected` one, if given.
+    float32. Of several files of weights those are read that transformers would take, and a warning
+    names the others. Returns the shape, which has to be the `expected` one, if given.
 
     Raises:
         MissingArtifactError: config.json, the weights or the tokenizer's files are missing.
@@ -186,6 +189,7 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
         ConfigError: it is of another shape than expected, `folder` is `source`, or it holds a
             TensorFlow checkpoint, which would be read instead.
         OSError: the disk is too small, or the folder cannot be written.
+        FolderInUseError: another process writes to it; it is held until its manifest is written.
     """
     if source.resolve() == folder.resolve():
         raise ConfigError(
@@ -205,6 +209,7 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
     saved, table = _find_weights(source, config)
     tokenizer = _read_tokenizer(source, config.n_vocab)
     require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
+    hold(folder, f"notebook 02 for {source}")
     for name, text in tokenizer.items():
         write_text(folder / name, text)
     write_json(folder / "hparams.json", dataclasses.asdict(config))
@@ -265,25 +270,68 @@ def _read_config(path: Path) -> GPTConfig:
 
 def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
     """{our name: (file, its name there, shape)} of all weights, in one file or several."""
-    files = sorted(source.glob("*.safetensors"))
-    if not files:
-        raise MissingArtifactError(
-            f"{source} holds no .safetensors file; "
-            "save the model with save_pretrained of transformers."
-        )
-    found = {}
-    for path in files:
+    found: dict[str, tuple[Path, str, list[int]]] = {}
+    for path in _weight_files(source):
         try:
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118  (it is no dict)
-                    if not key.endswith(_MASKS):
-                        shape = file.get_slice(key).get_shape()
-                        found[key.removeprefix("transformer.")] = path, key, shape
+                    name = key.removeprefix("transformer.")
+                    if key.endswith(_MASKS):
+                        continue
+                    if name in found:
+                        raise CheckpointError(
+                            f"{source}: {name} is in {found[name][0].name} and in {path.name}; "
+                            "fetch the folder again."
+                        )
+                    found[name] = path, key, file.get_slice(key).get_shape()
         except (SafetensorError, OSError) as error:
             raise CheckpointError(
                 f"{path} is damaged or no safetensors file ({error}); fetch it again.", path.name
             ) from error
     return found
+
+
+def _weight_files(source: Path) -> list[Path]:
+    """The files of the weights: those that transformers would take. Others are named in a warning.
+
+    A backup, an average or a stale shard has the same tensors and shows in the answers alone.
+    """
+    there = sorted(source.glob("*.safetensors"))
+    whole, index = source / "model.safetensors", source / "model.safetensors.index.json"
+    if whole in there:
+        taken = [whole]
+    elif index.is_file():
+        listed = _indexed_files(index)
+        taken = [path for path in there if path.name in listed]
+    elif len(there) > 1:
+        raise CheckpointError(
+            f"{source} holds {', '.join(path.name for path in there)}, and neither {whole.name} "
+            f"nor {index.name} says which of them is the model; leave one, or fetch the index."
+        )
+    else:
+        taken = there
+    if not taken:
+        raise MissingArtifactError(
+            f"{source} holds no .safetensors file of its model; "
+            "save the model with save_pretrained of transformers."
+        )
+    if passed_over := [path.name for path in there if path not in taken]:
+        warnings.warn(
+            f"{source}: the weights are those of {', '.join(path.name for path in taken)}, as "
+            f"transformers takes them; passed over: {', '.join(passed_over)}.",
+            stacklevel=2,
+        )
+    return taken
+
+
+def _indexed_files(index: Path) -> set[str]:
+    try:
+        return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CheckpointError(
+            f"{index} does not say which file holds which tensor ({error!r}); fetch it again.",
+            index.name,
+        ) from error
 
 
 def _read_tokenizer(source: Path, n_vocab: int) -> dict[str, str]:

@@ -14,13 +14,28 @@ from pathlib import Path
 
 import tiktoken
 import torch
-from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
 from golf_nb_utils.files import MissingArtifactError, sha256_file, write_text
 
 END_OF_TEXT = "<|endoftext|>"
 # GPT-2's own pre-tokenization (openai/gpt-2, src/encoder.py).
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+
+
+def _gpt2_bytes() -> dict[str, int]:
+    """{character: the byte that it stands for in GPT-2's files}, in the order of the token ids.
+
+    vocab.bpe parts its pairs by blanks and lines, so that no token may hold one: bytes that are no
+    visible character are written as letters from code point 256 on (a blank is "Ġ").
+    """
+    visible = [("!", "~"), ("¡", "¬"), ("®", "ÿ")]
+    printable = [byte for first, last in visible for byte in range(ord(first), ord(last) + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {chr(256 + index): byte for index, byte in enumerate(others)}
+    return {chr(byte): byte for byte in printable} | letters
+
+
+_GPT2_BYTES = _gpt2_bytes()
 
 
 def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
@@ -31,16 +46,17 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         ValueError: the two files contradict each other.
     """
     encoder, merges = _tokenizer_files(folder)
-    # The hashes are those of the files themselves: without one, tiktoken would serve a stale copy
-    # from its cache.
+    # Not by tiktoken's own reader: it copies both files into a cache, and whether they belong
+    # together it leaves to an assert, which PYTHONOPTIMIZE takes away.
     try:
-        ranks = data_gym_to_mergeable_bpe_ranks(
-            vocab_bpe_file=str(merges),
-            encoder_json_file=str(encoder),
-            vocab_bpe_hash=sha256_file(merges),
-            encoder_json_hash=sha256_file(encoder),
-        )
-    except (AssertionError, ValueError, KeyError) as error:
+        ranks = _merged(merges.read_text(encoding="utf-8"))
+        numbers = json.loads(encoder.read_text(encoding="utf-8"))
+        ids = {_bytes_of(token): number for token, number in numbers.items()}
+        # The token's own characters are visible ones, so they stand for themselves.
+        ids.pop(END_OF_TEXT.encode(), None)
+        if ids != ranks:
+            raise ValueError("the tokens of one are not those of the other")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{encoder} and {merges.name} beside it are not one GPT-2 vocabulary; "
             "run notebook 02 again."
@@ -52,6 +68,21 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         mergeable_ranks=ranks,
         special_tokens={END_OF_TEXT: len(ranks)},
     )
+
+
+def _merged(text: str) -> dict[bytes, int]:
+    """The tokens of a vocab.bpe, {bytes: id}: single bytes, then what each merge yields."""
+    pairs = [line.split(" ") for line in text.split("\n")[1:] if line]
+    tokens = [bytes([byte]) for byte in _GPT2_BYTES.values()]
+    tokens += [_bytes_of(left) + _bytes_of(right) for left, right in pairs]
+    ranks = {token: number for number, token in enumerate(tokens)}
+    if len(ranks) < len(tokens):
+        raise ValueError("two merges yield the same token")
+    return ranks
+
+
+def _bytes_of(token: str) -> bytes:
+    return bytes(_GPT2_BYTES[character] for character in token)
 
 
 def tokenizer_hash(folder: str | Path) -> str:
@@ -107,7 +138,7 @@ def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    byte_characters = _gpt2_byte_characters()
+    byte_characters = list(_GPT2_BYTES)
     trainer = trainers.BpeTrainer(
         vocab_size=n_vocab - 1, initial_alphabet=byte_characters, show_progress=False
     )
@@ -126,15 +157,3 @@ def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges), ""]
     write_text(Path(folder) / "encoder.json", json.dumps(numbers))
     write_text(Path(folder) / "vocab.bpe", "\n".join(lines))
-
-
-def _gpt2_byte_characters() -> list[str]:
-    """The character for each byte in GPT-2's files, in the order of its first 256 token ids.
-
-    vocab.bpe parts its pairs by blanks and lines, so that no token may hold one: bytes that are no
-    visible character are written as letters from code point 256 on (a blank is "Ġ").
-    """
-    visible = [("!", "~"), ("¡", "¬"), ("®", "ÿ")]
-    printable = [byte for first, last in visible for byte in range(ord(first), ord(last) + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]

@@ -13,7 +13,7 @@ from pathlib import Path
 from golf_nb_utils.evaluation.changes import KINDS
 from golf_nb_utils.evaluation.judging import Judged, JudgedRecord
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS
-from golf_nb_utils.files import ArtifactMismatchError, write_text
+from golf_nb_utils.files import ArtifactMismatchError, sha256_file, write_text
 from golf_nb_utils.golf.checks import CHECKS
 from golf_nb_utils.html import mark_in_order, page, picture
 from golf_nb_utils.show.plots import plot_intervals, plot_log
@@ -70,14 +70,15 @@ class Evaluation:
     """What the report of a run shows; `subject` is the system that it is about.
 
     `rows` and `measured` are what evaluation.judging's judge and measure returned, `changes` is
-    {system: evaluation.changes.measure_changes}, `manifest` whatever is to be known about the run.
+    {system: evaluation.changes.measure_changes}, `manifest` whatever is to be known about the run;
+    its `log_sha256`, where it has one, is the hash of the training log that belongs to the model.
     """
 
     rows: list[JudgedRecord]
     measured: dict
     changes: dict[str, dict]
     manifest: dict
-    training_log: Path | None = None  # training_log.jsonl, for the picture of the losses
+    training_log: Path | None = None  # for the picture of the losses
     subject: str = "fine-tuned"
 
     @property
@@ -159,7 +160,13 @@ def _worst_and_best(evaluation: Evaluation) -> str:
 
 
 def _training(evaluation: Evaluation) -> str:
-    losses = plot_log(evaluation.training_log) if evaluation.training_log else None
+    log = evaluation.training_log
+    if not log:
+        return ""
+    # A later run writes its log before it has weights to save.
+    if evaluation.manifest.get("log_sha256", sha256_file(log)) != sha256_file(log):
+        return f"<p>{escape(log.name)} is the log of a later run, not of the model's.</p>"
+    losses = plot_log(log)
     return picture("Training", losses) if losses else ""
 
 

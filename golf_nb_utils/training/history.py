@@ -46,6 +46,10 @@ class History:
     """(step, sentence) of what did not go as planned: resumed, memory ran out, a damaged state."""
     stopped: str = ""
     """Why training ended before its last step: `early_stopping` or `max_minutes`."""
+    base_sha256: str = ""
+    """The hash of the base weights that the run started from, see checkpoints.weights_hash."""
+    trained_sha256: str = ""
+    """That of the weights with which it ended."""
 
     @property
     def seconds_left(self) -> float:
@@ -108,7 +112,7 @@ def show_step(bar: tqdm, history: History, loss: float) -> None:
 
 
 def write_log(path: Path, config: TrainConfig, history: History, board=None) -> None:
-    """Write settings and all evaluations to training_log.jsonl, and the newest to TensorBoard."""
+    """Write settings and all evaluations to the log, and the newest to TensorBoard."""
     # JSON has no number for what is not finite.
     rows = [
         {name: value if math.isfinite(value) else None for name, value in row.items()}

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+from golf_nb_utils.files import held
+from golf_nb_utils.gpt2.checkpoints import load_base_model, weights_hash
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import Devices
 from golf_nb_utils.settings import TrainConfig
@@ -27,7 +29,9 @@ from golf_nb_utils.training.history import (
     show_step,
     write_log,
 )
+from golf_nb_utils.training.lora import add_lora
 from golf_nb_utils.training.state import (
+    RunStateError,
     delete_states,
     load_state,
     random_states,
@@ -71,6 +75,13 @@ class Setup:
     workers: Workers = ALONE
     micro_batch: int = 0
     """Rows a device begins with instead of batch_size, after memory ran out."""
+    checkpoint_folder: Path | None = None
+    """The base model, whose weights the run begins at; None takes the model as it is given."""
+
+    @property
+    def purpose(self) -> str:
+        """What the run is for, told to another process that wants its folder."""
+        return f"training gpt2-{self.config.model_size} with seed {self.config.seed}"
 
     def identity_with(self, model: GPTModel) -> dict:
         """Return what tells this run from others: hashes, shape, and every setting that matters."""
@@ -78,6 +89,62 @@ class Setup:
         settings = {name: getattr(self.config, name) for name in matter}
         # Through JSON, as it will be read back.
         return json.loads(json.dumps({**self.identity, **settings, "shape": asdict(model.config)}))
+
+
+def base_model(
+    folder: Path, method: str, lora_rank: int, seed: int, frozen_dtype: torch.dtype
+) -> GPTModel:
+    """Return the model that a run starts from: the checkpoint in `folder`, and with method "lora"
+    the additions (see lora.add_lora).
+
+    Raises:
+        MissingArtifactError, CheckpointError, OSError: see checkpoints.convert_checkpoint.
+    """
+    model = load_base_model(folder)
+    if method == "lora":
+        add_lora(model, lora_rank, frozen_dtype, seed)
+    return model
+
+
+def begin_at_base(
+    model: GPTModel, folder: Path, config: TrainConfig, devices: Devices
+) -> tuple[str, bool]:
+    """Give `model` in place what `base_model` returns; return the hash of the base weights, and
+    whether the model had others.
+
+    It has after an earlier run of this process, finished or broken off.
+
+    Raises:
+        RunStateError: it is of another shape or method.
+    """
+    base = load_base_model(folder)
+    base_sha256 = weights_hash(base)
+    if config.method == "lora":
+        add_lora(base, config.lora_rank, devices.dtype, config.seed)
+    wanted, found = base.state_dict(), model.state_dict()
+    kinds = [{name: (t.shape, t.dtype) for name, t in each.items()} for each in (wanted, found)]
+    if kinds[0] != kinds[1]:
+        raise RunStateError(
+            f"the model in memory is not one that method={config.method!r} makes of {folder}; run "
+            "the cell that makes it (loop.base_model) again."
+        )
+    if all(torch.equal(found[name].cpu(), tensor) for name, tensor in wanted.items()):
+        return base_sha256, False
+    model.load_state_dict(wanted)
+    return base_sha256, True
+
+
+def require_trained(model: GPTModel, history: History) -> None:
+    """Refuse a model that is not, or no longer, what the run of `history` ended with.
+
+    Raises:
+        RunStateError: its weights are others.
+    """
+    if weights_hash(model) != history.trained_sha256:
+        raise RunStateError(
+            "the model in memory is not the one with which the training ended; run the training "
+            "cell again."
+        )
 
 
 def estimate_seconds(
@@ -137,6 +204,12 @@ class _Run:
         self.history = History(**state["history"]) if state else History()
         for remark in remarks:
             self.history.note(remark)
+        if setup.checkpoint_folder:
+            self.history.base_sha256, differed = begin_at_base(
+                model, setup.checkpoint_folder, self.config, setup.devices
+            )
+            if differed and not state:
+                self.history.note("the model in memory was trained: its base weights were loaded")
         self.stepper = Stepper(
             model, self.config, setup.devices, self.history, self.workers, setup.micro_batch
         )
@@ -330,9 +403,28 @@ def train(
     Raises:
         TrainingInterrupted: the kernel's stop button, SIGINT or SIGTERM; the state is saved.
         TrainingDiverged: ten steps in a row had no finite loss.
-        RunStateError: `folder` holds another run's states, or a state could not be written.
+        RunStateError: `folder` holds another run's states, a state could not be written, or the
+            model is not one of these settings.
+        FolderInUseError: another process trains with the same folder.
         torch.OutOfMemoryError: not even one record fits.
     """
+    # Of several workers the process that started them holds the folder.
+    if setup.workers != ALONE:
+        return _train(model, batches, setup, on_evaluation, on_step, write_samples)
+    with held(setup.folder, setup.purpose):
+        history = _train(model, batches, setup, on_evaluation, on_step, write_samples)
+    history.trained_sha256 = weights_hash(model)
+    return history
+
+
+def _train(
+    model: GPTModel,
+    batches: dict[str, Batches],
+    setup: Setup,
+    on_evaluation: Callable[[History], None],
+    on_step: Callable[[History, float], None] | None,
+    write_samples: Callable[[], list[str]] | None,
+) -> History:
     run, config, is_first = _Run(model, batches, setup), setup.config, setup.workers.is_first
     history, board = run.history, None
     if config.tensorboard and is_first:

@@ -32,14 +32,20 @@ def add_lora(model: GPTModel, rank: int, frozen_dtype: torch.dtype, seed: int) -
 
 @torch.no_grad()
 def merge_lora(model: GPTModel, base: GPTModel) -> GPTModel:
-    """Return `base`, the model before `add_lora`, with the additions of `model` added in fp32."""
+    """Return `base`, the model before `add_lora`, with the additions of `model` added in fp32.
+
+    Raises:
+        ValueError: `model` has no additions.
+    """
     from peft.tuners.lora import LoraLayer
 
-    for name, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            (addition,) = module.active_adapters
-            weight = base.get_parameter(f"{name}.weight")
-            weight += module.get_delta_weight(addition).to(weight.device, weight.dtype)
+    layers = {name: m for name, m in model.named_modules() if isinstance(m, LoraLayer)}
+    if not layers:
+        raise ValueError("the model has no low-rank additions to merge: it was trained without.")
+    for name, module in layers.items():
+        (addition,) = module.active_adapters
+        weight = base.get_parameter(f"{name}.weight")
+        weight += module.get_delta_weight(addition).to(weight.device, weight.dtype)
     return base
 
 

@@ -24,7 +24,7 @@ N_KEPT = 2
 
 
 class RunStateError(RuntimeError):
-    """A state cannot be written, or belongs to another run."""
+    """A state cannot be written, or it or the model in memory belongs to another run."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import Devices, keep_freed_memory, memory_peak
 from golf_nb_utils.settings import TrainConfig
-from golf_nb_utils.training.batches import IGNORED, Batch
+from golf_nb_utils.training.batches import IGNORED, Batch, Batches, InstructionDataset
 from golf_nb_utils.training.history import History
 from golf_nb_utils.training.state import random_states, set_random_states
 from golf_nb_utils.training.workers import ALONE, Workers, spread, without_sync
@@ -96,6 +96,21 @@ def records_per_step(config: TrainConfig, devices: Devices, n_workers: int = 1) 
     return config.batch_size * config.gradient_accumulation_steps * n_devices
 
 
+def make_batches(
+    datasets: dict[str, InstructionDataset],
+    config: TrainConfig,
+    devices: Devices,
+    pad_id: int,
+    n_workers: int = 1,
+) -> dict[str, Batches]:
+    """Return the batches of each dataset, of as many records as change the weights at once."""
+    size = records_per_step(config, devices, n_workers)
+    return {
+        split: Batches(rows, size, pad_id, config.loss_on, config.seed)
+        for split, rows in datasets.items()
+    }
+
+
 def learning_rate_at(step: int, n_steps: int, config: TrainConfig) -> float:
     """Return the rate of step 0..n_steps-1: a linear warm-up, then what `schedule` says."""
     if step < config.warmup_steps:
@@ -154,6 +169,8 @@ class Stepper:
     ):
         self.model, self.config, self.devices, self.workers = model, config, devices, workers
         self.history, self.micro_batch = history, micro_batch or config.batch_size
+        # A step that was broken off before may have left some.
+        model.zero_grad(set_to_none=True)
         model.recompute_blocks = config.activation_checkpointing
         self.module = wrap(model, devices, workers)
         self.optimizer = make_optimizer(model, config)

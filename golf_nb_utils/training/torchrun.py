@@ -23,20 +23,25 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from golf_nb_utils.files import write_json
+from golf_nb_utils.files import held, write_json
 from golf_nb_utils.golf import dataset
-from golf_nb_utils.gpt2 import checkpoints
+from golf_nb_utils.gpt2.checkpoints import weights_hash
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.gpt2.sampling import answer
 from golf_nb_utils.gpt2.tokenizer import load_tokenizer
 from golf_nb_utils.host import Devices, detect_devices, python_child
 from golf_nb_utils.settings import SampleConfig, TrainConfig
-from golf_nb_utils.training.batches import Batches, InstructionDataset
+from golf_nb_utils.training.batches import InstructionDataset
 from golf_nb_utils.training.history import History, progress_bar, show_step
-from golf_nb_utils.training.loop import Setup, TrainingInterrupted, train
-from golf_nb_utils.training.lora import add_lora
+from golf_nb_utils.training.loop import (
+    Setup,
+    TrainingInterrupted,
+    base_model,
+    begin_at_base,
+    train,
+)
 from golf_nb_utils.training.state import delete_states, load_state
-from golf_nb_utils.training.step import records_per_step
+from golf_nb_utils.training.step import make_batches
 from golf_nb_utils.training.workers import Workers
 
 
@@ -64,10 +69,31 @@ def train_in_workers(
     Raises:
         WorkerError: a process failed; the message has its traceback.
         TrainingInterrupted: the kernel was stopped; the state is saved, and the next call goes on.
+        RunStateError: the model is not one of these settings.
+        FolderInUseError: another process trains with the same folder.
     """
-    # The workers need the memory of the first GPU.
-    model.to("cpu")
-    torch.cuda.empty_cache()
+    with held(setup.folder, setup.purpose):
+        # The workers need the memory of the first GPU.
+        model.to("cpu")
+        torch.cuda.empty_cache()
+        # They begin at the base weights; what they trained is loaded into the same.
+        base_sha256, _ = begin_at_base(model, checkpoint_folder, setup.config, setup.devices)
+        history = _train_in_workers(
+            model, setup, n_workers, data_folder, checkpoint_folder, on_evaluation, n_samples
+        )
+    history.base_sha256, history.trained_sha256 = base_sha256, weights_hash(model)
+    return history
+
+
+def _train_in_workers(
+    model: GPTModel,
+    setup: Setup,
+    n_workers: int,
+    data_folder: Path,
+    checkpoint_folder: Path,
+    on_evaluation: Callable[[History], None],
+    n_samples: int,
+) -> History:
     config, folder = setup.config, setup.folder
     if not config.resume:
         delete_states(folder)
@@ -269,16 +295,16 @@ def _work(job: dict) -> None:
             workers, job["micro_batch"],
         )  # fmt: skip
         tokenizer = load_tokenizer(job["checkpoint_folder"])
-        records, batches = {}, {}
-        size = records_per_step(config, devices, workers.count)
+        records, rows = {}, {}
         for split in ("train", "val"):
             path = dataset.records_path(Path(job["data_folder"]), split)
             records[split] = dataset.read_records(path)
-            rows = InstructionDataset(records[split], tokenizer, config.context_length)
-            batches[split] = Batches(rows, size, tokenizer.eot_token, config.loss_on, config.seed)
-        model = checkpoints.load_base_model(job["checkpoint_folder"])
-        if config.method == "lora":
-            add_lora(model, config.lora_rank, devices.dtype, config.seed)
+            rows[split] = InstructionDataset(records[split], tokenizer, config.context_length)
+        batches = make_batches(rows, config, devices, tokenizer.eot_token, workers.count)
+        model = base_model(
+            Path(job["checkpoint_folder"]), config.method, config.lora_rank, config.seed,
+            devices.dtype,
+        )  # fmt: skip
         longest = SampleConfig.for_size(config.model_size).max_new_tokens
         shown = [record.prompt for record in records["val"][: job["n_samples"]]]
         say_first = say if workers.is_first else lambda **message: None

@@ -144,6 +144,39 @@ def test_a_text_that_is_there_already_is_used_once(read):
     assert [record.input for record in found.records] == [REQUEST, other]
 
 
+LINE_ENDS = pytest.mark.parametrize("ending", ["\r\n", "\r", "\u2028"], ids=ascii)
+
+
+@LINE_ENDS
+def test_a_text_with_other_line_ends_is_the_same_text(read, ending):
+    def other(text):
+        return text.replace("\n", ending)
+
+    found = read(
+        line(),
+        line(output=other(answer()), input=other(REQUEST)),
+        line(output="x", thumb="down", corrected=other(answer("You sway."))),
+        line(output=answer("You sway.")),
+    )
+    assert only(found.counts) == {"used": 2, "double": 2}
+    assert [one.output for one in found.records] == [answer(), answer("You sway.")]
+    assert [one.input for one in found.records] == [REQUEST, REQUEST]
+
+
+@LINE_ENDS
+def test_a_correction_of_an_html_form_is_kept_with_the_line_ends_of_records(tmp_path, ending):
+    path, request = tmp_path / "feedback.jsonl", {"instruction": "Help.", "input": REQUEST}
+    better = answer("You sway.")
+    kept = [
+        append_correction(path, request, answer(), "up", corrected=text.replace("\n", ending))
+        for text in (answer(), better)
+    ]
+    assert "corrected" not in kept[0]
+    assert kept[1]["corrected"] == better
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(each) for each in lines] == kept
+
+
 def test_a_text_near_to_the_test_set_is_left_out(read):
     shown, far = answer(), format_feedback("Something else.", "Nothing alike.", "1. Do that.")
     nearly = shown.replace("a little", "a bit")
@@ -199,7 +232,6 @@ WRONG_FIELDS = {
     "an empty part": ({"output": answer(happening=" ")}, "nothing stands below the heading 'WHAT IS HAPPENING"),
     "a correction without headings": ({"corrected": "Stand still."}, "WHAT SHOULD HAPPEN"),
     "an unknown area": ({"input": REQUEST.replace("balance", "putting")}, "Area: putting"),
-    "an input with Windows line ends": ({"input": REQUEST.replace("\n", "\r\n")}, "unknown line or value"),
     "a free text for the input": ({"input": "My balance is bad."}, "My balance is bad."),
     "a percentage from nowhere": ({"output": answer("You are at 46.0% of balance.")}, "46.0% is none of the input's scores"),
     "a percentage from nowhere in a score sentence": (

@@ -952,6 +952,26 @@ def test_a_sidecar_that_says_otherwise_is_refused(saved, name):
         checkpoints.load_model(path, folder)
 
 
+def test_another_base_than_the_model_was_tuned_from_is_refused(saved, random_model):
+    base, other = random_model(CONFIG, seed=5), random_model(CONFIG, seed=6)
+    sidecar = {"base_sha256": checkpoints.weights_hash(base)}
+    checkpoints.require_same_base(random_model(CONFIG, seed=5), sidecar)
+    found, expected = checkpoints.weights_hash(other)[:12], sidecar["base_sha256"][:12]
+    with pytest.raises(
+        ArtifactMismatchError, match=rf"{found}\.\.\., its sidecar says {expected}.*notebook 03"
+    ):
+        checkpoints.require_same_base(other, sidecar)
+    with pytest.raises(ArtifactMismatchError, match="its sidecar says None"):
+        checkpoints.require_same_base(base, {})
+
+
+def test_a_file_that_holds_other_weights_than_were_saved_is_refused(saved, random_model):
+    model, path, folder = saved
+    checkpoints.require_same_weights(model, path, folder)
+    with pytest.raises(ArtifactMismatchError, match=r"golf\.pth does not hold the weights"):
+        checkpoints.require_same_weights(random_model(CONFIG, seed=9), path, folder)
+
+
 @pytest.mark.parametrize("suffix", [".pth", ".json"])
 def test_a_model_that_is_not_there_names_notebook_03(saved, suffix):
     _, path, folder = saved
@@ -972,8 +992,13 @@ class Code:
         return (open, (str(self.path), "w"))
 
 
-def test_code_in_a_pth_is_refused_and_not_run_even_if_its_sidecar_vouches_for_it(saved, tmp_path):
+@pytest.mark.parametrize("variable", ["", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
+def test_code_in_a_pth_is_refused_and_not_run_even_if_its_sidecar_vouches_for_it(
+    saved, tmp_path, monkeypatch, variable
+):
     _, path, folder = saved
+    if variable:
+        monkeypatch.setenv(variable, "1")
     torch.save({"wte.weight": Code(tmp_path / "it ran")}, path)
     edit_sidecar(path, weights_sha256=sha256(path))
     with pytest.raises(ArtifactMismatchError, match=r"golf\.pth holds more than weights"):

@@ -566,10 +566,64 @@ def test_one_whole_file_beside_shards_of_another_model_is_taken_as_transformers_
     for path in shards.glob("model*"):
         shutil.copy(path, folder)
     assert len(list(folder.glob("*.safetensors"))) > 2
-    import_pretrained(folder, target)
+    with pytest.warns(UserWarning, match="those of model.safetensors, as .* passed over: model-00"):
+        import_pretrained(folder, target)
     expected = type(twin).from_pretrained(folder).transformer.wte.weight
     assert torch.equal(expected, twin.transformer.wte.weight)
     assert torch.equal(load_base_model(target).wte.weight, expected)
+
+
+def test_a_second_file_beside_the_model_is_passed_over_and_named(
+    twin, random_model, gpt2_twin, source, target
+):
+    folder = source()
+    other = source(gpt2_twin(random_model(CONFIG, seed=6)), name="other")
+    for name in ("model_1.safetensors", "ema.safetensors"):
+        shutil.copy(other / "model.safetensors", folder / name)
+    with pytest.warns(
+        UserWarning, match="passed over: ema.safetensors, model_1.safetensors"
+    ) as told:
+        import_pretrained(folder, target)
+    assert str(folder) in str(told[0].message)
+    assert torch.equal(load_base_model(target).wte.weight, twin.transformer.wte.weight)
+
+
+def test_a_stale_shard_that_the_index_does_not_name_is_passed_over(
+    twin, random_model, gpt2_twin, source, target
+):
+    folder = source(max_shard_size="40KB")
+    other = source(gpt2_twin(random_model(CONFIG, seed=6)), name="other")
+    shutil.copy(other / "model.safetensors", folder / "model-00009-of-00009.safetensors")
+    with pytest.warns(UserWarning, match="passed over: model-00009-of-00009.safetensors"):
+        import_pretrained(folder, target)
+    expected = type(twin).from_pretrained(folder).transformer.wte.weight
+    assert torch.equal(load_base_model(target).wte.weight, expected)
+
+
+def test_one_file_under_a_name_of_its_own_is_taken_and_of_two_none_is_guessed(source, target):
+    folder = source()
+    (folder / "model.safetensors").rename(folder / "mine.safetensors")
+    import_pretrained(folder, target)
+    shutil.copy(folder / "mine.safetensors", folder / "other.safetensors")
+    assert_refused(folder, target.with_name("again"), CheckpointError, "mine.safetensors, other")
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": []}', '{"weight_map": {"wte": []}}'])
+def test_an_index_that_names_no_files_is_refused_with_its_path(source, target, text):
+    folder = source(max_shard_size="40KB")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(text)
+    assert_refused(folder, target, CheckpointError, str(index))
+
+
+def test_a_tensor_in_two_shards_is_refused(source, target):
+    folder = source(max_shard_size="40KB")
+    index = read_json(folder / "model.safetensors.index.json")
+    shard = index["weight_map"]["transformer.wte.weight"]
+    shutil.copy(folder / shard, folder / "again.safetensors")
+    index["weight_map"]["transformer.wte.weight.again"] = "again.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert_refused(folder, target, CheckpointError, "wte.weight is in", shard, "again.safetensors")
 
 
 @pytest.mark.parametrize("n_layer", [1, 12])

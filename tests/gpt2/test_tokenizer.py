@@ -1,7 +1,10 @@
 """The byte-pair encoding: OpenAI's two files, and the same tokens as transformers makes from them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -24,14 +27,6 @@ N_VOCAB = 600
 TEXTS = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cn")), min_size=1, max_size=80
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_cache():
-    """tiktoken copies what it reads into the temporary folder unless it is told not to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_CACHE_DIR", "")
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +232,66 @@ def test_a_missing_file_is_named_with_the_notebook_that_makes_it(folder, tmp_pat
     assert "notebook 02" in str(caught.value)
 
 
-def test_a_vocabulary_learnt_anew_is_not_served_from_tiktokens_cache(texts, tmp_path, monkeypatch):
+def swap_two_ids(folder):
+    numbers = encoder_of(folder)
+    first, second = list(numbers)[300:302]
+    numbers[first], numbers[second] = numbers[second], numbers[first]
+    (folder / "encoder.json").write_text(json.dumps(numbers), encoding="utf-8")
+
+
+def swap_two_merges(folder):
+    lines = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")
+    lines[3], lines[4] = lines[4], lines[3]
+    (folder / "vocab.bpe").write_text("\n".join(lines), encoding="utf-8")
+
+
+def repeat_a_merge(folder):
+    with open(folder / "vocab.bpe", "a", encoding="utf-8") as file:
+        file.write((folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1] + "\n")
+
+
+def drop_a_token(folder):
+    numbers = encoder_of(folder)
+    del numbers[list(numbers)[300]]
+    (folder / "encoder.json").write_text(json.dumps(numbers), encoding="utf-8")
+
+
+def write_a_list(folder):
+    (folder / "encoder.json").write_text("[]", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "spoil", [swap_two_ids, swap_two_merges, repeat_a_merge, drop_a_token, write_a_list]
+)
+def test_two_files_that_are_not_one_vocabulary_are_refused(folder, tmp_path, spoil):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    spoil(tmp_path)
+    with pytest.raises(ValueError, match="not one GPT-2 vocabulary; run notebook 02 again"):
+        load_tokenizer(tmp_path)
+
+
+def test_they_are_refused_where_python_leaves_asserts_out(folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    swap_two_ids(tmp_path)
+    code = (
+        "import sys; from golf_nb_utils.gpt2 import tokenizer as t; t.load_tokenizer(sys.argv[1])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=os.environ | {"PYTHONOPTIMIZE": "1"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "not one GPT-2 vocabulary" in ended.stderr
+
+
+def test_nothing_is_taken_from_tiktokens_cache_or_put_there(texts, tmp_path, monkeypatch):
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
     folder = tmp_path / "tiny"
     learn_bpe(texts, N_VOCAB, folder)
     assert load_tokenizer(folder).n_vocab == N_VOCAB
     learn_bpe(texts, N_VOCAB - 50, folder)
     assert load_tokenizer(folder).n_vocab == N_VOCAB - 50
+    assert not (tmp_path / "cache").exists()
 
 
 @pytest.mark.parametrize("name", ["encoder.json", "vocab.bpe"])

@@ -1,5 +1,6 @@
 """The page as a browser sees it, the predictions read back, and two runs compared as text."""
 
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -203,6 +204,15 @@ def test_the_page_needs_nothing_from_elsewhere(written):
     assert all(address.startswith("data:image/png;base64,iVBOR") for address in page.addresses)
     assert "Training" in page.texts
     assert "Training" not in written(log=LOG[:1]).texts
+
+
+def test_the_log_of_a_later_run_is_not_drawn_as_the_models(written):
+    content = "".join(json.dumps(line) + "\n" for line in LOG).encode()
+    own = {"log_sha256": hashlib.sha256(content).hexdigest()}
+    assert "Training" in written(log=LOG, manifest=own).texts
+    page = written(log=[*LOG, LOG[-1]], manifest=own)
+    assert "Training" not in page.texts
+    assert "training_log.jsonl is the log of a later run, not of the model's." in page.texts
 
 
 def test_the_changed_requests_are_shown_for_each_system(written):

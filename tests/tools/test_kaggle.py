@@ -330,6 +330,15 @@ def test_what_kaggles_own_code_uploads_is_found_by_the_bootstrap_cell_wherever_i
     assert run.stdout.strip() == str(home / "golf_nb_utils" / "__init__.py")
 
 
+def test_without_docstrings_the_command_line_is_as_it_is_with_them():
+    command = [str(REPOSITORY / "tools" / "kaggle.py"), "--help"]
+    said = [
+        subprocess.run([sys.executable, *optimized, *command], capture_output=True, check=True)
+        for optimized in ([], ["-OO"])
+    ]
+    assert said[0].stdout == said[1].stdout
+
+
 def test_the_file_names_of_the_dataset_are_those_that_kaggle_takes(folders):
     # The server refuses a whole dataset for a character such as @, & or +.
     assert all(re.fullmatch(r"[A-Za-z0-9._/-]+", name) for name in contents(folders / "dataset"))

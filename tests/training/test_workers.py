@@ -519,6 +519,14 @@ def test_the_weights_are_those_of_training_in_one_process(inputs, uncut):
     assert_close(given["model"].state_dict(), alone["model"].state_dict())
 
 
+def test_the_history_knows_what_the_workers_started_from_and_what_they_made(inputs, uncut):
+    given, history = uncut
+    base = checkpoints.load_base_model(given["checkpoint_folder"])
+    assert history.base_sha256 == checkpoints.weights_hash(base)
+    assert history.trained_sha256 == checkpoints.weights_hash(given["model"])
+    loop.require_trained(given["model"], history)
+
+
 def test_when_memory_runs_out_all_begin_again_with_half_the_micro_batch(inputs, uncut, monkeypatch):
     original = torchrun.run_workers
     monkeypatch.setattr(
