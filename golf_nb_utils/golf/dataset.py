@@ -39,6 +39,7 @@ from golf_nb_utils.golf.records import (
     make_record,
     split_sizes,
 )
+from golf_nb_utils.prompt import END_OF_TEXT
 from golf_nb_utils.settings import DataConfig
 
 SAMPLE = 10_000
@@ -352,8 +353,8 @@ def read_records(path: Path) -> list[Record]:
 
     Raises:
         MissingArtifactError: the file does not exist; the message names the notebook to run.
-        RecordError: the file is no list of records, or a record lacks a field or has an empty one;
-            file and number are named.
+        RecordError: the file is no list of records, or a record lacks a field, has an empty one, or
+            has the end-of-text token in its answer; file and number are named.
     """
     if not path.is_file():
         raise MissingArtifactError(
@@ -369,6 +370,9 @@ def read_records(path: Path) -> list[Record]:
         raise RecordError(
             f"{path}:{error.lineno}: not valid JSON ({error.msg}); run notebook 01 again."
         ) from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets of any depth.
+        raise RecordError(f"{path}: not valid JSON ({error}); run notebook 01 again.") from error
     if not isinstance(records, list) or not records:
         found = "an empty list" if records == [] else type(records).__name__
         raise RecordError(
@@ -382,6 +386,12 @@ def read_records(path: Path) -> list[Record]:
                 raise RecordError(
                     f"{path}: record {number} needs a non-empty text in {name!r}, found {value!r}."
                 )
+        # What a golfer says may hold it, as text like any other; an answer ends with it.
+        if END_OF_TEXT in record["output"]:
+            raise RecordError(
+                f"{path}: the output of record {number} holds {END_OF_TEXT}, which training adds "
+                "at its end; take it out."
+            )
     return [_record(values) for values in records]
 
 

@@ -526,6 +526,24 @@ def test_an_entry_that_is_no_record_at_all_is_refused_with_its_number(tmp_path, 
         read_records(path)
 
 
+def test_an_answer_that_ends_before_its_end_is_refused_with_its_number(tmp_path):
+    good = {"instruction": "a", "input": "Observation: <|endoftext|>", "output": "c"}
+    path = tmp_path / "golf_feedback_train.json"
+    path.write_text(json.dumps([good, good | {"output": "c<|endoftext|>"}]))
+    with pytest.raises(RecordError, match=r"output of record 1 holds <\|endoftext\|>") as caught:
+        read_records(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "[" + "9" * 5000 + "]"], ids=["deep", "digits"])
+def test_json_that_python_cannot_hold_is_refused_with_its_file(tmp_path, content):
+    path = tmp_path / "golf_feedback_train.json"
+    path.write_text(content)
+    with pytest.raises(RecordError, match="not valid JSON") as caught:
+        read_records(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
 def test_records_of_another_tool_need_no_meta(tmp_path):
     path = tmp_path / "alpaca.json"
     path.write_text(
