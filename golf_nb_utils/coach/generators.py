@@ -31,6 +31,7 @@ from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase, load_knowledge
+from golf_nb_utils.golf.plain import entries
 from golf_nb_utils.golf.reader import Heard, Probabilities, Reader, find_reader, heard
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.topic import OUTCOMES
@@ -166,9 +167,10 @@ class LLMFeedbackGenerator(ABC):
     def generate_many(self, requests: list[dict]) -> list[dict]:
         """Return what generate_feedback returns for each dict of its arguments, in their order.
 
-        Any argument may be missing.
+        Any argument may be missing. What is no list is read as the only request; no value makes it
+        raise.
         """
-        return self._answered([self._read(arguments) for arguments in requests])
+        return self._answered([self._read(arguments) for arguments in entries(requests)])
 
     def stream_feedback(self, **arguments) -> Iterator[str | dict]:
         """Yield the first answer as it grows, and last of all what generate_feedback returns.
@@ -438,8 +440,12 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         found = super()._probabilities(area, text)
         if not self.words_weight:
             return found
-        with self._lock:
-            by_model = self._model_reader.probabilities(area, text, found.own)
+        try:
+            with self._lock:
+                by_model = self._model_reader.probabilities(area, text, found.own)
+        except (ValueError, RuntimeError):
+            # Words that cannot be printed, a prompt that fills the context, no memory left.
+            return found
         return together(found, by_model, self.words_weight)
 
     def _prompt(self, entry: dict, with_all_scores: bool = True) -> torch.Tensor:
