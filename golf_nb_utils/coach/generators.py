@@ -12,7 +12,6 @@ done, and which entry of the knowledge base each sentence is.
 """
 
 import hashlib
-import json
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -24,8 +23,8 @@ import tiktoken
 import torch
 
 from golf_nb_utils.coach.packing import pack
-from golf_nb_utils.evaluation.words import ModelReader, together
-from golf_nb_utils.files import Paths, find_folder
+from golf_nb_utils.evaluation.words import WEIGHTS, ModelReader, together
+from golf_nb_utils.files import ArtifactMismatchError, Paths, find_folder, read_json
 from golf_nb_utils.golf.answer import places
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
@@ -429,11 +428,18 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         coach = cls(model, tokenizer, config, knowledge, steered)
         evaluated = paths.evaluation(config.model_size) / "metrics.json"
         if evaluated.is_file():
-            metrics = json.loads(evaluated.read_text(encoding="utf-8"))
+            metrics = read_json(evaluated, remedy="run notebook 04 again")
             is_same = metrics.get("weights_sha256") == sidecar["weights_sha256"]
             # A model that learnt the answers alone knows nothing of what people say.
             has_read = sidecar["training"].get("loss_on") == "all"
-            coach.words_weight = metrics["words_weight"] if is_same and has_read else 0.0
+            if is_same and has_read:
+                weight = metrics.get("words_weight")
+                if weight not in WEIGHTS:
+                    raise ArtifactMismatchError(
+                        f"{evaluated} has the words_weight {weight!r:.80}, expected one of "
+                        f"{', '.join(map(str, WEIGHTS))}; run notebook 04 again."
+                    )
+                coach.words_weight = weight
         return coach
 
     def _probabilities(self, area: str, text: str) -> Probabilities:

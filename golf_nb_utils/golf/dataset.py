@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from golf_nb_utils.files import (
+    MANIFEST,
     ArtifactMismatchError,
     MissingArtifactError,
     write_json,
@@ -145,9 +146,16 @@ def require_made_for(model_size: str, folder: Path, manifest: dict) -> None:
     The presets of the two differ in what is taught.
 
     Raises:
-        ArtifactMismatchError: the manifest of the data in `folder` tells of the other kind.
+        ArtifactMismatchError: the manifest of the data in `folder` tells of the other kind, or does
+            not tell.
     """
-    made = manifest["config"]
+    made = manifest.get("config")
+    told = ("model_size", str), ("n_examples", int)
+    if not isinstance(made, dict) or not all(isinstance(made.get(n), kind) for n, kind in told):
+        raise ArtifactMismatchError(
+            f"{folder / MANIFEST} does not tell the model_size and n_examples of the records; "
+            "run notebook 01 again."
+        )
     if (made["model_size"] == "tiny") != (model_size == "tiny"):
         raise ArtifactMismatchError(
             f"{folder} holds {made['n_examples']:,} records that were made for model_size "

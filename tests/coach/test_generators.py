@@ -23,7 +23,14 @@ from golf_nb_utils.coach.generators import (
     TemplateFeedbackGenerator,
     WritingError,
 )
-from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, Paths, write_manifest
+from golf_nb_utils.files import (
+    ArtifactMismatchError,
+    MissingArtifactError,
+    Paths,
+    sha256_file,
+    write_json,
+    write_manifest,
+)
 from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
@@ -873,6 +880,33 @@ def test_a_prompt_that_is_too_long_costs_the_others_of_its_batch_nothing(untrain
     assert one == generator.generate_feedback(**short)
     assert "headings" in one["verification"]["refused"][0]["failed"]
     assert "wrote no answer" in two["verification"]["refused"][0]["reasons"][0]
+
+
+def test_damaged_metrics_are_refused_and_those_of_other_weights_not_read(
+    tmp_path, random_model, tiny_records
+):
+    paths = Paths(tmp_path)
+    learn_bpe([record.output for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
+    write_manifest(paths.checkpoint("tiny"), "notebook 02", [])
+    model = random_model(GPTConfig(n_vocab=400, n_ctx=64, n_embd=16, n_head=2, n_layer=1))
+    facts = {"training": {"loss_on": "all"}}
+    weights = save_model(paths.weights("tiny"), model, paths.checkpoint("tiny"), **facts)
+    write_manifest(paths.models, "notebook 03", [])
+    metrics = paths.evaluation("tiny") / "metrics.json"
+    own = sha256_file(weights)
+
+    def load(**found):
+        write_json(metrics, found)
+        return FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
+
+    assert load(weights_sha256=own, words_weight=0.3).words_weight == 0.3
+    assert load(weights_sha256="0" * 64, words_weight="x").words_weight == 0.0
+    for weight in ("x", None, [], 1e308, -1):
+        with pytest.raises(ArtifactMismatchError, match=r"metrics\.json has the words_weight"):
+            load(weights_sha256=own, words_weight=weight)
+    metrics.write_text("[" * 200_000)
+    with pytest.raises(ArtifactMismatchError, match=r"metrics\.json is not valid JSON"):
+        FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
 
 
 def test_a_saved_model_is_found_by_its_size_and_one_of_another_run_is_refused(

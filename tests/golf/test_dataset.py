@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from golf_nb_utils.files import MissingArtifactError, read_manifest
+from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, read_manifest
 from golf_nb_utils.golf import dataset
 from golf_nb_utils.golf.dataset import (
     dataset_card,
@@ -18,6 +18,7 @@ from golf_nb_utils.golf.dataset import (
     knowledge_hash,
     read_records,
     records_path,
+    require_made_for,
     write_dataset,
 )
 from golf_nb_utils.golf.knowledge import load_knowledge
@@ -542,6 +543,15 @@ def test_json_that_python_cannot_hold_is_refused_with_its_file(tmp_path, content
     with pytest.raises(RecordError, match="not valid JSON") as caught:
         read_records(path)
     assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    "config", [None, [], {}, {"model_size": "tiny"}, {"model_size": 1, "n_examples": 1}]
+)
+def test_a_manifest_that_does_not_say_what_the_records_are_for_is_refused(tmp_path, config):
+    with pytest.raises(ArtifactMismatchError, match=r"manifest\.json does not tell") as caught:
+        require_made_for("tiny", tmp_path, {"files": {}, "config": config})
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_records_of_another_tool_need_no_meta(tmp_path):

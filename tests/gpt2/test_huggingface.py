@@ -10,6 +10,7 @@ import weakref
 from collections import namedtuple
 from dataclasses import asdict, replace
 
+import damaged
 import huggingface_hub
 import numpy as np
 import pytest
@@ -450,6 +451,18 @@ def test_the_exported_card_is_that_of_the_models_sidecar(exported, saved):
         read_json(saved.weights.with_suffix(".json"))
     )
     assert DATA_SHA256[:12] in (exported[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_sidecar_that_lacks_what_the_card_tells_is_refused():
+    for found in map(json.loads, damaged.values(FACTS)):
+        if isinstance(found, dict):
+            said = damaged.refusal(ArtifactMismatchError, model_card, found)
+            assert not said or (
+                said.startswith("the sidecar has ") and said.endswith("to its end.")
+            )
+    for name in FACTS:
+        with pytest.raises(ArtifactMismatchError):
+            model_card({other: FACTS[other] for other in FACTS if other != name})
 
 
 # Import: what transformers saved.
