@@ -84,7 +84,7 @@ def run_series(options: argparse.Namespace) -> int:
     }
     parameters = {name: value for name, value in given.items() if value is not None}
     for name, value in options.parameters:
-        parameters[name] = read_value(value, f"-p {name} {value}")
+        parameters[name] = read_value(value, f"-p {name} {value[:80]}")
     from_file = read_parameters(options.file) if options.file else {}
     return run_notebooks(options.numbers, parameters, from_file)
 
