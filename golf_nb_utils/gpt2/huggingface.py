@@ -265,7 +265,7 @@ def _read_config(path: Path) -> GPTConfig:
         return GPTConfig(**{ours: found[theirs] for ours, theirs in _SHAPE.items()})
     except CheckpointError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not the config.json of a GPT-2 ({error!r}); save the model again."
         ) from error
@@ -330,7 +330,7 @@ def _weight_files(source: Path) -> list[Path]:
 def _indexed_files(index: Path) -> set[str]:
     try:
         return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} does not say which file holds which tensor ({error!r}); fetch it again.",
             index.name,
@@ -387,5 +387,5 @@ def _read_fast_tokenizer(path: Path) -> tuple[str, str]:
         return json.dumps(vocabulary), "\n".join(pairs)
     except CheckpointError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not the tokenizer of a GPT-2 ({error!r}).") from error
