@@ -84,7 +84,7 @@ def run_series(options: argparse.Namespace) -> int:
     }
     parameters = {name: value for name, value in given.items() if value is not None}
     for name, value in options.parameters:
-        parameters[name] = read_value(value, f"-p {name} {value}")
+        parameters[name] = read_value(value, f"-p {name} {value[:80]}")
     from_file = read_parameters(options.file) if options.file else {}
     return run_notebooks(options.numbers, parameters, from_file)
 
@@ -195,8 +195,8 @@ def compare_runs(options: argparse.Namespace) -> int:
     """Print what differs between the predictions of two evaluations.
 
     Raises:
-        FileNotFoundError: a folder holds no predictions.jsonl.
-        ArtifactMismatchError: a line of it is none of an evaluation.
+        MissingArtifactError: a folder holds no predictions.jsonl.
+        ArtifactMismatchError: the file is not that of the manifest, or none of an evaluation.
     """
     from golf_nb_utils.evaluation.judging import compare
     from golf_nb_utils.show.report import comparison_table, read_predictions

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TextIO
 
 try:
@@ -168,6 +168,36 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+_ANEW = "run the notebook that made it again"
+
+
+def read_json(path: Path, expected: type = dict, remedy: str = _ANEW):
+    """Read JSON that an earlier run wrote; it has to be of the type `expected`.
+
+    Raises:
+        ArtifactMismatchError: the file is damaged, or holds something else; the message ends with
+            the `remedy`.
+        OSError: the file cannot be read.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        # What is not UTF-8 or no JSON, a number of thousands of digits, brackets of any depth.
+        raise ArtifactMismatchError(f"{path} is not valid JSON ({error}); {remedy}.") from error
+    if not isinstance(value, expected):
+        found = type(value).__name__
+        raise ArtifactMismatchError(
+            f"{path} holds a {found}, expected a {expected.__name__}; {remedy}."
+        )
+    return value
+
+
+def is_inside(name: str) -> bool:
+    """Say whether a name stays in the folder that it is joined to, on any system."""
+    path = PureWindowsPath(name)
+    return bool(path.name) and not path.anchor and ".." not in path.parts
+
+
 def write_manifest(folder: Path, made_by: str, files: list[Path], **facts) -> Path:
     """Write manifest.json, which lists `files` with their sizes and hashes; call it last.
 
@@ -190,31 +220,42 @@ _OWN = {
 """Where what people write into a notebook's files has its place."""
 
 
-def read_manifest(folder: Path, verify: bool = True) -> dict:
+def read_manifest(folder: Path, verify: bool = True, only: str = "") -> dict:
     """Read manifest.json and, with `verify`, compare the files beside it with their hashes.
+
+    With `only`, this file alone is compared, if it is listed.
 
     Raises:
         MissingArtifactError: there is no manifest.
-        ArtifactMismatchError: a listed file is missing or differs.
+        ArtifactMismatchError: it is damaged or lists what is not in its folder, or a listed file is
+            missing or differs.
     """
     path = folder / MANIFEST
     if not path.is_file():
-        raise MissingArtifactError(f"{path} does not exist.")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        raise MissingArtifactError(f"{path} does not exist, so the folder is not whole; {_ANEW}.")
+    manifest = read_json(path)
+    made_by, files = manifest.get("made_by"), manifest.get("files")
+    if not isinstance(made_by, str) or not isinstance(files, dict):
         raise ArtifactMismatchError(
-            f"{path}:{error.lineno}: not valid JSON ({error.msg}); "
-            "run the notebook that made it again."
-        ) from error
-    made_by = manifest["made_by"]
-    for name, expected in manifest["files"].items() if verify else ():
-        file = folder / name
-        if not file.is_file():
+            f"{path} is no manifest: expected `made_by` and `files`; {_ANEW}."
+        )
+    for name, about in files.items():
+        sha256 = about.get("sha256") if isinstance(about, dict) else None
+        if not is_inside(name) or not isinstance(sha256, str):
+            raise ArtifactMismatchError(
+                f"{path} lists {name!r:.80}, expected a file of its folder with its sha256; "
+                f"run {made_by} again."
+            )
+    for name in files if verify else ():
+        if only not in ("", name):
+            continue
+        file, wanted = folder / name, files[name]["sha256"]
+        # Not Path.is_file, which a name that no system allows makes raise.
+        if not os.path.isfile(file):
             raise ArtifactMismatchError(
                 f"{file} is listed in {MANIFEST} but does not exist; run {made_by} again."
             )
-        wanted, found = expected["sha256"], sha256_file(file)
+        found = sha256_file(file)
         if found != wanted:
             raise ArtifactMismatchError(
                 f"{file} differs from {MANIFEST} (sha256 {wanted[:12]}... expected, "

@@ -12,6 +12,9 @@ PREAMBLE = (
 )
 PROMPT = PREAMBLE + "\n\n### Instruction:\n{instruction}\n\n### Input:\n{input}\n\n### Response:\n"
 
+END_OF_TEXT = "<|endoftext|>"
+"""How GPT-2's one special token is written. It closes every answer, and stands in none."""
+
 HEADINGS = {
     "what_should_happen": "WHAT SHOULD HAPPEN (Ideal/Expected):",
     "what_is_happening": "WHAT IS HAPPENING (Current Issue):",

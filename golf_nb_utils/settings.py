@@ -11,6 +11,7 @@ Frozen dataclasses, not pydantic: training imports this module on bare GPU machi
 import dataclasses
 import difflib
 import math
+import reprlib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def resolve_model_size(model_size: str, has_gpu: bool) -> str:
         return "124M" if has_gpu else "tiny"
     if model_size not in MODEL_SIZES:
         raise ConfigError(
-            f"unknown model_size {model_size!r}; expected one of auto, {', '.join(MODEL_SIZES)}."
+            f"unknown model_size {shown(model_size)}; "
+            f"expected one of auto, {', '.join(MODEL_SIZES)}."
         )
     return model_size
 
@@ -144,7 +146,7 @@ class _Settings:
 
     def _refuse(self, name: str, expected: str) -> None:
         raise ConfigError(
-            f"{type(self).__name__}.{name} must be {expected}, found {getattr(self, name)!r}."
+            f"{type(self).__name__}.{name} must be {expected}, found {shown(getattr(self, name))}."
         )
 
 
@@ -162,16 +164,32 @@ def _typed(owner: str, field: dataclasses.Field, value):
     `1e-4` as a text, too. What would lose something (2.5 epochs, a flag for a number) is refused.
     """
     wanted = field.type
-    if wanted is bool and str(value).lower() in ("true", "false"):
+    if wanted is bool and isinstance(value, bool | str) and str(value).lower() in ("true", "false"):
         return str(value).lower() == "true"
-    if wanted is str and isinstance(value, str):
+    # No path and no address may hold the zero byte.
+    if wanted is str and isinstance(value, str) and "\0" not in value:
         return value
     if wanted in (int, float) and not isinstance(value, bool):
         with suppress(TypeError, ValueError, OverflowError):
             number = wanted(value)
-            if math.isfinite(number) and (number == value or not isinstance(value, float)):
+            is_kept = number == value or not isinstance(value, float)
+            # What is larger is no number to torch, and another one in the JSON of other languages.
+            if math.isfinite(number) and is_kept and (wanted is float or abs(number) <= 2**53):
                 return number
-    raise ConfigError(f"{owner}.{field.name} must be of type {wanted.__name__}, found {value!r}.")
+    raise ConfigError(
+        f"{owner}.{field.name} must be of type {wanted.__name__}, found {shown(value)}."
+    )
+
+
+def shown(value) -> str:
+    """Return a value in a line of an error message, however large it is."""
+    brief = reprlib.Repr()
+    brief.maxstring = brief.maxother = brief.maxlong = 200
+    try:
+        return brief.repr(value)
+    except ValueError:
+        # Python writes no integer of thousands of digits.
+        return "an integer of thousands of digits"
 
 
 def nearest(name: str, known) -> str:
@@ -333,6 +351,23 @@ TINY_PRESET = {
 
 # The parameters of a run, before it begins.
 
+
+class WithoutAliases:
+    """Part of a YAML loader: no aliases, a few bytes of which can grow to gigabytes."""
+
+    def compose_node(self, parent, index):
+        """Refuse an alias at its line."""
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            wrong = "aliases (`*name`) are not allowed; write the value out"
+            raise yaml.composer.ComposerError(None, None, wrong, mark)
+        return super().compose_node(parent, index)
+
+
+class _Loader(WithoutAliases, yaml.SafeLoader):
+    """What papermill reads, but for aliases."""
+
+
 CONFIGS = {1: DataConfig, 2: CheckpointConfig, 3: TrainConfig, 4: SampleConfig}
 """The config of each notebook; its fields are the notebook's parameters, in their order."""
 
@@ -361,12 +396,12 @@ def read_parameters(path: Path) -> dict:
         return {}
     if not isinstance(parameters, dict):
         raise ConfigError(
-            f"{path} must have a line 'name: value' for each parameter, found {parameters!r}."
+            f"{path} must have a line 'name: value' for each parameter, found {shown(parameters)}."
         )
     known = {name for number in CONFIGS for name in declared(number)}
     seen = set()
     # The mapping has only the last of two values for a name, and no line numbers; YAML's nodes do.
-    for key, _ in yaml.compose(text, Loader=yaml.SafeLoader).value:
+    for key, _ in yaml.compose(text, Loader=_Loader).value:
         place = f"{path}:{key.start_mark.line + 1}"
         name = key.value
         if name not in known:
@@ -385,11 +420,12 @@ def read_value(text: str, place: str):
     turn into the number.
 
     Raises:
-        ConfigError: the text is not YAML, or holds an impossible date or number.
+        ConfigError: the text is not YAML, holds an impossible date or number, an alias, or is
+            nested too deeply.
     """
     try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        return yaml.load(text, Loader=_Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{place} is not valid YAML: {' '.join(str(error).split())}.") from error
 
 

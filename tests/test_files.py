@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 
+import damaged
 import pytest
 
 from golf_nb_utils import files
@@ -178,6 +179,62 @@ def test_a_listed_file_that_is_gone_is_named_with_the_notebook_to_run(tmp_path):
         read_manifest(tmp_path)
     assert str(tmp_path / "a.json") in str(caught.value)
     assert "notebook 01" in str(caught.value)
+
+
+def test_a_damaged_manifest_is_one_sentence_with_its_path(tmp_path):
+    made_folder(tmp_path)
+    path = tmp_path / "manifest.json"
+    content = path.read_bytes()
+    spoilt = [*damaged.texts(content), *(v.encode() for v in damaged.values(json.loads(content)))]
+    n_refused = 0
+    for found in spoilt:
+        path.write_bytes(found)
+        for verify in (True, False):
+            said = damaged.refusal(ArtifactMismatchError, read_manifest, tmp_path, verify)
+            assert not said or (str(tmp_path) in said and "again" in said), said
+            assert "\n" not in said
+            n_refused += bool(said)
+    # Who made it and the seed are anything, and so are the bytes.
+    assert n_refused > len(spoilt)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../a.json",
+        "deeper/../../a.json",
+        "/etc/hostname",
+        "C:\\a.json",
+        "C:a.json",
+        "..\\a.json",
+        "\\\\host\\a",
+        "",
+        ".",
+        "..",
+    ],
+)
+def test_a_name_that_leads_out_of_the_folder_is_refused_unread(tmp_path, name, monkeypatch):
+    made_folder(tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    content["files"][name] = content["files"].pop("a.json")
+    write_json(tmp_path / "manifest.json", content)
+    monkeypatch.setattr(files, "sha256_file", lambda path: "0" * 64)
+    for verify in (True, False):
+        with pytest.raises(ArtifactMismatchError, match="expected a file of its folder") as caught:
+            read_manifest(tmp_path, verify)
+        assert repr(name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "a\x00b", "half \ud800"], ids=["long", "null", "half"]
+)
+def test_a_name_that_no_system_allows_is_a_file_that_is_not_there(tmp_path, name):
+    made_folder(tmp_path)
+    content = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    content["files"] = {name: content["files"]["a.json"]}
+    (tmp_path / "manifest.json").write_text(json.dumps(content))
+    with pytest.raises(ArtifactMismatchError, match=r"does not exist; run notebook 01 again"):
+        read_manifest(tmp_path)
 
 
 def test_a_manifest_can_be_read_without_hashing_what_it_lists(tmp_path):

@@ -272,17 +272,32 @@ REFUSED = {
     "epochs: 3\n\tseed: 1": r"given\.yaml is not valid YAML: .*line 2",
     "output_root: 2026-13-01": r"given\.yaml is not valid YAML: month must be in 1\.\.12",
     b"output_root: \xff": r"given\.yaml is not encoded as UTF-8",
+    'extra_knowledge: "a\\0b"': r"extra_knowledge must be of type str, found 'a\\x00b'",
+    "epochs: &one 3\nseed: *one": r"given\.yaml is not valid YAML: aliases .* line 2",
+    # Of nine levels of nine each: some gigabytes, once somebody prints them.
+    "\n".join(
+        f"n_shown: &a{n} [{', '.join([f'*a{n - 1}'] * 9) if n else 'ha, ' * 8}]" for n in range(10)
+    ): r"given\.yaml is not valid YAML: aliases",
+    "seed: " + "[" * 100_000: r"given\.yaml is not valid YAML: maximum recursion",
+    "seed: " + "{a: " * 100_000: r"given\.yaml is not valid YAML: maximum recursion",
+    "seed: " + "9" * 5000: r"given\.yaml is not valid YAML: Exceeds the limit",
+    "seed: 0x" + "f" * 5000: r"seed must be of type int, found an integer of thousands of digits",
+    "mixed_precision: 0x" + "f" * 5000: r"mixed_precision must be of type bool, found an integer",
+    "model_size: 0x" + "f" * 5000: r"unknown model_size an integer of thousands of digits",
+    f"seed: {2**53 + 1}": rf"seed must be of type int, found {2**53 + 1}",
+    "n_examples: [" + "1, " * 10_000 + "]": r"DataConfig\.n_examples must be .*, \.\.\.\]\.",
+    "- " + "x" * 100_000: r"found \['x.{80,190}\.\.\.",
 }
 
 
-@pytest.mark.parametrize("text", REFUSED)
+@pytest.mark.parametrize("text", REFUSED, ids=range(len(REFUSED)))
 def test_a_wrong_file_is_refused_in_one_sentence_before_anything_runs(
     run, executed, written, tmp_path, capsys, text
 ):
     assert run("-f", written(text)) == 2
     captured = capsys.readouterr()
     assert re.search(REFUSED[text], captured.err), captured.err
-    assert re.fullmatch(r"error: [^\n]+[.?]\n", captured.err)
+    assert re.fullmatch(r"error: [^\n]{1,700}[.?]\n", captured.err)
     assert captured.out == ""
     assert executed == {}
     assert not (tmp_path / "out").exists()

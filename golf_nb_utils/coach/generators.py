@@ -12,7 +12,6 @@ done, and which entry of the knowledge base each sentence is.
 """
 
 import hashlib
-import json
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -25,8 +24,8 @@ import tiktoken
 import torch
 
 from golf_nb_utils.coach.packing import pack
-from golf_nb_utils.evaluation.words import ModelReader, together
-from golf_nb_utils.files import Paths, find_folder
+from golf_nb_utils.evaluation.words import WEIGHTS, ModelReader, together
+from golf_nb_utils.files import ArtifactMismatchError, Paths, find_folder, read_json
 from golf_nb_utils.golf.answer import places
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.causes import Causes
@@ -34,6 +33,7 @@ from golf_nb_utils.golf.checks import CHECKS, Verdict, Verifier
 from golf_nb_utils.golf.follow_up import says_it_did_not_help
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import Advice, KnowledgeBase, load_knowledge
+from golf_nb_utils.golf.plain import entries
 from golf_nb_utils.golf.reader import (
     Heard,
     Probabilities,
@@ -177,9 +177,10 @@ class LLMFeedbackGenerator(ABC):
     def generate_many(self, requests: list[dict]) -> list[dict]:
         """Return what generate_feedback returns for each dict of its arguments, in their order.
 
-        Any argument may be missing.
+        Any argument may be missing. What is no list is read as the only request; no value makes it
+        raise.
         """
-        return self._answered([self._read(arguments) for arguments in requests])
+        return self._answered([self._read(arguments) for arguments in entries(requests)])
 
     def stream_feedback(self, **arguments) -> Iterator[str | dict]:
         """Yield the first answer as it grows, and last of all what generate_feedback returns.
@@ -463,19 +464,30 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         coach = cls(model, tokenizer, config, knowledge, steered)
         evaluated = paths.evaluation(config.model_size) / "metrics.json"
         if evaluated.is_file():
-            metrics = json.loads(evaluated.read_text(encoding="utf-8"))
+            metrics = read_json(evaluated, remedy="run notebook 04 again")
             is_same = metrics.get("weights_sha256") == sidecar["weights_sha256"]
             # A model that learnt the answers alone knows nothing of what people say.
             has_read = sidecar["training"].get("loss_on") == "all"
-            coach.words_weight = metrics["words_weight"] if is_same and has_read else 0.0
+            if is_same and has_read:
+                weight = metrics.get("words_weight")
+                if weight not in WEIGHTS:
+                    raise ArtifactMismatchError(
+                        f"{evaluated} has the words_weight {weight!r:.80}, expected one of "
+                        f"{', '.join(map(str, WEIGHTS))}; run notebook 04 again."
+                    )
+                coach.words_weight = weight
         return coach
 
     def _probabilities(self, area: str, text: str) -> Probabilities:
         found = super()._probabilities(area, text)
         if not self.words_weight:
             return found
-        with self._lock:
-            by_model = self._model_reader.probabilities(area, text, found.own)
+        try:
+            with self._lock:
+                by_model = self._model_reader.probabilities(area, text, found.own)
+        except (ValueError, RuntimeError):
+            # Words that cannot be printed, a prompt that fills the context, no memory left.
+            return found
         return together(found, by_model, self.words_weight)
 
     def _prompt(self, entry: dict, with_all_scores: bool = True) -> torch.Tensor:

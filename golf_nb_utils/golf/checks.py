@@ -49,10 +49,11 @@ _DISTANCE = re.compile(
 )
 _DRILL_NAME = re.compile(r"""\bdrill\W{0,3}["“„«](.{0,80}?)["”“»]""", re.IGNORECASE)
 _LEVEL_OF = {"easier": "beginner", "harder": "advanced"}
-# Rules are read over this much of a sentence and of an answer: on noise, the time that some of
-# their patterns take grows with the square of its length.
-_RULE_LENGTH = 1000
-_LONGEST_ANSWER = 10_000
+LONGEST_ANSWER = 4000
+"""Characters of an answer that are read: the longest right one has a third of them.
+
+On noise, the time that some of the rules' patterns take grows with the square of its length.
+"""
 _WITH_A_DRILL = ("fault", "follow_up")
 _UNTOLD = "cannot be told without the three headed parts."
 
@@ -108,7 +109,8 @@ class Verifier:
     def verify(self, answer: str, input_text: str, nearest: bool = False) -> Verdict:
         """Judge an answer to an input by every check of CHECKS; no answer makes it raise.
 
-        Blanks and line breaks around the answer do not count. With `nearest`, each sentence without
+        Blanks and line breaks around the answer do not count. An answer that is longer than
+        LONGEST_ANSWER fails, and only its beginning is read. With `nearest`, each sentence without
         an origin has the closest entry named beside it, by character-3-gram Jaccard similarity
         (0..1); that costs more than all the checks.
 
@@ -116,6 +118,8 @@ class Verifier:
             InputFormatError: the input is malformed.
         """
         request, answer = self.request(input_text), answer.strip(" \n")
+        if len(answer) > LONGEST_ANSWER:
+            return self._explained(answer, request, nearest, "")
         try:
             found = self.book.grammar(request).read(answer)
         except GrammarError as error:
@@ -131,16 +135,20 @@ class Verifier:
         return self._reader.read(text, request, nearest)
 
     def _explained(self, answer: str, request: Request, nearest: bool, why: str) -> Verdict:
-        reading = self.read(answer, request, nearest)
+        reading = self.read(answer[:LONGEST_ANSWER], request, nearest)
         found = {
             name: reason for name, check in _REASONS.items() if (reason := check(self, reading))
         }
-        others = ", ".join(found)
-        found["composition"] = (
-            f"Structure not checked, because other checks failed: {others}."
-            if others
-            else f"Not put together as an answer is: {why}"
-        )
+        if len(answer) > LONGEST_ANSWER:
+            composition = (
+                f"The answer has {len(answer):,} characters, expected {LONGEST_ANSWER:,} at most; "
+                "only its beginning was read."
+            )
+        elif others := ", ".join(found):
+            composition = f"Structure not checked, because other checks failed: {others}."
+        else:
+            composition = f"Not put together as an answer is: {why}"
+        found["composition"] = composition
         return Verdict(
             checks={name: name not in found for name in CHECKS},
             reasons=tuple(found.values()),
@@ -285,17 +293,16 @@ def _contradictions(verifier: Verifier, reading: Reading) -> str:
         # What the knowledge base holds was held against the rules when it was read.
         if span.origin is not None:
             continue
-        part, text = _part_of_rules(piece), piece.text[:_RULE_LENGTH]
+        part = _part_of_rules(piece)
         if part not in rules_at:
             scope = (part, request.area, clubs, levels, faults)
             concern = (rule for rule in verifier.rules if rule.never and rule.concerns(*scope))
             rules_at[part] = list(concern)
         for rule in rules_at[part]:
-            if rule.broken_by(text):
+            if rule.broken_by(piece.text):
                 return f"{_quoted(piece.text)} breaks the rule {rule.id}: {rule.says}"
-    text = reading.text[:_LONGEST_ANSWER]
     for rule in verifier.rules:
-        if rule.together and rule.joined_in(text):
+        if rule.together and rule.joined_in(reading.text):
             return f"The answer says both sides of the rule {rule.id}: {rule.says}"
     return ""
 

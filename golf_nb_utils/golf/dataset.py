@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from golf_nb_utils.files import (
+    MANIFEST,
     ArtifactMismatchError,
     MissingArtifactError,
     hold,
@@ -40,6 +41,7 @@ from golf_nb_utils.golf.records import (
     make_record,
     split_sizes,
 )
+from golf_nb_utils.prompt import END_OF_TEXT
 from golf_nb_utils.settings import DataConfig
 
 SAMPLE = 10_000
@@ -148,9 +150,16 @@ def require_made_for(model_size: str, folder: Path, manifest: dict) -> None:
     The presets of the two differ in what is taught.
 
     Raises:
-        ArtifactMismatchError: the manifest of the data in `folder` tells of the other kind.
+        ArtifactMismatchError: the manifest of the data in `folder` tells of the other kind, or does
+            not tell.
     """
-    made = manifest["config"]
+    made = manifest.get("config")
+    told = ("model_size", str), ("n_examples", int)
+    if not isinstance(made, dict) or not all(isinstance(made.get(n), kind) for n, kind in told):
+        raise ArtifactMismatchError(
+            f"{folder / MANIFEST} does not tell the model_size and n_examples of the records; "
+            "run notebook 01 again."
+        )
     if (made["model_size"] == "tiny") != (model_size == "tiny"):
         raise ArtifactMismatchError(
             f"{folder} holds {made['n_examples']:,} records that were made for model_size "
@@ -356,8 +365,8 @@ def read_records(path: Path) -> list[Record]:
 
     Raises:
         MissingArtifactError: the file does not exist; the message names the notebook to run.
-        RecordError: the file is no list of records, or a record lacks a field or has an empty one;
-            file and number are named.
+        RecordError: the file is no list of records, or a record lacks a field, has an empty one, or
+            has the end-of-text token in its answer; file and number are named.
     """
     if not path.is_file():
         raise MissingArtifactError(
@@ -373,6 +382,9 @@ def read_records(path: Path) -> list[Record]:
         raise RecordError(
             f"{path}:{error.lineno}: not valid JSON ({error.msg}); run notebook 01 again."
         ) from error
+    except (ValueError, RecursionError) as error:
+        # A number of thousands of digits, or brackets of any depth.
+        raise RecordError(f"{path}: not valid JSON ({error}); run notebook 01 again.") from error
     if not isinstance(records, list) or not records:
         found = "an empty list" if records == [] else type(records).__name__
         raise RecordError(
@@ -386,6 +398,12 @@ def read_records(path: Path) -> list[Record]:
                 raise RecordError(
                     f"{path}: record {number} needs a non-empty text in {name!r}, found {value!r}."
                 )
+        # What a golfer says may hold it, as text like any other; an answer ends with it.
+        if END_OF_TEXT in record["output"]:
+            raise RecordError(
+                f"{path}: the output of record {number} holds {END_OF_TEXT}, which training adds "
+                "at its end; take it out."
+            )
     return [_record(values) for values in records]
 
 

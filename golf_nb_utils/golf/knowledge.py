@@ -4,6 +4,7 @@ topic.py says what a topic is, topic_file.py reads one file; here they become on
 every id is given once, every part of an answer can be filled, and no sentence breaks a rule.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, product
@@ -151,7 +152,8 @@ def _read_topics(folder: Path, sources: dict[str, Source]) -> tuple[Topic, ...]:
 
 
 def _refuse_link_out(path: Path, folder: Path) -> None:
-    if not path.resolve().is_relative_to(folder.resolve()):
+    # Not Path.resolve, which a link to itself makes raise.
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         wrong = "a link that leads out of the folder; copy the file here instead."
         raise KnowledgeError(f"{path}:1: {wrong}")
     if not path.is_file():

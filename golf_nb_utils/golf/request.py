@@ -6,6 +6,7 @@ from functools import cached_property
 
 from golf_nb_utils.golf.areas import ALL_SCORES, AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
 from golf_nb_utils.golf.follow_up import says_it_did_not_help
+from golf_nb_utils.golf.plain import plain
 from golf_nb_utils.golf.referral import referral_of
 from golf_nb_utils.golf.wording import INSTRUCTIONS, score_slots, severity_of
 
@@ -186,10 +187,13 @@ class Request:
     def from_app(
         cls, arguments: Mapping, hear: Callable, names: Mapping, drills: Collection
     ) -> tuple:
-        """Return the request, what was heard, and remarks; see app_request.read_arguments."""
+        """Return the request, what was heard, and remarks; see app_request.read_arguments.
+
+        No value of `arguments`, or in it, makes it raise: what is read is a copy, see golf.plain.
+        """
         from golf_nb_utils.golf.app_request import read_arguments
 
-        values, heard, remarks = read_arguments(arguments, hear, names, drills)
+        values, heard, remarks = read_arguments(plain(arguments), hear, names, drills)
         return cls(**values), heard, remarks
 
 

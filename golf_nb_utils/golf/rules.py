@@ -5,6 +5,7 @@ rules.yaml beside the topic files holds the rules. knowledge.py checks every ite
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import yaml
 
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS
+from golf_nb_utils.settings import WithoutAliases
 
 PARTS = (
     "ideal", "happening", "steps", "check", "plan", "cue", "drill", "dose", "small_dose", "easier",
@@ -31,27 +33,18 @@ class RuleError(ValueError):
     """rules.yaml holds something that is no rule."""
 
 
-class _PlainLoader(yaml.BaseLoader):
+class _PlainLoader(WithoutAliases, yaml.BaseLoader):
     """YAML of texts, lists and mappings alone.
 
-    No tags and no dates; no aliases, a few bytes of which can grow to gigabytes; no double keys, of
-    which one would be lost.
+    No tags and no dates, no aliases, no double keys, of which one would be lost.
     """
-
-    def compose_node(self, parent, index):
-        """Refuse an alias at its line."""
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            wrong = "aliases (`*name`) are not allowed; write the value out"
-            raise yaml.composer.ComposerError(None, None, wrong, mark)
-        return super().compose_node(parent, index)
 
     def construct_mapping(self, node, deep=False):
         """Refuse a double key, and one that is no text, at its line."""
-        keys = [key.value for key, _ in node.value]
+        n_of = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
         for key, _ in node.value:
-            if not isinstance(key.value, str) or keys.count(key.value) > 1:
-                wrong = f"the key {key.value!r} is no text or stands twice"
+            if not isinstance(key.value, str) or n_of[key.value] > 1:
+                wrong = f"the key {key.value!r:.80} is no text or stands twice"
                 raise yaml.constructor.ConstructorError(None, None, wrong, key.start_mark)
         return super().construct_mapping(node, deep)
 

@@ -23,7 +23,9 @@ _NUMBERING = re.compile(r"[0-9]{1,3}[.] ")
 _LABEL = re.compile(rf"({'|'.join(LABELS)}): ?")
 _SENTENCE_END = re.compile(r"[.!?](?= |$)")
 _NUMBER = re.compile(r"\d+(?:[.]\d+)?%?")
-_PERCENT = re.compile(r"\d+(?:[.]\d+)?%")
+# From the first digit of a number alone: from each of them, a long number takes the square of its
+# length.
+_PERCENT = re.compile(r"(?<!\d)\d+(?:[.]\d+)?%")
 _LONGEST_FIRST = sorted(SCORE_LABELS.values(), key=len, reverse=True)
 # Without ASCII, letters such as the long s would match, which no label has.
 SCORE_NAME = re.compile(

@@ -13,6 +13,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from golf_nb_utils.files import (
     ArtifactMismatchError,
     MissingArtifactError,
     hold,
+    read_json,
     sha256_file,
     write_json,
     write_text,
@@ -165,10 +167,12 @@ def _write_sidecar(folder: Path, tensors: dict[str, list[int]], index_sha256: st
 
 def _read_sidecar(folder: Path) -> dict | None:
     try:
-        found = json.loads((folder / f"{CONVERTED}.json").read_text(encoding="utf-8"))
-        return found if {"sha256", "index_sha256", "tensors"} <= set(found) else None
-    except (OSError, ValueError, TypeError):
+        found = read_json(folder / f"{CONVERTED}.json")
+    except (OSError, ArtifactMismatchError):
         return None
+    kinds = {"sha256": str, "index_sha256": str, "tensors": dict}
+    is_one = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
+    return found if is_one else None
 
 
 def load_base_model(folder: str | Path) -> GPTModel:
@@ -342,6 +346,10 @@ def _surroundings(path: Path, checkpoint_folder: str | Path) -> dict[str, str]:
     }
 
 
+_FACTS = {"model_size": str, "seed": int, "data": dict, "training": dict, "metrics": dict}
+"""The facts that others read in the sidecar of a fine-tuned model; it may lack some."""
+
+
 def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTModel, dict]:
     """Load a fine-tuned model and its sidecar, in eval mode on the CPU.
 
@@ -350,19 +358,26 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
 
     Raises:
         MissingArtifactError: the weights or the sidecar are missing.
-        ArtifactMismatchError: weights, prompt or tokenizer are not those of the sidecar, and the
-            message says which; or the file holds more than weights.
+        ArtifactMismatchError: weights, prompt, tokenizer or shape are not those of the sidecar, and
+            the message says which; or the sidecar is damaged, or the file holds more than weights.
     """
     path = Path(path)
     sidecar_path = path.with_suffix(".json")
     _require(path, sidecar_path, notebook="03")
+    sidecar = read_json(sidecar_path, remedy="run notebook 03 again")
     try:
-        sidecar = json.loads(sidecar_path.read_text(encoding="utf-8"))
         config = GPTConfig(**sidecar["config"])
-    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ArtifactMismatchError(
             f"{sidecar_path} is not a sidecar of notebook 03 ({error!r}); run it again."
         ) from error
+    for name, kind in _FACTS.items():
+        fact = sidecar.setdefault(name, {} if kind is dict else None)
+        if not isinstance(fact, kind | None):
+            raise ArtifactMismatchError(
+                f"{sidecar_path} has {fact!r:.80} as {name}, expected a {kind.__name__}; "
+                "run notebook 03 again."
+            )
     for name, value in _surroundings(path, checkpoint_folder).items():
         if sidecar.get(name) != value:
             raise ArtifactMismatchError(
@@ -378,4 +393,17 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
             f"{path} holds more than weights, which may be code; none of it was run: "
             "delete the file."
         ) from error
-    return _assembled(config, state), sidecar
+    except (RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ArtifactMismatchError(
+            f"{path} is no file of torch.save ({error!r:.200}); run notebook 03 again."
+        ) from error
+    wrong = f"{sidecar_path} says {config}, which is not what {path.name} holds"
+    hparams = Path(checkpoint_folder) / "hparams.json"
+    if hparams.is_file() and read_hparams(hparams.parent) != config:
+        # The number of heads shows in no shape.
+        wrong = f"{sidecar_path} says {config}, {hparams} does not"
+    elif isinstance(state, dict) and config.n_layer <= len(state):
+        # A layer has a dozen tensors: nobody builds a million of them for a file of a few.
+        with suppress(RuntimeError, TypeError, OverflowError):
+            return _assembled(config, state), sidecar
+    raise ArtifactMismatchError(f"{wrong}; run notebook 03 again.")

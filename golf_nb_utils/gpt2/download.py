@@ -6,7 +6,6 @@ its CRC32C in model.ckpt.index (tensorflow_io.py).
 """
 
 import errno
-import json
 import os
 import shutil
 import warnings
@@ -26,6 +25,7 @@ from golf_nb_utils.files import (
     META_FILE,
     MissingArtifactError,
     explained_if_read_only,
+    read_json,
     sha256_file,
     write_with,
 )
@@ -244,7 +244,7 @@ def _kept(model_size: str, path: Path) -> dict | None:
 def _manifest_entry(path: Path) -> tuple[str, str, str | None] | None:
     """What the manifest beside a file says of it: its sha256, how it was verified, its source."""
     try:
-        manifest = json.loads((path.parent / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(path.parent / MANIFEST)
         sha256, verified = manifest["files"][path.name]["sha256"], manifest["verified"][path.name]
         return sha256, verified, manifest.get("sources", {}).get(path.name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -29,7 +29,7 @@ from golf_nb_utils.gpt2.checkpoints import conversion_table, load_model, write_c
 from golf_nb_utils.gpt2.convert import CheckpointError, check_table
 from golf_nb_utils.gpt2.tokenizer import END_OF_TEXT, load_tokenizer
 from golf_nb_utils.host import require_disk
-from golf_nb_utils.settings import ConfigError, GPTConfig, SampleConfig
+from golf_nb_utils.settings import MODEL_SIZES, ConfigError, GPTConfig, SampleConfig
 
 # What GPTModel computes; a folder whose config.json says otherwise is another model. Absent fields
 # have these values there.
@@ -151,21 +151,27 @@ def model_card(sidecar: dict) -> str:
     Raises:
         ArtifactMismatchError: the sidecar lacks what only a training that came to its end writes.
     """
+    told = ("epochs", "batch_size", "learning_rate", "loss_on")
     try:
-        size, training, metrics = sidecar["model_size"], sidecar["training"], sidecar["metrics"]
-        data, seed = sidecar["data"]["golf_feedback_train.json"]["sha256"][:16], sidecar["seed"]
-    except KeyError as error:
+        size, metrics, seed = sidecar["model_size"], sidecar["metrics"].items(), sidecar["seed"]
+        training = {name: sidecar["training"][name] for name in told}
+        data = sidecar["data"]["golf_feedback_train.json"]["sha256"][:16]
+    except (KeyError, TypeError, AttributeError) as error:
         raise ArtifactMismatchError(
             f"the sidecar has no {error}; run notebook 03 to its end."
         ) from error
+    if size not in MODEL_SIZES:
+        raise ArtifactMismatchError(
+            f"the sidecar has the model_size {size!r}, expected one of {', '.join(MODEL_SIZES)}; "
+            "run notebook 03 to its end."
+        )
     openais = "MIT; the base weights are OpenAI's, under the Modified MIT licence of openai/gpt-2"
     base, licence = _BASES.get(size, (f"OpenAI's GPT-2 {size}", openais))
     return _CARD.format(
         license="other" if size == "own" else "mit",
         link=f"base_model: openai-community/{_HUB_NAMES[size]}\n" if size in _HUB_NAMES else "",
-        measures="\n".join(f"| {name} | {value} |" for name, value in metrics.items()),
-        size=size, base=base, licence=licence, data=data, seed=seed,
-        **{name: training[name] for name in ("epochs", "batch_size", "learning_rate", "loss_on")},
+        measures="\n".join(f"| {name} | {value} |" for name, value in metrics),
+        size=size, base=base, licence=licence, data=data, seed=seed, **training,
     )  # fmt: skip
 
 
@@ -262,7 +268,7 @@ def _read_config(path: Path) -> GPTConfig:
         return GPTConfig(**{ours: found[theirs] for ours, theirs in _SHAPE.items()})
     except CheckpointError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not the config.json of a GPT-2 ({error!r}); save the model again."
         ) from error
@@ -327,7 +333,7 @@ def _weight_files(source: Path) -> list[Path]:
 def _indexed_files(index: Path) -> set[str]:
     try:
         return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{index} does not say which file holds which tensor ({error!r}); fetch it again.",
             index.name,
@@ -384,5 +390,5 @@ def _read_fast_tokenizer(path: Path) -> tuple[str, str]:
         return json.dumps(vocabulary), "\n".join(pairs)
     except CheckpointError:
         raise
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not the tokenizer of a GPT-2 ({error!r}).") from error

@@ -16,8 +16,8 @@ import tiktoken
 import torch
 
 from golf_nb_utils.files import MissingArtifactError, sha256_file, write_text
+from golf_nb_utils.prompt import END_OF_TEXT
 
-END_OF_TEXT = "<|endoftext|>"
 # GPT-2's own pre-tokenization (openai/gpt-2, src/encoder.py).
 GPT2_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 

@@ -11,7 +11,6 @@ connection, and then a journal has to say which pieces of a file with holes are 
 
 import base64
 import hashlib
-import json
 import os
 import re
 import time
@@ -23,7 +22,7 @@ import requests
 from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
-from golf_nb_utils.files import write_json
+from golf_nb_utils.files import read_json, write_json
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT = (10, 60)
@@ -147,7 +146,7 @@ class _Transfer:
     def resume(self) -> bool:
         """Take up what an earlier run left, and say whether that is anything."""
         try:
-            origin = _Origin(**json.loads(self.note.read_text(encoding="utf-8")))
+            origin = _Origin(**read_json(self.note))
             length = self.part.stat().st_size
         except (OSError, ValueError, TypeError):  # nothing there, or nothing that makes sense
             return False

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from golf_nb_utils.evaluation.metrics import METRICS
+from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.golf.checks import CHECKS
 from golf_nb_utils.golf.records import Record
@@ -238,21 +239,42 @@ def _mark_epochs(axis: Axes, n_per_epoch: int, n_steps: int) -> None:
 
 
 def plot_log(path: Path) -> Figure | None:
-    """Return the losses of a training_log.jsonl, drawn by plot_losses; None if it has none yet."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()[1:]]
+    """Return the losses of a training log, drawn by plot_losses; None if it has none yet.
+
+    Raises:
+        MissingArtifactError: there is no such file.
+        ArtifactMismatchError: a line is none of a training log; the message names it.
+    """
+    if not path.is_file():
+        raise MissingArtifactError(f"{path} does not exist: run notebook 03 first.")
+    rows = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
+        try:
+            # The first line holds the settings.
+            rows += [_measured(json.loads(line))] if line and number > 1 else []
+        except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
+            raise ArtifactMismatchError(
+                f"{path}:{number}: not a line of a training log; run notebook 03 again."
+            ) from error
     if not rows:
         return None
-    # JSON has no number for what is not finite: it is null there.
-    columns = {
-        name: [math.nan if row[name] is None else row[name] for row in rows]
-        for name in ("steps", "tokens", "train_loss", "val_loss")
-    }
-    history = History(**columns)
+    steps, tokens, train_loss, val_loss = map(list, zip(*rows, strict=True))
+    history = History(steps=steps, tokens=tokens, train_loss=train_loss, val_loss=val_loss)
     losses = zip(history.val_loss, history.steps, strict=True)
     finite = [(loss, step) for loss, step in losses if math.isfinite(loss)]
     if finite:
         history.best_val_loss, history.best_step = min(finite)
     return plot_losses(history)
+
+
+def _measured(row: dict) -> tuple[int, int, float, float]:
+    """Steps, tokens and both losses of a line. Raises one of several errors where it has none."""
+    counts = row["steps"], row["tokens"]
+    if not all(type(count) is int and 0 < count < 10**15 for count in counts):
+        raise ValueError("steps and tokens are positive integers")
+    # JSON has no number for what is not finite: it is null there.
+    losses = (math.nan if row[name] is None else row[name] for name in ("train_loss", "val_loss"))
+    return *counts, *(float(loss + 0) for loss in losses)
 
 
 class LiveLosses:

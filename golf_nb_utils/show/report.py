@@ -5,6 +5,7 @@ here, and its name in that tuple.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 from html import escape
@@ -13,7 +14,14 @@ from pathlib import Path
 from golf_nb_utils.evaluation.changes import KINDS
 from golf_nb_utils.evaluation.judging import Judged, JudgedRecord
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS
-from golf_nb_utils.files import ArtifactMismatchError, sha256_file, write_text
+from golf_nb_utils.files import (
+    MANIFEST,
+    ArtifactMismatchError,
+    MissingArtifactError,
+    read_manifest,
+    sha256_file,
+    write_text,
+)
 from golf_nb_utils.golf.checks import CHECKS
 from golf_nb_utils.html import mark_in_order, page, picture
 from golf_nb_utils.show.plots import plot_intervals, plot_log
@@ -350,27 +358,65 @@ def write_predictions(path: Path, rows: list[JudgedRecord]) -> Path:
 
 
 def read_predictions(path: Path) -> list[JudgedRecord]:
-    """Read what write_predictions wrote; `path` is the file or its folder.
+    """Read what write_predictions wrote; `path` is the folder of an evaluation, or the file.
+
+    Where a manifest stands beside it, the file has to be the one that it lists.
 
     Raises:
-        FileNotFoundError: there is none.
-        ArtifactMismatchError: a line is no row of evaluation.judging.judge; the message names it.
+        MissingArtifactError: the file is not there.
+        ArtifactMismatchError: the file is not the one of the manifest, has no line, or one that is
+            no row of evaluation.judging.judge; the message names it.
     """
-    path = path / PREDICTIONS if path.is_dir() else path
-    rows = []
-    # Not splitlines: JSON leaves U+2028 and its kin as they are, and they end no line of the file.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
+    is_folder = path.is_dir()
+    path = path / PREDICTIONS if is_folder else path
+    if not path.is_file():
+        raise MissingArtifactError(f"{path} does not exist: run notebook 04 first.")
+    if (path.parent / MANIFEST).is_file():
+        listed = read_manifest(path.parent, only=path.name)["files"]
+        if is_folder and path.name not in listed:
+            raise ArtifactMismatchError(
+                f"{path.parent / MANIFEST} lists no {path.name}; expected an evaluation of "
+                "notebook 04."
+            )
+    rows: list[JudgedRecord] = []
+    systems_of: dict[str, set[str]] = {}
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if not line:
             continue
         try:
-            row = json.loads(line)
-            systems = {name: _read(Judged, one) for name, one in row["systems"].items()}
-            rows.append(_read(JudgedRecord, row | {"systems": systems}))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            row = _row(json.loads(line.decode()))
+        except (
+            ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError,
+        ) as error:  # fmt: skip
             raise ArtifactMismatchError(
                 f"{path}:{number}: not a line of an evaluation with strata; run notebook 04 again."
             ) from error
+        expected = systems_of.setdefault(row.stratum, set(row.systems))
+        if set(row.systems) != expected:
+            raise ArtifactMismatchError(
+                f"{path}:{number}: answers of {', '.join(row.systems) or 'none'}, expected those "
+                f"of {', '.join(sorted(expected))}; run notebook 04 again."
+            )
+        rows.append(row)
+    if not rows:
+        raise ArtifactMismatchError(f"{path} holds no line; run notebook 04 again.")
     return rows
+
+
+def _row(values: dict) -> JudgedRecord:
+    """The row of a line. Raises one of many errors where it is none."""
+    systems = {name: _read(Judged, one) for name, one in values["systems"].items()}
+    row = _read(JudgedRecord, values | {"systems": systems})
+    texts = [row.stratum, row.instruction, row.input, row.reference, row.group]
+    for judged in systems.values():
+        texts.append(judged.answer)
+        for above, below in judged.measures.values():
+            # Not a number is what a model of such weights is measured to be.
+            if any(1e15 < abs(part) < math.inf for part in (above, below)):
+                raise ValueError("a measure that nothing has")
+    if not systems or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text is none, or nobody answered")
+    return row
 
 
 def _read(kind: type, values: dict):

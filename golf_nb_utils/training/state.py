@@ -10,17 +10,19 @@ anew, without the random states other numbers are drawn, and without the number 
 records come in another order, at another learning rate.
 """
 
-import json
 import os
 import random
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from golf_nb_utils.files import sha256_file, write_json, write_with
+from golf_nb_utils.files import read_json, sha256_file, write_json, write_with
 
 N_KEPT = 2
+# What a state may name: a path that leads out of its folder is none of its files.
+_FILE = re.compile(r"(?:state|best)-[0-9]+\.pt")
 
 
 class RunStateError(RuntimeError):
@@ -163,17 +165,19 @@ def _write(temporary: Path, content: dict) -> None:
 
 def _newest_first(folder: Path) -> list[_Saved]:
     """Read the JSON files of the states."""
-    paths = (p for p in folder.glob("state-*.json") if p.stem.removeprefix("state-").isdigit())
+    found = (p for p in folder.glob("state-*.json") if p.is_file())
+    paths = (p for p in found if p.stem.removeprefix("state-").isdecimal())
     return sorted(map(_read, paths), key=lambda saved: saved.step, reverse=True)
 
 
 def _read(path: Path) -> _Saved:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        about = read_json(path)
         files, identity = dict(about["files"]), dict(about["identity"])
     except (ValueError, TypeError, KeyError):
         files, identity = {}, {}
-    return _Saved(path, files if path.with_suffix(".pt").name in files else {}, identity)
+    is_whole = path.with_suffix(".pt").name in files and all(map(_FILE.fullmatch, files))
+    return _Saved(path, files if is_whole else {}, identity)
 
 
 def _keep(folder: Path, kept: list[_Saved]) -> None:

@@ -7,6 +7,7 @@ import random
 import re
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
@@ -22,8 +23,16 @@ from golf_nb_utils.coach.generators import (
     TemplateFeedbackGenerator,
     WritingError,
 )
-from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, Paths, write_manifest
+from golf_nb_utils.files import (
+    ArtifactMismatchError,
+    MissingArtifactError,
+    Paths,
+    sha256_file,
+    write_json,
+    write_manifest,
+)
 from golf_nb_utils.golf.answer import GrammarBook
+from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.reader import load_wordings, wordings_folder
@@ -566,6 +575,104 @@ def test_a_drill_that_is_named_in_the_words_counts_as_done(knowledge):
     assert drill_of(feedback) not in (None, "Hop and toe tap")
 
 
+class Rude:
+    """Every method that is called raises, and none is what it seems."""
+
+    def _refuse(self, *_):
+        raise RuntimeError("no")
+
+    __repr__ = __str__ = __eq__ = __bool__ = __len__ = __iter__ = __getitem__ = __float__ = (
+        __getattr__
+    ) = _refuse
+    __class__ = property(_refuse)
+    __hash__ = None
+
+
+class RudeText(str):
+    casefold = strip = split = __getitem__ = __iter__ = __len__ = __repr__ = __str__ = encode = (
+        __eq__
+    ) = Rude._refuse
+    __hash__ = str.__hash__
+
+
+class RudeNumber(float):
+    __float__ = __round__ = __lt__ = __le__ = __gt__ = __ge__ = __repr__ = __eq__ = Rude._refuse
+    __hash__ = float.__hash__
+
+
+class RudeList(list):
+    __iter__ = __len__ = __getitem__ = __repr__ = __bool__ = Rude._refuse
+
+
+class RudeDict(dict):
+    __iter__ = __len__ = __getitem__ = __repr__ = keys = values = items = get = Rude._refuse
+
+
+class Endless(Mapping):
+    """A mapping that has every key, and begins with some."""
+
+    def __init__(self, **first):
+        self.first = first
+
+    def __iter__(self):
+        numbered = (f"key {number}" for number in itertools.count())
+        return itertools.chain(self.first, numbered)
+
+    def __getitem__(self, key):
+        return self.first.get(key, 0.5)
+
+    def __len__(self):
+        return 10**9
+
+
+ITSELF = []
+ITSELF.append(ITSELF)
+RUDE = (
+    Rude(), Rude, RudeText("balance"), RudeNumber(0.4), RudeList([0.5] * 8), RudeDict(area="balance"), Endless(), {Rude: Rude()}, [Rude()] * 8,
+    ITSELF, {"balance": ITSELF}, itertools.count(), Endless(balance=Endless()), 10**5000, "9" * 10**6, "\x00", "\u200b", range(10**12),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("place", range(len(RUDE)))
+def test_no_object_makes_it_raise_whatever_its_own_methods_do(knowledge, place):
+    # By its place: pytest itself would ask such an object what it is.
+    value = RUDE[place]
+    coach = TemplateFeedbackGenerator(knowledge)
+    usual = HEELS | {"current_score": 0.45, "target_score": 0.80}
+    given = [usual | {name: value} for name in ARGUMENTS]
+    given += [usual | {"golfer_context": {key: value}} for key in ("club", "minutes", "drill", "x")]
+    told = coach.generate_many([value, {"area": value}, *given])
+    assert len(told) == 2 + len(given)
+    for feedback in (*told, coach.generate_feedback(*[value] * len(ARGUMENTS))):
+        assert feedback["verification"]["passed"]
+        json.dumps(feedback)
+
+
+@pytest.mark.parametrize("place", range(7))
+def test_what_is_no_list_of_requests_is_one_request(knowledge, place):
+    requests = (HEELS, Endless(), None, 7, "balance", Rude(), itertools.count())[place]
+    (feedback,) = TemplateFeedbackGenerator(knowledge).generate_many(requests)
+    assert feedback["verification"]["passed"]
+    is_refused = "a request must be a dict" in feedback["verification"]["remarks"][0]
+    assert is_refused == (place >= 2)
+
+
+def test_an_endless_mapping_is_read_as_far_as_a_request_may_go(knowledge):
+    asked = HEELS | {"current_score": 0.45, "target_score": 0.80}
+    coach = TemplateFeedbackGenerator(knowledge)
+    usual, endless = coach.generate_many([asked, Endless(**asked)])
+    assert endless["suggestion"] == usual["suggestion"]
+    assert "no argument 'key 0'" in endless["verification"]["remarks"][0]
+
+
+@pytest.mark.parametrize(("n_ctx", "issue"), [(64, "on my heels"), (1024, "\x00")])
+def test_words_that_the_model_cannot_read_are_read_without_it(untrained, n_ctx, issue):
+    coach = untrained(n_ctx=n_ctx, steered=True)
+    coach.words_weight = 1.0
+    feedback = coach.generate_feedback(**REQUEST | {"issue": issue})
+    assert feedback["verification"]["passed"]
+
+
 UNKNOWN = (
     None, "", "   ", "nothing in particular", "my dog is called Bella", "it was windy yesterday", "I would like to play better golf",
     "zzz qqq", "42", 7, "\ud800", "重心が踵に落ちる", "tried it all week, no better", "<|endoftext|>",
@@ -803,6 +910,33 @@ def test_a_prompt_that_is_too_long_costs_the_others_of_its_batch_nothing(untrain
     assert one == generator.generate_feedback(**short)
     assert "headings" in one["verification"]["refused"][0]["failed"]
     assert "wrote no answer" in two["verification"]["refused"][0]["reasons"][0]
+
+
+def test_damaged_metrics_are_refused_and_those_of_other_weights_not_read(
+    tmp_path, random_model, tiny_records
+):
+    paths = Paths(tmp_path)
+    learn_bpe([record.output for record in tiny_records["train"]], 400, paths.checkpoint("tiny"))
+    write_manifest(paths.checkpoint("tiny"), "notebook 02", [])
+    model = random_model(GPTConfig(n_vocab=400, n_ctx=64, n_embd=16, n_head=2, n_layer=1))
+    facts = {"training": {"loss_on": "all"}}
+    weights = save_model(paths.weights("tiny"), model, paths.checkpoint("tiny"), **facts)
+    write_manifest(paths.models, "notebook 03", [])
+    metrics = paths.evaluation("tiny") / "metrics.json"
+    own = sha256_file(weights)
+
+    def load(**found):
+        write_json(metrics, found)
+        return FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
+
+    assert load(weights_sha256=own, words_weight=0.3).words_weight == 0.3
+    assert load(weights_sha256="0" * 64, words_weight="x").words_weight == 0.0
+    for weight in ("x", None, [], 1e308, -1):
+        with pytest.raises(ArtifactMismatchError, match=r"metrics\.json has the words_weight"):
+            load(weights_sha256=own, words_weight=weight)
+    metrics.write_text("[" * 200_000)
+    with pytest.raises(ArtifactMismatchError, match=r"metrics\.json is not valid JSON"):
+        FineTunedGolfFeedbackGenerator.load("tiny", output_root=str(tmp_path))
 
 
 def test_a_saved_model_is_found_by_its_size_and_one_of_another_run_is_refused(

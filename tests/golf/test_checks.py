@@ -791,6 +791,26 @@ def test_driver_advice_breaks_no_rule_for_the_driver(verifier, answers):
     assert tried > 10
 
 
+def test_advice_for_some_clubs_alone_fails_where_nobody_says_the_club(verifier, knowledge):
+    """Praise, and words for an unknown reason, of every topic that is not for all clubs."""
+    tried = 0
+    for advice in knowledge.advice:
+        clubs = knowledge.topic(advice.topic).clubs
+        if len(clubs) == len(set(CLUBS.values())) or advice.kind not in ("keep", "unclear"):
+            continue
+        score = 0.8 if advice.kind == "keep" else 0.4
+        club = next(club for club, family in CLUBS.items() if family in clubs)
+        asked = Request(advice.area, score, 0.8, club, "intermediate")
+        if advice in verifier.book.advice_for(asked):
+            rng = random.Random(advice.id)
+            text = verifier.book.grammar(asked, [advice]).draw(rng).text
+            assert verifier.verify(text, asked.text).passed
+            unsaid = dataclasses.replace(asked, club=None)
+            assert not verifier.verify(text, unsaid.text).checks["fits"], text
+            tried += 1
+    assert tried >= 3
+
+
 # What an answer is told.
 
 
@@ -824,6 +844,28 @@ def test_each_failed_check_has_one_reason_in_the_order_of_the_checks(verifier, r
         wrong,
         "Hit 413 balls.",
     ]
+
+
+@pytest.mark.parametrize("noise", ["1" * 30_000, "1." * 15_000, "score " * 5000, "% 1" * 10_000])
+def test_an_answer_longer_than_any_is_wrong_and_only_its_beginning_is_read(
+    verifier, records, noise
+):
+    right = records[0]
+    verdict = verifier.verify(f"{right.output}\n{noise}", right.input, nearest=True)
+    assert not verdict.checks["composition"]
+    assert "30," in verdict.reasons[-1]
+    assert "characters, expected 4,000 at most" in verdict.reasons[-1]
+    assert sum(len(span.text) for span in verdict.sentences) <= 4000
+    assert not verifier.verify("% " + noise, right.input).passed
+
+
+@pytest.mark.parametrize("text", ["12.5%", "1.2.3%", "77 7% 7.%", "1%2%", "\u0661\u0662%", "0.5"])
+def test_every_percentage_is_found_whole(verifier, text):
+    """As by a pattern that tries every digit, which takes the square of a long number's length."""
+    request = verifier.request(Request("balance", 0.4, 0.8).text)
+    whole = f"{SHOULD}\nx.\n{HAPPENING}\nx.\n{STEPS}\nThe balance is {text}."
+    stated = verifier.read(whole, request).stated
+    assert [one.value for one in stated.others] == re.findall(r"\d+(?:[.]\d+)?%", text)
 
 
 def failed_in_order(verdict):

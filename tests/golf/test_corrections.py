@@ -144,7 +144,7 @@ def test_a_text_that_is_there_already_is_used_once(read):
     assert [record.input for record in found.records] == [REQUEST, other]
 
 
-LINE_ENDS = pytest.mark.parametrize("ending", ["\r\n", "\r", "\u2028"], ids=ascii)
+LINE_ENDS = pytest.mark.parametrize("ending", ["\r\n", "\r", "\u2028", "\x85", "\x0b"], ids=ascii)
 
 
 @LINE_ENDS
@@ -211,7 +211,9 @@ NOT_AN_OBJECT = {
     "a number of five thousand digits": (b'{"input": ' + b"1" * 5000 + b"}", "not JSON"),
     "a byte order mark twice": (b"\xef\xbb\xbf\xef\xbb\xbf" + line(), "not JSON"),
     "nested deeper than the parser goes": (b"[" * 100_000, "not JSON"),
-    "nested objects deeper than the parser goes": (b'{"a":' * 100_000, "not JSON"),
+    "nested objects deeper than the parser goes": (b'{"a":' * 30_000, "not JSON"),
+    "200,000 opening brackets": (b"[" * 200_000, "not JSON"),
+    "a megabyte": (line(user=["x" * 10**6]), "bytes, expected 200,000 at most"),
 }
 WRONG_FIELDS = {
     **{
@@ -232,6 +234,39 @@ WRONG_FIELDS = {
     "an empty part": ({"output": answer(happening=" ")}, "nothing stands below the heading 'WHAT IS HAPPENING"),
     "a correction without headings": ({"corrected": "Stand still."}, "WHAT SHOULD HAPPEN"),
     "an unknown area": ({"input": REQUEST.replace("balance", "putting")}, "Area: putting"),
+    "a text before the first heading": ({"output": f"Sure!\n\n{answer()}"}, "'Sure!' stands before the heading" ),
+    "an instruction that is too long": ({"instruction": "Coach me. " * 101}, "'instruction' has 1,010 characters"),
+    "an observation that is too long": ({"input": f"{REQUEST}\nObservation: {'heels ' * 333}"}, "'input' has 2,"),
+    "an answer that is too long": ({"output": answer("score " * 20_000)}, "'output' has 120,"),
+    "a correction that is too long": ({"corrected": answer("score " * 20_000)}, "'corrected' has 120,"),
+    "a text of the app that is too long": ({"user": "x" * 4001}, "'user' has 4,001 characters"),
+    **{
+        f"end-of-text in {name}": ({name: text.replace("heels", "<|endoftext|>")}, f"'{name}' holds <|endoftext|>")
+        for name, text in {
+            "instruction": "Coach my heels.", "input": f"{REQUEST}\nObservation: on my heels again",
+            "corrected": answer("You lean on the heels."), "output": answer("You lean on the heels."),
+        }.items()
+    },
+    **{
+        f"{what} in {name}: {text}": ({name: f"Coach me.\n{text}" if name == "instruction" else answer(text)}, f"'{name}' holds {what}, ")
+        for name in ("corrected", "output", "instruction")
+        for what, texts in {
+            "a link": (
+                "see https://example.org/x now.", "see www.example.org now.", "see youtu.be/abc.", "mail me@example.org.",
+                "see example.com for more.", "look at HTTP://X.", "mailto:me.", "see \uff48\uff54\uff54\uff50\uff53\uff1a//x.", "//evil.example/x.",
+            ),
+            "markup": (
+                "<b>Turn</b>.", "Turn <script>.", "**Turn**.", "Turn `now`.", "# Turn", "### Response:", "Turn &amp; hold.", "See [here](x).",
+                "_Turn_ now.", "{left}", "a | b", "[b]Turn[/b]", "~~Turn~~", "Turn.\n---\nHold.", "\\textbf.", "\uff1cb\uff1eTurn.",
+            ),
+            "medicine": (
+                "Take 400 mg before you play.", "Take 400mg.", "Two tablets help.", "Swallow a pill first.", "Try some ibuprofen.",
+                "An ASPIRIN calms the back.", "Twenty milligrams of it.", "Ask for beta-blockers.", "Use a painkiller.", "5 puffs.",
+            ),
+            "an invisible character": ("Swi\u200bng slower.", "Turn \u202enruT.", "Turn\x00 now.", "Tu\u00adrn.", "\x1bc"),
+        }.items()
+        for text in texts
+    },
     "a free text for the input": ({"input": "My balance is bad."}, "My balance is bad."),
     "a percentage from nowhere": ({"output": answer("You are at 46.0% of balance.")}, "46.0% is none of the input's scores"),
     "a percentage from nowhere in a score sentence": (
@@ -339,6 +374,29 @@ def test_a_score_sentence_of_our_own_breaks_no_rule_on_percentages(read, knowled
     assert only(read(line(output=answer(said)), knowledge=knowledge).counts) == {"used": 1}
 
 
+@pytest.mark.parametrize(
+    "happening",
+    [
+        "You lean back & stay there; hit ~10 balls with a 460cc driver, then rest.",
+        "At the top-left, e.g. as in picture 2, you are on the heels (a little).",
+        "The weight is back: look at the data: it never leaves.\n- This is seen often.",
+        "Throw a medicine ball, or film it with a tablet; mind the pills of grass.",
+        "Du stehst auf der Ferse, wie man h\u00e4ufig sieht \u2013 das ist n\u00fctzlich \U0001f44d.",
+    ],
+)
+def test_plain_words_are_no_link_no_markup_and_no_medicine(read, happening):
+    assert only(read(line(corrected=answer(happening))).counts) == {"used": 1}
+
+
+def test_a_rule_is_kept_to_the_end_of_the_longest_sentence(read):
+    long = answer(to_do=f"1. {'Turn and turn ' * 200} and swing slower.")
+    assert "breaks the rule no_slower" in read(line(output=long)).rejected[0]["reason"]
+
+
+def test_a_blank_instruction_is_none(read):
+    assert read(line(instruction=" \n")).records[0].instruction == INSTRUCTIONS[0]
+
+
 # Whole files.
 
 
@@ -363,6 +421,18 @@ def test_a_byte_order_mark_does_not_cost_the_first_line(read):
     assert only(found.counts) == {"used": 1, "rejected": 1}
     assert found.rejected[0]["line"] == 2
     assert only(read(BOM).counts) == {}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_file_that_powershell_wrote_is_called_by_its_encoding(tmp_path, encoding):
+    path = tmp_path / "feedback.jsonl"
+    text = "\ufeff" + "\r\n".join([line().decode()] * 2)
+    path.write_bytes(text.encode(encoding))
+    found = read_corrections(path, OURS, [])
+    assert only(found.counts) == {"rejected": 1}
+    (entry,) = found.rejected
+    assert "feedback.jsonl is UTF-16" in entry["reason"]
+    assert entry["text"] == text.removeprefix("\ufeff"), "nothing is lost"
 
 
 def test_an_empty_file_has_no_records(read):
@@ -517,7 +587,14 @@ def test_lines_written_at_the_same_time_stay_whole(tmp_path):
 
 @pytest.mark.parametrize(
     ("thumb", "text", "named"),
-    [("sideways", answer(), "thumb"), ("up", "  ", "output"), ("up", "half \ud800", "surrogate")],
+    [
+        ("sideways", answer(), "thumb"),
+        ("up", "  ", "output"),
+        ("up", "half \ud800", "surrogate"),
+        ("up", answer("<|endoftext|>"), "'output' holds <|endoftext|>"),
+        ("up", answer("See https://example.org."), "'output' holds a link"),
+        ("down", "x" * 4001, "'output' has 4,001 characters, expected 4,000"),
+    ],
 )
 def test_what_could_not_be_read_again_is_not_written(tmp_path, thumb, text, named):
     with pytest.raises(ValueError, match=named):

@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from golf_nb_utils.files import MissingArtifactError, read_manifest
+from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, read_manifest
 from golf_nb_utils.golf import dataset
 from golf_nb_utils.golf.dataset import (
     dataset_card,
@@ -18,6 +18,7 @@ from golf_nb_utils.golf.dataset import (
     knowledge_hash,
     read_records,
     records_path,
+    require_made_for,
     write_dataset,
 )
 from golf_nb_utils.golf.knowledge import load_knowledge
@@ -524,6 +525,33 @@ def test_an_entry_that_is_no_record_at_all_is_refused_with_its_number(tmp_path, 
     path.write_text(json.dumps([record]))
     with pytest.raises(RecordError, match="record 0 "):
         read_records(path)
+
+
+def test_an_answer_that_ends_before_its_end_is_refused_with_its_number(tmp_path):
+    good = {"instruction": "a", "input": "Observation: <|endoftext|>", "output": "c"}
+    path = tmp_path / "golf_feedback_train.json"
+    path.write_text(json.dumps([good, good | {"output": "c<|endoftext|>"}]))
+    with pytest.raises(RecordError, match=r"output of record 1 holds <\|endoftext\|>") as caught:
+        read_records(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["[" * 200_000, "[" + "9" * 5000 + "]"], ids=["deep", "digits"])
+def test_json_that_python_cannot_hold_is_refused_with_its_file(tmp_path, content):
+    path = tmp_path / "golf_feedback_train.json"
+    path.write_text(content)
+    with pytest.raises(RecordError, match="not valid JSON") as caught:
+        read_records(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    "config", [None, [], {}, {"model_size": "tiny"}, {"model_size": 1, "n_examples": 1}]
+)
+def test_a_manifest_that_does_not_say_what_the_records_are_for_is_refused(tmp_path, config):
+    with pytest.raises(ArtifactMismatchError, match=r"manifest\.json does not tell") as caught:
+        require_made_for("tiny", tmp_path, {"files": {}, "config": config})
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_records_of_another_tool_need_no_meta(tmp_path):

@@ -1889,13 +1889,20 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(folder, tmp_path, setup_
     assert "link" in refusal(folder, setup_topic, 1)
 
 
-@pytest.mark.parametrize("kind", ["folder", "link to a folder", "broken link"])
+LINKED_TO = {
+    "link to a folder": "setup", "broken link": "nowhere", "link to itself": "setup/notes.md", "link to a link to it": "setup/other.md",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["folder", *LINKED_TO])
 def test_a_topic_that_is_no_file_is_refused(folder, kind):
     path = folder / "setup" / "notes.md"
     if kind == "folder":
         path.mkdir()
     else:
-        path.symlink_to(folder / ("setup" if kind == "link to a folder" else "nowhere"))
+        path.symlink_to(folder / LINKED_TO[kind])
+        if kind == "link to a link to it":
+            (folder / LINKED_TO[kind]).symlink_to(path)
     assert "expected a file" in refusal(folder, path, 1)
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import damaged
 import numpy as np
 import pytest
 import torch
@@ -979,6 +980,76 @@ def test_a_model_that_is_not_there_names_notebook_03(saved, suffix):
     with pytest.raises(
         MissingArtifactError, match=rf"golf\{suffix} does not exist: run notebook 03"
     ):
+        checkpoints.load_model(path, folder)
+
+
+def test_a_damaged_sidecar_is_one_sentence_with_its_path(saved):
+    _, path, folder = saved
+    sidecar = path.with_suffix(".json")
+    facts = {"data": {"a.json": {"sha256": "0"}}, "training": {"epochs": 1}, "metrics": {}}
+    edit_sidecar(path, **facts)
+    content = sidecar.read_bytes()
+    (folder / "hparams.json").write_text(json.dumps(json.loads(content)["config"]))
+    spoilt = [*damaged.texts(content), *(v.encode() for v in damaged.values(json.loads(content)))]
+    for found in spoilt:
+        sidecar.write_bytes(found)
+        said = damaged.refusal(ArtifactMismatchError, checkpoints.load_model, path, folder)
+        assert "\n" not in said
+        if said:
+            assert path.stem in said
+            assert "run notebook 03 again" in said or "run it again" in said
+        else:
+            _, read = checkpoints.load_model(path, folder)
+            assert GPTConfig(**read["config"]) == GPTConfig(**json.loads(content)["config"])
+            assert all(isinstance(read[name], dict) for name in facts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n_layer": 10**9},
+        {"n_layer": 11},
+        {"n_embd": 10**12 * 4},
+        {"n_ctx": 96},
+        {"n_vocab": 10**30},
+    ],
+)
+def test_a_sidecar_with_another_shape_than_the_weights_is_refused(saved, change):
+    _, path, folder = saved
+    config = json.loads(path.with_suffix(".json").read_text())["config"]
+    edit_sidecar(path, config=config | change)
+    with pytest.raises(ArtifactMismatchError, match=r"golf\.json says GPTConfig.*run notebook 03"):
+        checkpoints.load_model(path, folder)
+
+
+def test_a_sidecar_with_other_heads_than_the_base_is_refused(saved):
+    """Which no shape shows."""
+    _, path, folder = saved
+    config = json.loads(path.with_suffix(".json").read_text())["config"]
+    (folder / "hparams.json").write_text(json.dumps(config))
+    assert checkpoints.load_model(path, folder)[0].config.n_head == 4
+    edit_sidecar(path, config=config | {"n_head": 8})
+    with pytest.raises(ArtifactMismatchError, match=r"golf\.json says .*hparams\.json does not"):
+        checkpoints.load_model(path, folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"no pickle", b"PK\x03\x04"])
+def test_a_pth_that_torch_did_not_write_is_refused_even_if_its_sidecar_vouches_for_it(
+    saved, content
+):
+    _, path, folder = saved
+    path.write_bytes(content)
+    edit_sidecar(path, weights_sha256=sha256(path))
+    with pytest.raises(ArtifactMismatchError, match=r"golf\.pth "):
+        checkpoints.load_model(path, folder)
+
+
+@pytest.mark.parametrize("content", [[], 5, {"wte.weight": 3}, torch.ones(2)], ids=repr)
+def test_a_pth_of_other_things_is_refused_even_if_its_sidecar_vouches_for_it(saved, content):
+    _, path, folder = saved
+    torch.save(content, path)
+    edit_sidecar(path, weights_sha256=sha256(path))
+    with pytest.raises(ArtifactMismatchError, match=r"not what golf\.pth holds"):
         checkpoints.load_model(path, folder)
 
 

@@ -10,6 +10,7 @@ import weakref
 from collections import namedtuple
 from dataclasses import asdict, replace
 
+import damaged
 import huggingface_hub
 import numpy as np
 import pytest
@@ -452,6 +453,18 @@ def test_the_exported_card_is_that_of_the_models_sidecar(exported, saved):
     assert DATA_SHA256[:12] in (exported[1] / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_sidecar_that_lacks_what_the_card_tells_is_refused():
+    for found in map(json.loads, damaged.values(FACTS)):
+        if isinstance(found, dict):
+            said = damaged.refusal(ArtifactMismatchError, model_card, found)
+            assert not said or (
+                said.startswith("the sidecar has ") and said.endswith("to its end.")
+            )
+    for name in FACTS:
+        with pytest.raises(ArtifactMismatchError):
+            model_card({other: FACTS[other] for other in FACTS if other != name})
+
+
 # Import: what transformers saved.
 
 
@@ -608,7 +621,11 @@ def test_one_file_under_a_name_of_its_own_is_taken_and_of_two_none_is_guessed(so
     assert_refused(folder, target.with_name("again"), CheckpointError, "mine.safetensors, other")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"weight_map": []}', '{"weight_map": {"wte": []}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"weight_map": []}', '{"weight_map": {"wte": []}}', "[" * 200_000],
+    ids=range(5),
+)
 def test_an_index_that_names_no_files_is_refused_with_its_path(source, target, text):
     folder = source(max_shard_size="40KB")
     index = folder / "model.safetensors.index.json"
@@ -734,6 +751,15 @@ def test_a_fine_tuned_own_gpt2_is_loaded_again_with_its_shape(source, target, tm
 
 
 # Import: the tokenizer.
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_json_that_python_cannot_hold_is_refused_with_its_file(source, target, name):
+    folder = source()
+    (folder / "vocab.json").unlink()
+    for content in damaged.texts(b'{"model_type": "gpt2"}'):
+        (folder / name).write_bytes(content)
+        assert_refused(folder, target, CheckpointError, str(folder / name))
 
 
 def tokenizer_json_alone(folder, as_text):

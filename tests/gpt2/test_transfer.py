@@ -697,6 +697,7 @@ def test_a_healthy_host_makes_good_what_another_one_has_spoiled(host, other, tar
 
 NOTES = {
     "empty": "", "no object": "[]", "null": "null", "half": '{"url": "http', "nothing said": "{}", "binary": b"\xff\xfe\x00",
+    "brackets": "[" * 200_000, "digits": "9" * 5000,
     "words": '{"url": "a", "size": "b", "etag": "c"}', "infinite": '{"url": "a", "size": Infinity, "etag": "c"}',
     "a part with holes, of version 1.0": '{"url": "a", "size": 1000, "etag": "", "segment": 8388608, "done": [0]}',
 }  # fmt: skip

@@ -4,11 +4,13 @@ import io
 import json
 from itertools import product
 
+import damaged
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
 from golf_nb_utils.golf.records import Record
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.settings import GPTConfig
@@ -282,6 +284,21 @@ def test_the_losses_of_a_log_are_drawn_without_what_was_not_finite(tmp_path):
     assert (list(train.get_xdata()), list(train.get_ydata())) == ([10, 20, 30], [3.0, 2.0, 1.5])
     assert [value for value in validation.get_ydata() if value == value] == [3.5, 2.5]
     assert (list(best.get_xdata()), list(best.get_ydata())) == ([30], [2.5])
+
+
+def test_a_damaged_log_is_one_sentence_with_file_and_line(tmp_path):
+    row = {"steps": 10, "tokens": 100, "train_loss": 3.0, "val_loss": None, "learning_rate": 0.1}
+    path = tmp_path / "training_log.jsonl"
+    good = json.dumps(row).encode()
+    for found in [*damaged.texts(good), *(value.encode() for value in damaged.values(row))]:
+        path.write_bytes(b"{}\n" + good + b"\n" + found + b"\n")
+        said = damaged.refusal(ArtifactMismatchError, plots.plot_log, path)
+        if said:
+            assert said == f"{path}:3: not a line of a training log; run notebook 03 again."
+        else:
+            assert plots.plot_log(path).axes
+    with pytest.raises(MissingArtifactError, match="run notebook 03 first"):
+        plots.plot_log(tmp_path / "nowhere.jsonl")
 
 
 def test_each_share_is_drawn_with_its_interval_in_the_panel_of_its_stratum():

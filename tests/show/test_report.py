@@ -6,13 +6,14 @@ import math
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import damaged
 import pytest
 
 from golf_nb_utils.__main__ import main
 from golf_nb_utils.evaluation import judging
 from golf_nb_utils.evaluation.changes import KINDS, measure_changes
 from golf_nb_utils.evaluation.metrics import DIVERSITY, METRICS
-from golf_nb_utils.files import ArtifactMismatchError
+from golf_nb_utils.files import ArtifactMismatchError, write_manifest
 from golf_nb_utils.golf.checks import CHECKS
 from golf_nb_utils.show import report
 
@@ -260,6 +261,52 @@ def test_a_line_that_is_none_of_an_evaluation_is_named(tmp_path, line):
         ArtifactMismatchError, match=r"predictions\.jsonl:2: .* run notebook 04 again"
     ):
         report.read_predictions(tmp_path)
+
+
+def test_the_predictions_are_those_of_the_manifest_beside_them(tmp_path):
+    path = report.write_predictions(tmp_path / "predictions.jsonl", ROWS)
+    page = tmp_path / "report.html"
+    page.write_text("a page")
+    write_manifest(tmp_path, "notebook 04", [path, page])
+    # Somebody keeps the figures without the page, and an older run beside the new one.
+    page.unlink()
+    older = report.write_predictions(tmp_path / "round_1.jsonl", ROWS[:1])
+    assert report.read_predictions(tmp_path) == report.read_predictions(path) == ROWS
+    assert report.read_predictions(older) == ROWS[:1]
+    path.write_bytes(path.read_bytes().replace(b"Turn.", b"Burn."))
+    for named in (tmp_path, path):
+        with pytest.raises(
+            ArtifactMismatchError, match=r"predictions\.jsonl differs from manifest"
+        ):
+            report.read_predictions(named)
+    write_manifest(tmp_path, "notebook 04", [])
+    with pytest.raises(ArtifactMismatchError, match=r"manifest\.json lists no predictions\.jsonl"):
+        report.read_predictions(tmp_path)
+
+
+def test_damaged_predictions_are_one_sentence_with_file_and_line_or_can_be_compared(tmp_path):
+    path = report.write_predictions(tmp_path / "predictions.jsonl", ROWS[:2])
+    first, second = path.read_bytes().split(b"\n")[:2]
+    values = damaged.values(json.loads(second))
+    n_refused, read = 0, {}
+    for found in [*damaged.texts(second), *(value.encode() for value in values)]:
+        path.write_bytes(first + b"\n" + found + b"\n")
+        said = damaged.refusal(ArtifactMismatchError, report.read_predictions, path)
+        if said:
+            assert said.startswith(f"{path}:")
+            assert said.endswith("run notebook 04 again.")
+            assert "\n" not in said
+            n_refused += 1
+        else:
+            changed = report.read_predictions(path)
+            read[str([one.measures for one in changed[-1].systems.values()])] = changed
+    assert n_refused > 200
+    assert len(read) > 20
+    for changed in [*read.values()][::20]:
+        report.comparison_table(judging.compare(ROWS[:2], changed, seed=1))
+    path.write_bytes(b"\n")
+    with pytest.raises(ArtifactMismatchError, match="holds no line"):
+        report.read_predictions(path)
 
 
 # Two runs.

@@ -1,10 +1,12 @@
 """The states of a run on the disk: written whole, checked when read, two of them kept, none of them taken for another run's."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
 
+import damaged
 import pytest
 import torch
 from hypothesis import given, settings
@@ -283,6 +285,49 @@ def test_a_json_file_that_describes_no_state_is_a_damaged_state(two_states, text
         "state-00000008.json is damaged or missing: the state after step 8 was deleted"
     ]
     assert "state-00000008.json" not in names(two_states)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../best-3.pt",
+        "sub/best-3.pt",
+        "/etc/hostname",
+        "best-3.pt/..",
+        "",
+        "other.pt",
+        "state-8.json",
+    ],
+)
+def test_a_state_that_names_what_is_none_of_its_files_is_damaged_and_nothing_else_is_touched(
+    two_states, name
+):
+    outside = two_states.parent / "best-3.pt"
+    outside.write_bytes(b"of somebody else")
+    path = two_states / "state-00000008.json"
+    about = json.loads(path.read_text())
+    about["files"][name] = hashlib.sha256(b"of somebody else").hexdigest()
+    path.write_text(json.dumps(about))
+    assert loaded_step(two_states) == 4
+    delete_states(two_states)
+    assert outside.read_bytes() == b"of somebody else"
+    outside.unlink()
+
+
+def test_any_damage_to_the_json_of_a_state_costs_this_state_alone(two_states):
+    path = two_states / "state-00000008.json"
+    content, kept = path.read_bytes(), json.loads(path.read_bytes())
+    for found in [*damaged.texts(content), *(value.encode() for value in damaged.values(kept))]:
+        path.write_bytes(found)
+        try:
+            assert loaded_step(two_states) in (4, 8)
+        except RunStateError as error:
+            # The run that it belongs to is part of what may have changed.
+            assert "states of another run" in str(error)  # noqa: PT017
+    (two_states / "state-\u00b2.json").write_text("{}", encoding="utf-8")
+    path.unlink(missing_ok=True)
+    path.mkdir()
+    assert loaded_step(two_states) == 4
 
 
 def test_with_no_whole_state_left_there_is_none(two_states):
