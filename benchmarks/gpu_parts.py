@@ -607,6 +607,7 @@ def prepare_run(config: GPTConfig, folder: Path, n_records: int) -> tuple[Path, 
         file = checkpoint / checkpoints.CONVERTED
         save_file(start_weights(config), file)
         sidecar = {"sha256": sha256_file(file), "index_sha256": "", "tensors": {}}
+        sidecar |= {"config": asdict(config)}
         write_json(file.with_name(f"{file.name}.json"), sidecar)
     return checkpoint, data
 

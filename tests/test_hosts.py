@@ -308,7 +308,7 @@ def outputs(tmp_path_factory, knowledge, tiny_records, random_model):
         tensors = state_dict_to_tf(random_model(shape).state_dict(), shape)
         write_json(checkpoint / "hparams.json", dataclasses.asdict(shape))
         checkpoints.write_converted(
-            checkpoint, tensors.__getitem__, checkpoints.conversion_table(shape), {}
+            checkpoint, shape, tensors.__getitem__, checkpoints.conversion_table(shape), {}
         )
         write_manifest(checkpoint, "notebook 02", sorted(checkpoint.iterdir()), model_size=size)
 
@@ -363,7 +363,7 @@ def run_cells(notebook: Path, last: str, **parameters) -> tuple[dict, str]:
     (end,) = (number for number, cell in enumerate(cells) if last in cell)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         # The bootstrap has imported these.
-        exec("import sys\nfrom pathlib import Path", names)
+        exec("import os\nimport sys\nfrom pathlib import Path", names)
         exec(compile(cells[1], notebook.name, "exec"), names)
         names |= parameters
         for cell in cells[2 : end + 1]:

@@ -60,7 +60,14 @@ _SAID_WITHOUT_SCORES = {*WITHOUT_SCORE, *REFERRED, *SAY_BY_ID}
 
 
 class WritingError(RuntimeError):
-    """A generator could not write an answer; the message says why."""
+    """A generator could not write an answer; the message says why.
+
+    `cut` is what it wrote before the context was full, where that is the reason.
+    """
+
+    def __init__(self, message: str, cut: str | None = None):
+        super().__init__(message)
+        self.cut = cut
 
 
 @dataclass
@@ -204,7 +211,7 @@ class LLMFeedbackGenerator(ABC):
     def unverified(self, entries: list[dict]) -> list[str]:
         """Return what the model writes first for each entry (instruction and input), unchecked.
 
-        This is for an evaluation, not for a golfer.
+        This is for an evaluation, not for a golfer: an answer that the context cuts is one, too.
 
         Raises:
             WritingError: one of them could not be written.
@@ -379,9 +386,11 @@ def names_of(knowledge: KnowledgeBase) -> dict[str, str]:
 
 
 def _or_raise(written: list[str] | WritingError) -> list[str]:
-    if isinstance(written, WritingError):
+    if not isinstance(written, WritingError):
+        return written
+    if written.cut is None:
         raise written
-    return written
+    return [written.cut]
 
 
 class TemplateFeedbackGenerator(LLMFeedbackGenerator):
@@ -423,6 +432,16 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         knowledge: KnowledgeBase | None = None,
         steered: bool = True,
     ):
+        """Take a model and its own tokenizer.
+
+        Raises:
+            ArtifactMismatchError: they have not the same number of tokens.
+        """
+        if model.config.n_vocab != tokenizer.n_vocab:
+            raise ArtifactMismatchError(
+                f"the model has {model.config.n_vocab:,} tokens, the tokenizer "
+                f"{tokenizer.n_vocab:,}; load both as they came out of one run of notebook 02."
+            )
         super().__init__(knowledge, config.max_attempts, config.seed)
         self.generated_by = f"gpt2-{config.model_size}-golf-feedback"
         self.config, self._output_root = config, config.output_root
@@ -486,7 +505,8 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
             with self._lock:
                 by_model = self._model_reader.probabilities(area, text, found.own)
         except (ValueError, RuntimeError):
-            # Words that cannot be printed, a prompt that fills the context, no memory left.
+            # Words that cannot be printed or fill a short context, or no memory left: the reader is
+            # heard alone.
             return found
         return together(found, by_model, self.words_weight)
 
@@ -550,7 +570,15 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
             # One by one, so that one prompt does not cost the others their answer.
             alone = zip(prompts, entries, strict=True)
             return [self._steer_batch([prompt], [entry])[0] for prompt, entry in alone]
-        return [self._tokenizer.decode(each.tokens) for each in found]
+        texts = [self._tokenizer.decode(each.tokens) for each in found]
+        n_ctx = self._model.config.n_ctx
+        reason = (
+            f"the model wrote no answer: with its prompt it exceeds the context of {n_ctx} tokens."
+        )
+        return [
+            text if each.is_whole else WritingError(reason, text)
+            for text, each in zip(texts, found, strict=True)
+        ]
 
     def _grammar(self, entry: dict) -> tuple:
         """What Steerer needs of the right answers to an entry."""

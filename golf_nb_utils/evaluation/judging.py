@@ -21,7 +21,7 @@ from golf_nb_utils.golf.diversity import variety_of
 from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.sentences import Span
 from golf_nb_utils.gpt2.model import GPTModel
-from golf_nb_utils.training.batches import InstructionDataset, collate
+from golf_nb_utils.training.batches import collate, encoded
 
 SIGNIFICANT = 0.05
 """A difference counts as more than noise if its p-value, adjusted for the number of figures that
@@ -71,7 +71,7 @@ def judge(
     verifier: Verifier,
     tokenizer: tiktoken.Encoding,
     training_answers: list[str],
-    losses: dict[str, dict[str, list[tuple[float, int]]]] | None = None,
+    losses: dict[str, dict[str, list[tuple[float, int] | None]]] | None = None,
 ) -> list[JudgedRecord]:
     """Judge every answer of every system: return a row a record, those of the first stratum first.
 
@@ -80,15 +80,17 @@ def judge(
 
     Raises:
         InputFormatError: the input of a record is malformed.
-        ValueError: a system has not one answer a record.
+        ValueError: a system has not one answer a record, or not one loss.
     """
+    losses = losses or {}
     for stratum, records in strata.items():
-        for name, given in answers[stratum].items():
-            if len(given) != len(records):
-                raise ValueError(
-                    f"{name} has {len(given)} answers to the {len(records)} records of {stratum}; "
-                    "expected one each."
-                )
+        for what, found in {"answers": answers, "losses": losses}.items():
+            for name, given in found.get(stratum, {}).items():
+                if len(given) != len(records):
+                    raise ValueError(
+                        f"{name} has {len(given)} {what} to the {len(records)} records of "
+                        f"{stratum}; expected one each."
+                    )
     copied = _copied(strata, answers, tokenizer, training_answers)
     rows = []
     for stratum, records in strata.items():
@@ -97,7 +99,8 @@ def judge(
             for name, given in answers[stratum].items():
                 counted = copied[stratum][name][place]
                 judged = _judge_answer(given[place], record, verifier, *counted)
-                if own := (losses or {}).get(stratum, {}).get(name):
+                own = losses.get(stratum, {}).get(name)
+                if own and own[place]:
                     judged.measures["perplexity"] = list(own[place])
                 systems[name] = judged
             asked = (record.instruction, record.input, record.output)
@@ -335,15 +338,19 @@ def _verdict(better: str, figure: dict) -> str:
 
 def response_losses(
     model: GPTModel, tokenizer: tiktoken.Encoding, records: list[Record], device: torch.device
-) -> list[tuple[float, int]]:
+) -> list[tuple[float, int] | None]:
     """Return (sum of cross-entropies, number of tokens) of each record's answer, given its prompt.
 
-    The perplexity over records is exp(sum over count), see the metric `perplexity`. One record at a
-    time: nothing is padded.
+    None stands for a record that is longer than the model's context. The perplexity over records is
+    exp(sum over count), see the metric `perplexity`. One record at a time: nothing is padded.
     """
-    losses = []
-    for example in InstructionDataset(records, tokenizer, model.config.n_ctx):
-        input_ids, targets = collate([example], tokenizer.eot_token, "response")
+    losses: list[tuple[float, int] | None] = []
+    for record in records:
+        ids, n_prompt = encoded(record, tokenizer)
+        if len(ids) > model.config.n_ctx + 1:
+            losses.append(None)
+            continue
+        input_ids, targets = collate([(ids, n_prompt)], tokenizer.eot_token, "response")
         with torch.inference_mode():
             loss, n_tokens = model.loss_sum(input_ids.to(device), targets.to(device))
         losses.append((loss.item(), int(n_tokens)))

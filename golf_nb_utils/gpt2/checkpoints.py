@@ -36,7 +36,7 @@ from golf_nb_utils.files import (
 from golf_nb_utils.gpt2 import tensorflow_io
 from golf_nb_utils.gpt2.convert import CheckpointError, name_table, write_safetensors
 from golf_nb_utils.gpt2.model import GPTModel, init_weights
-from golf_nb_utils.gpt2.tokenizer import learn_bpe, tokenizer_hash
+from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer, tokenizer_hash
 from golf_nb_utils.host import require_disk, seed_everything
 from golf_nb_utils.prompt import prompt_hash
 from golf_nb_utils.settings import GPT_CONFIGS, GPTConfig
@@ -70,7 +70,7 @@ def read_hparams(folder: Path) -> GPTConfig:
                 f"expected the fields {', '.join(sorted(wanted))}, found {', '.join(sorted(found))}"
             )
         return GPTConfig(**found)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is not the hparams.json of a GPT-2 ({error}); "
             "delete it and run notebook 02 again."
@@ -100,16 +100,18 @@ def conversion_table(config: GPTConfig) -> dict[str, list]:
 def convert_checkpoint(folder: str | Path) -> dict:
     """Convert the TensorFlow checkpoint in `folder`, unless it is converted; return the sidecar.
 
-    The sidecar (model.safetensors.json) holds `tensors` (the names and shapes that were read),
-    `sha256`, `index_sha256` and, if the conversion ran just now, `seconds` without TensorFlow's
-    import. The index holds the CRC32C of every tensor, which is compared as it is read: so the hash
-    of the index says what the weights are. A folder with model.safetensors and no index (of
-    huggingface.import_pretrained, or one kept small) is taken as it is.
+    The sidecar (model.safetensors.json) holds `config` (that of hparams.json), `tensors` (the names
+    and shapes that were read), `sha256`, `index_sha256` and, if the conversion ran just now,
+    `seconds` without TensorFlow's import. The index holds the CRC32C of every tensor, which is
+    compared as it is read: so the hash of the index says what the weights are. A folder with
+    model.safetensors and no index (of huggingface.import_pretrained, or one kept small) is taken as
+    it is.
 
     Raises:
-        MissingArtifactError: hparams.json, the index or the data file is missing. CheckpointError:
-        the files do not fit hparams.json, or are damaged; the one at fault is moved
-            aside, to be fetched anew.
+        MissingArtifactError: hparams.json, the index or the data file is missing.
+        CheckpointError: the files do not fit hparams.json, or are damaged; the one at fault is
+            moved aside, to be fetched anew. Or the tokenizer has more or fewer tokens.
+        ArtifactMismatchError: hparams.json is not the one of the conversion.
         OSError: the disk is too small, or the folder cannot be written.
     """
     folder = Path(folder)
@@ -117,8 +119,15 @@ def convert_checkpoint(folder: str | Path) -> dict:
     known, out, data = _read_sidecar(folder), folder / CONVERTED, folder / DATA_FILE
     index_sha256 = sha256_file(folder / INDEX_FILE) if (folder / INDEX_FILE).is_file() else None
     if known and out.is_file() and index_sha256 in (None, known["index_sha256"]):
+        shape = dataclasses.asdict(config)
+        if known["config"] != shape:
+            raise ArtifactMismatchError(
+                f"{folder / 'hparams.json'} says {shape}, {CONVERTED} was made with "
+                f"{known['config']}; correct it, or delete {CONVERTED} and run notebook 02 again."
+            )
         return known
     _require(folder / INDEX_FILE, data)
+    _require_row_a_token(folder, config)
     require_disk(folder, data.stat().st_size, f"the converted copy of {data}")
     facts = {
         "folder": folder.resolve(),
@@ -139,11 +148,26 @@ def convert_checkpoint(folder: str | Path) -> dict:
             os.replace(folder / error.damaged, folder / kept)
             message += f" It is kept as {kept}; run notebook 02 again to get another one."
         raise CheckpointError(message, error.damaged) from error
-    return _write_sidecar(folder, found["tensors"], index_sha256) | {"seconds": found["seconds"]}
+    sidecar = _write_sidecar(folder, config, found["tensors"], index_sha256)
+    return sidecar | {"seconds": found["seconds"]}
+
+
+def _require_row_a_token(folder: Path, config: GPTConfig) -> None:
+    """Refuse a model that could draw a token which its tokenizer lacks, or the other way."""
+    if not (folder / "encoder.json").is_file():
+        return  # load_tokenizer says so in its own words
+    n_tokens = load_tokenizer(folder).n_vocab
+    if n_tokens != config.n_vocab:
+        raise CheckpointError(
+            f"{folder}: hparams.json has {config.n_vocab:,} tokens (n_vocab), the tokenizer has "
+            f"{n_tokens:,}; expected as many. Run notebook 02 with the folder that transformers "
+            "saved: of it, rows without a token are left out."
+        )
 
 
 def write_converted(
     folder: Path,
+    config: GPTConfig,
     read: Callable[[str], np.ndarray],
     table: dict[str, list],
     tensors: dict[str, list[int]],
@@ -155,12 +179,18 @@ def write_converted(
     write_with(
         folder / CONVERTED, lambda path: write_safetensors(path, read, table, {"format": "pt"})
     )
-    _write_sidecar(folder, tensors)
+    _write_sidecar(folder, config, tensors)
 
 
-def _write_sidecar(folder: Path, tensors: dict[str, list[int]], index_sha256: str = "") -> dict:
-    sha256 = sha256_file(folder / CONVERTED)
-    sidecar = {"sha256": sha256, "index_sha256": index_sha256, "tensors": tensors}
+def _write_sidecar(
+    folder: Path, config: GPTConfig, tensors: dict[str, list[int]], index_sha256: str = ""
+) -> dict:
+    sidecar = {
+        "sha256": sha256_file(folder / CONVERTED),
+        "index_sha256": index_sha256,
+        "config": dataclasses.asdict(config),
+        "tensors": tensors,
+    }
     write_json(folder / f"{CONVERTED}.json", sidecar)
     return sidecar
 
@@ -170,7 +200,7 @@ def _read_sidecar(folder: Path) -> dict | None:
         found = read_json(folder / f"{CONVERTED}.json")
     except (OSError, ArtifactMismatchError):
         return None
-    kinds = {"sha256": str, "index_sha256": str, "tensors": dict}
+    kinds = {"sha256": str, "index_sha256": str, "config": dict, "tensors": dict}
     is_one = all(isinstance(found.get(name), kind) for name, kind in kinds.items())
     return found if is_one else None
 

@@ -73,9 +73,17 @@ def check_table(
 
 
 def converted(read: Callable[[str], np.ndarray], table: dict[str, list]) -> Iterator[np.ndarray]:
-    """Yield each tensor of the table as PyTorch keeps it: float32, matrices [out, in]."""
+    """Yield each tensor of the table as PyTorch keeps it: float32, matrices [out, in].
+
+    Raises:
+        CheckpointError: a number is infinite or none, as a training that went wrong leaves them.
+    """
     for name, (_, _, is_matrix) in table.items():
         array = read(name)
+        if not np.isfinite(array).all():
+            raise CheckpointError(
+                f"{name} holds values that are no finite numbers; take an earlier save of it."
+            )
         yield np.ascontiguousarray(
             array.reshape(array.shape[-2:]).T if is_matrix else array, dtype=np.float32
         )

@@ -7,6 +7,7 @@ its CRC32C in model.ckpt.index (tensorflow_io.py).
 
 import errno
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from golf_nb_utils.files import (
     CHECKPOINT_FILES,
     DAMAGED,
     DATA_FILE,
+    INDEX_FILE,
     MANIFEST,
     META_FILE,
     MissingArtifactError,
@@ -167,29 +169,62 @@ def find_folders(model_size: str, roots: Sequence[Path]) -> list[Path]:
 def take_checkpoint(given: Path, folder: Path) -> dict[str, dict]:
     """Link or copy a TensorFlow checkpoint of any shape from `given` into `folder`.
 
-    Returns what download_checkpoint returns. Nothing is known of the files, so `verified` is
+    The files of the weights may have another name there than model.ckpt: TensorFlow's Saver numbers
+    them (model-1000.index), and `checkpoint` names the newest. Returns what download_checkpoint
+    returns. Nothing is known of the files, so `verified` is
     `unchecked`; the conversion compares their tensors with their index.
 
     Raises:
         MissingArtifactError: files are missing (`checkpoint` and model.ckpt.meta may be: no weight
-            is read from them).
+            is read from them), or there are several checkpoints and none is named.
     """
-    there = [name for name in CHECKPOINT_FILES if (given / name).is_file()]
-    missing = set(CHECKPOINT_FILES) - {*there, "checkpoint", META_FILE}
-    if missing:
-        lacking = ", ".join(name for name in CHECKPOINT_FILES if name in missing)
+    prefix = _prefix(given)
+    sources = {name: given / name.replace(_PREFIX, prefix) for name in CHECKPOINT_FILES}
+    if prefix != _PREFIX:
+        del sources["checkpoint"]  # which names the files as they are called there
+    there = [name for name, source in sources.items() if source.is_file()]
+    lacking = [
+        source.name
+        for name, source in sources.items()
+        if name not in (*there, "checkpoint", META_FILE)
+    ]
+    if lacking:
+        deeper = [path.parent for form in _FORMS for path in sorted(given.glob(form))]
         raise MissingArtifactError(
-            f"{given} lacks {lacking}; expected a GPT-2 as OpenAI or transformers saves it."
+            f"{given} lacks {', '.join(lacking)}; expected a GPT-2 as OpenAI or transformers saves "
+            f"it{f', as in {deeper[0]}' if deeper else ''}."
         )
     folder.mkdir(parents=True, exist_ok=True)
     for name in there:
-        _link_or_copy(given / name, folder / name)
+        _link_or_copy(sources[name], folder / name)
     return {
         name: _result(
             (folder / name).stat().st_size, sha256_file(folder / name), "unchecked", str(given)
         )
         for name in there
     }
+
+
+_PREFIX = INDEX_FILE.removesuffix(".index")
+# Where runs of gpt-2-simple, a Trainer and the hub's cache have their models, seen from above.
+_FORMS = tuple(f"{depth}{name}" for depth in ("*/", "*/*/") for name in ("*.index", "config.json"))
+
+
+def _prefix(given: Path) -> str:
+    """What the files of the weights are called before `.index`."""
+    prefixes = sorted(path.name.removesuffix(".index") for path in given.glob("*.index"))
+    if (given / "checkpoint").is_file():
+        text = (given / "checkpoint").read_text(encoding="utf-8", errors="replace")
+        if named := re.search(r'^model_checkpoint_path: "(?:.*[/\\])?([^"/\\]+)"', text):
+            return named[1]
+    if _PREFIX in prefixes or not prefixes:
+        return _PREFIX
+    if len(prefixes) > 1:
+        raise MissingArtifactError(
+            f"{given} holds the checkpoints {', '.join(prefixes)}, and no file `checkpoint` that "
+            "names the one to take; leave one of them."
+        )
+    return prefixes[0]
 
 
 def _result(n_bytes: int, sha256: str, verified: str, source: str | None) -> dict:

@@ -6,6 +6,7 @@ before them.
 
 import dataclasses
 import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -17,7 +18,9 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from golf_nb_utils.files import (
+    DATA_FILE,
     INDEX_FILE,
+    META_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
     hold,
@@ -44,6 +47,12 @@ _SHAPE = {
 }  # fmt: skip
 # Causal masks, which old versions saved among the weights.
 _MASKS = (".attn.bias", ".attn.masked_bias")
+# What DataParallel, torch.compile, FSDP and activation checkpointing put into the names of weights.
+_WRAPPERS = re.compile(
+    r"\b(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.",
+)
+# What peft saves beside an adapter, which is no model.
+_ADAPTER = "adapter_config.json"
 _HUB_NAMES = {"124M": "gpt2", "355M": "gpt2-medium", "774M": "gpt2-large", "1558M": "gpt2-xl"}
 
 
@@ -70,6 +79,9 @@ def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list
     settings = {"architectures": ["GPT2LMHeadModel"], **_ARCHITECTURE, **ids}
     settings |= {"torch_dtype": "float32"}
     settings |= {theirs: getattr(config, ours) for ours, theirs in _SHAPE.items()}
+    settings |= {
+        "n_ctx": config.n_ctx
+    }  # llama.cpp's converter asks for it, and OpenAI's gpt2 has it
     preset = SampleConfig.for_size(sidecar["model_size"])
     names = ("temperature", "top_k", "max_new_tokens")
     sampling = {"do_sample": True} | {name: getattr(preset, name) for name in names}
@@ -177,7 +189,8 @@ def model_card(sidecar: dict) -> str:
 
 def is_pretrained(folder: Path) -> bool:
     """Say whether a folder looks like transformers' own, and not like TensorFlow's checkpoint."""
-    return (folder / "config.json").is_file() and not (folder / INDEX_FILE).is_file()
+    names = ("config.json", _ADAPTER)
+    return any((folder / name).is_file() for name in names) and not (folder / INDEX_FILE).is_file()
 
 
 def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = None) -> GPTConfig:
@@ -185,15 +198,17 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
 
     Writes hparams.json, encoder.json, vocab.bpe and model.safetensors; float16 and bfloat16 become
     float32. Of several files of weights those are read that transformers would take, and a warning
-    names the others. Returns the shape, which has to be the `expected` one, if given.
+    names the others. The token embedding gets one row for each of the tokens that a text can have,
+    in GPT-2's order: without rows of padding, and without those of added tokens such as [PAD].
+    Returns the shape, whose form in config.json has to be the `expected` one, if given; what
+    `folder` held is replaced.
 
     Raises:
         MissingArtifactError: config.json, the weights or the tokenizer's files are missing.
         CheckpointError: it is no GPT-2, its head is untied, its tensors do not fit config.json, or
-        a
-            file is damaged.
+            a file is damaged.
         ConfigError: it is of another shape than expected, `folder` is `source`, or it holds a
-            TensorFlow checkpoint, which would be read instead.
+            TensorFlow checkpoint although a shape is expected: that may be OpenAI's.
         OSError: the disk is too small, or the folder cannot be written.
         FolderInUseError: another process writes to it; it is held until its manifest is written.
     """
@@ -201,7 +216,7 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
         raise ConfigError(
             f"{folder} is where the base model is written to; move your folder elsewhere."
         )
-    if (folder / INDEX_FILE).exists():
+    if expected and (folder / INDEX_FILE).exists():
         raise ConfigError(
             f"{folder} holds a TensorFlow checkpoint already; choose model_size 'own' or another "
             "output_root."
@@ -212,32 +227,46 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
             f"{source} holds {config}, the model_size stands for {expected}; "
             "choose model_size 'own'."
         )
-    saved, table = _find_weights(source, config)
-    tokenizer = _read_tokenizer(source, config.n_vocab)
+    saved = _find_weights(source, config)
+    tokenizer, token_rows = _read_tokenizer(source, config.n_vocab)
+    config = dataclasses.replace(config, n_vocab=len(token_rows))
     require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
     hold(folder, f"notebook 02 for {source}")
+
+    def read(name: str) -> np.ndarray:
+        tensor = _read_tensor(*saved[name])
+        return tensor[token_rows] if name == "wte.weight" else tensor
+
+    shapes = {name: shape for name, (_, _, shape) in saved.items()}
+    write_converted(folder, config, read, _table(config), shapes)
+    # A checkpoint of TensorFlow in the folder would be read instead of what was written now.
+    for name in (INDEX_FILE, DATA_FILE, META_FILE, "checkpoint"):
+        (folder / name).unlink(missing_ok=True)
     for name, text in tokenizer.items():
         write_text(folder / name, text)
     write_json(folder / "hparams.json", dataclasses.asdict(config))
-    shapes = {name: shape for name, (_, _, shape) in saved.items()}
-    write_converted(folder, lambda name: _read_tensor(*saved[name]), table, shapes)
     return config
 
 
-def _find_weights(source: Path, config: GPTConfig) -> tuple[dict[str, tuple], dict[str, list]]:
-    """What _find_tensors finds, and the table of the conversion, once the two fit together."""
-    saved = _find_tensors(source)
-    head = saved.pop("lm_head.weight", None)
-    table = {
+def _table(config: GPTConfig) -> dict[str, list]:
+    """The table of the conversion: the names are ours already, the shapes transformers'."""
+    return {
         target: [target, shape[-2:] if is_matrix else shape, is_matrix]
         for target, shape, is_matrix in conversion_table(config).values()
     }
-    check_table({name: shape for name, (_, _, shape) in saved.items()}, table, "config.json")
+
+
+def _find_weights(source: Path, config: GPTConfig) -> dict[str, tuple]:
+    """What _find_tensors finds, once it fits config.json."""
+    saved = _find_tensors(source)
+    head = saved.pop("lm_head.weight", None)
+    shapes = {name: shape for name, (_, _, shape) in saved.items()}
+    check_table(shapes, _table(config), "config.json")
     if head and not np.array_equal(_read_tensor(*head), _read_tensor(*saved["wte.weight"])):
         raise CheckpointError(
             f"{source}: lm_head.weight differs from wte.weight; a GPT-2 has one matrix for both."
         )
-    return saved, table
+    return saved
 
 
 def _read_tensor(path: Path, key: str, shape: list[int]) -> np.ndarray:
@@ -246,6 +275,11 @@ def _read_tensor(path: Path, key: str, shape: list[int]) -> np.ndarray:
 
 
 def _read_config(path: Path) -> GPTConfig:
+    if not path.is_file() and path.with_name(_ADAPTER).is_file():
+        raise MissingArtifactError(
+            f"{path.parent} holds an adapter of peft without its model; load it with peft and save "
+            "what its merge_and_unload returns by save_pretrained."
+        )
     if not path.is_file():
         raise MissingArtifactError(
             f"{path} does not exist; expected a folder written by save_pretrained of transformers."
@@ -275,14 +309,17 @@ def _read_config(path: Path) -> GPTConfig:
 
 
 def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
-    """{our name: (file, its name there, shape)} of all weights, in one file or several."""
+    """{our name: (file, its name there, shape)} of all weights, in one file or several.
+
+    What stands before our names is dropped: `transformer.`, and whatever a wrapper put before it.
+    """
     found: dict[str, tuple[Path, str, list[int]]] = {}
     for path in _weight_files(source):
         try:
             with safe_open(path, framework="pt") as file:
                 for key in file.keys():  # noqa: SIM118  (it is no dict)
-                    name = key.removeprefix("transformer.")
-                    if key.endswith(_MASKS):
+                    name = _WRAPPERS.sub("", key)
+                    if name.endswith(_MASKS):
                         continue
                     if name in found:
                         raise CheckpointError(
@@ -294,7 +331,16 @@ def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
             raise CheckpointError(
                 f"{path} is damaged or no safetensors file ({error}); fetch it again.", path.name
             ) from error
-    return found
+    embeddings = [name for name in found if re.search(r"\bwte\.weight$", name)]
+    if len(embeddings) > 1:
+        raise CheckpointError(
+            f"{source} holds several models, with {' and '.join(embeddings)}; save one of them."
+        )
+    before = "".join(embeddings).removesuffix("wte.weight") or "transformer."
+    return {
+        "lm_head.weight" if name.endswith("lm_head.weight") else name.removeprefix(before): tensor
+        for name, tensor in found.items()
+    }
 
 
 def _weight_files(source: Path) -> list[Path]:
@@ -316,6 +362,13 @@ def _weight_files(source: Path) -> list[Path]:
         )
     else:
         taken = there
+    pickles = [path.name for path in sorted(source.glob("pytorch_model*.bin"))]
+    if pickles and not taken:
+        raise MissingArtifactError(
+            f"{source} holds no .safetensors file, and {pickles[0]} is a pickle, which can run "
+            "code as it is read; where you trust it, convert it by transformers: "
+            f"GPT2LMHeadModel.from_pretrained({str(source)!r}).save_pretrained({str(source)!r})."
+        )
     if not taken:
         raise MissingArtifactError(
             f"{source} holds no .safetensors file of its model; "
@@ -340,54 +393,88 @@ def _indexed_files(index: Path) -> set[str]:
         ) from error
 
 
-def _read_tokenizer(source: Path, n_vocab: int) -> dict[str, str]:
-    """{encoder.json, vocab.bpe: text}, which are vocab.json and merges.txt under other names.
+def _read_tokenizer(source: Path, n_vocab: int) -> tuple[dict[str, str], list[int]]:
+    """{encoder.json, vocab.bpe: text}, and for each of their tokens its row in the embedding.
 
-    Newer versions of transformers save tokenizer.json alone.
+    Tokens that were added stand in no text of this project: they are left out. The end of text
+    becomes the last token, as in GPT-2's own files.
     """
-    vocabulary, pairs = source / "vocab.json", source / "merges.txt"
-    if vocabulary.is_file() and pairs.is_file():
-        encoder, merges = (path.read_text(encoding="utf-8") for path in (vocabulary, pairs))
-    elif (source / "tokenizer.json").is_file():
-        encoder, merges = _read_fast_tokenizer(source / "tokenizer.json")
-    else:
+    try:
+        vocabulary, merges, added = _tokenizer_parts(source)
+        if END_OF_TEXT not in vocabulary:
+            raise CheckpointError(
+                f"{source}: the tokenizer has no {END_OF_TEXT}, with which an answer ends; add it "
+                "(tokenizer.add_tokens, model.resize_token_embeddings) and save both again."
+            )
+        end = vocabulary[END_OF_TEXT]
+        # Where it is the first token of all, it says nothing about those after it.
+        if end > vocabulary["!"]:
+            added = added | {token for token, row in vocabulary.items() if row > end}
+        learnt = vocabulary.keys() - added - {END_OF_TEXT}
+        tokens = [*sorted(learnt, key=vocabulary.get), END_OF_TEXT]
+        rows = [vocabulary[token] for token in tokens]
+        if len(set(rows)) < len(rows) or not all(type(row) is int and row >= 0 for row in rows):
+            raise ValueError("two tokens have one number, or one has none")
+        files = {
+            "encoder.json": json.dumps({token: number for number, token in enumerate(tokens)}),
+            "vocab.bpe": "\n".join(("#version: 0.2", *merges, "")),
+        }
+        with tempfile.TemporaryDirectory() as temporary:
+            for name, text in files.items():
+                write_text(Path(temporary) / name, text)
+            load_tokenizer(temporary)
+    except CheckpointError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(
+            f"{source}: the tokenizer is not GPT-2's byte-pair encoding, which has 256 bytes, a "
+            f"token for each merge and {END_OF_TEXT}, beside tokens that were added to it; "
+            "save the one that the model was trained with by save_pretrained of transformers."
+        ) from error
+    if max(rows) >= n_vocab:
+        raise CheckpointError(
+            f"{source}: the tokenizer has {max(rows) + 1:,} tokens, the model embeds {n_vocab:,}."
+        )
+    return files, rows
+
+
+def _tokenizer_parts(source: Path) -> tuple[dict[str, int], list[str], set[str]]:
+    """({token: its number}, the merges in their order, the added tokens) of a saved tokenizer.
+
+    Where there is a tokenizer.json, transformers reads that alone, and newer versions save no other
+    file. END_OF_TEXT is not among the added tokens.
+    """
+    whole = source / "tokenizer.json"
+    if whole.is_file():
+        return _parts_of_whole(whole)
+    vocabulary, pairs, more = (
+        source / name for name in ("vocab.json", "merges.txt", "added_tokens.json")
+    )
+    if not (vocabulary.is_file() and pairs.is_file()):
         raise MissingArtifactError(
             f"{source} holds no tokenizer: vocab.json with merges.txt, or tokenizer.json."
         )
-    lines = [line for line in merges.splitlines() if line and not line.startswith("#version")]
-    files = {"encoder.json": encoder, "vocab.bpe": "\n".join(("#version: 0.2", *lines, ""))}
-    with tempfile.TemporaryDirectory() as temporary:
-        for name, text in files.items():
-            write_text(Path(temporary) / name, text)
-        try:
-            n_tokens = load_tokenizer(temporary).n_vocab
-        except ValueError as error:
-            raise CheckpointError(
-                f"{source}: the tokenizer is not GPT-2's byte-pair encoding with {END_OF_TEXT} as "
-                "its last and only added token."
-            ) from error
-    if n_tokens > n_vocab:
-        raise CheckpointError(
-            f"{source}: the tokenizer has {n_tokens:,} tokens, the model embeds {n_vocab:,}."
-        )
-    return files
+    added = json.loads(more.read_text(encoding="utf-8")) if more.is_file() else {}
+    tokens = json.loads(vocabulary.read_text(encoding="utf-8")) | added
+    lines = pairs.read_text(encoding="utf-8").splitlines()
+    merges = [line for line in lines if line and not line.startswith("#version")]
+    return tokens, merges, set(added) - {END_OF_TEXT}
 
 
-def _read_fast_tokenizer(path: Path) -> tuple[str, str]:
+def _parts_of_whole(path: Path) -> tuple[dict[str, int], list[str], set[str]]:
     try:
         tokenizer = json.loads(path.read_text(encoding="utf-8"))
+        rules = {name: tokenizer.get(name) for name in ("normalizer", "pre_tokenizer")}
         before = tokenizer["pre_tokenizer"]
         is_gpt2s = before.get("use_regex", True) and not before.get("add_prefix_space")
-        if before["type"] != "ByteLevel" or not is_gpt2s:
-            raise CheckpointError(f"{path} cuts words by other rules than GPT-2's: {before!r}.")
-        pairs = [
+        if before["type"] != "ByteLevel" or not is_gpt2s or rules["normalizer"]:
+            raise CheckpointError(f"{path} cuts words by other rules than GPT-2's: {rules!r}.")
+        merges = [
             pair if isinstance(pair, str) else " ".join(pair)
             for pair in tokenizer["model"]["merges"]
         ]
-        vocabulary = tokenizer["model"]["vocab"] | {
-            token["content"]: token["id"] for token in tokenizer["added_tokens"]
-        }
-        return json.dumps(vocabulary), "\n".join(pairs)
+        added = {token["content"]: token["id"] for token in tokenizer["added_tokens"]}
+        return tokenizer["model"]["vocab"] | added, merges, set(added) - {END_OF_TEXT}
     except CheckpointError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

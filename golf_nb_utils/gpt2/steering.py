@@ -37,6 +37,8 @@ class Steered:
     """For each choice the share of the model's probability that lay on what may follow."""
     log_probability: float = 0.0
     """Of its choices, among the tokens that may follow."""
+    is_whole: bool = False
+    """Whether it has come to its end, before the context was full."""
 
     @property
     def legal_mass(self) -> float:
@@ -112,10 +114,16 @@ class _Row:
         tokens = [] if self.walk.has_ended else [*chosen, *self.walk.take_forced()]
         self.unread += tokens
         self.result.tokens += tokens
+        self.result.is_whole = self.walk.has_ended
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens it will have read after the next pass."""
+        return self.n_read + len(self.unread)
 
     def make_room(self, model: GPTModel) -> None:
         """Grow the cache for what is to be read; by more, as an answer's length is not known."""
-        n_needed = self.n_read + len(self.unread)
+        n_needed = self.n_tokens
         if self.n_read and self.cache.shape[-2] >= n_needed:
             return
         config, weight = model.config, model.wte.weight
@@ -156,11 +164,12 @@ class Steerer:
 
         Temperature 0 takes the likeliest of the tokens that may follow; otherwise one is drawn from
         the softmax of their logits / temperature, cut to the fewest that reach `top_p`. Row i draws
-        by `seeds[i]` (or i), whatever else is in the batch.
+        by `seeds[i]` (or i), whatever else is in the batch. An answer ends where the context is
+        full; `is_whole` says whether it came to its end.
 
         Raises:
-            ValueError: a prompt is empty, prompt and answer exceed the context, or the model's
-                probabilities are not numbers.
+            ValueError: a prompt is empty, the beginning that all share exceeds the context, or the
+                model's probabilities are not numbers.
         """
         seeds = range(len(prompts)) if seeds is None else seeds
         rows = [
@@ -179,11 +188,13 @@ class Steerer:
         Every one of them is the beginning of a text of the grammar.
 
         Raises:
-            ValueError: as `write`.
+            ValueError: as `write`, or prompt and answer exceed the context.
         """
         row = _Row(list(prompt), _Walk(*grammar, self._encode, self._end), 0)
         for _ in self._passes([row], 0.0, 1.0):
             yield row.result.tokens
+        if not row.result.is_whole:
+            self._require_room(row.n_tokens)
 
     def log_probabilities(self, prompt: Sequence[int], texts: Sequence[str]) -> list[float]:
         """Return how likely each text is to follow a prompt (token ids), as a natural logarithm.
@@ -214,7 +225,8 @@ class Steerer:
             self._read_what_is_shared(rows)
         for row in rows:
             row.take([])
-        while rows := [row for row in rows if not row.walk.has_ended]:
+        n_ctx = self._model.config.n_ctx
+        while rows := [row for row in rows if not row.walk.has_ended and row.n_tokens <= n_ctx]:
             # Entered anew for each pass: a reader may pause, and goes on with grad mode as it was.
             with torch.inference_mode():
                 logits = self._read(rows)
@@ -251,6 +263,14 @@ class Steerer:
         last = counts.cumsum(0).to(states.device) - 1
         return self._model.head(states[last]).float()
 
+    def _require_room(self, n_tokens: int) -> None:
+        n_ctx = self._model.config.n_ctx
+        if n_tokens > n_ctx:
+            raise ValueError(
+                f"prompt and answer need {n_tokens} tokens, the context has {n_ctx}; "
+                "shorten the prompt."
+            )
+
     def _states(self, rows: list[_Row]) -> torch.Tensor:
         """Let each row read its tokens; return the final state of each, (tokens, n_embd).
 
@@ -259,12 +279,7 @@ class Steerer:
         """
         model, device = self._model, self._model.wte.weight.device
         counts = [len(row.unread) for row in rows]
-        n_seen = max(row.n_read + count for row, count in zip(rows, counts, strict=True))
-        if n_seen > model.config.n_ctx:
-            raise ValueError(
-                f"prompt and answer need {n_seen} tokens, the context has {model.config.n_ctx}; "
-                "shorten the prompt."
-            )
+        self._require_room(max(row.n_tokens for row in rows))
         places, masks = [], []
         for row, count in zip(rows, counts, strict=True):
             row.make_room(model)

@@ -53,10 +53,9 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         numbers = json.loads(encoder.read_text(encoding="utf-8"))
         ids = {_bytes_of(token): number for token, number in numbers.items()}
         # The token's own characters are visible ones, so they stand for themselves.
-        ids.pop(END_OF_TEXT.encode(), None)
-        if ids != ranks:
+        if ids.pop(END_OF_TEXT.encode(), None) != len(ranks) or ids != ranks:
             raise ValueError("the tokens of one are not those of the other")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{encoder} and {merges.name} beside it are not one GPT-2 vocabulary; "
             "run notebook 02 again."

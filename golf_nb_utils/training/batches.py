@@ -20,6 +20,16 @@ class DatasetError(ValueError):
     """No record is left to train on."""
 
 
+def encoded(record: Record, tokenizer: tiktoken.Encoding) -> tuple[list[int], int]:
+    """Return the token ids of a record, prompt, answer and end-of-text, and how many are prompt.
+
+    The last token is only ever a target, so n_ctx + 1 tokens fit into a context.
+    """
+    # What somebody said may hold "<|endoftext|>", which is then text like any other.
+    prompt = tokenizer.encode(record.prompt, disallowed_special=())
+    return [*prompt, *tokenizer.encode(record.output), tokenizer.eot_token], len(prompt)
+
+
 class InstructionDataset(Dataset):
     """Token ids of records: the prompt, the answer, one end-of-text.
 
@@ -31,14 +41,8 @@ class InstructionDataset(Dataset):
     """
 
     def __init__(self, records: list[Record], tokenizer: tiktoken.Encoding, context_length: int):
-        self.examples: list[tuple[list[int], int]] = []
-        for record in records:
-            # What somebody said may hold "<|endoftext|>", which is then text like any other.
-            prompt = tokenizer.encode(record.prompt, disallowed_special=())
-            ids = [*prompt, *tokenizer.encode(record.output), tokenizer.eot_token]
-            # The last token is only ever a target, so context_length + 1 tokens fit.
-            if len(ids) <= context_length + 1:
-                self.examples.append((ids, len(prompt)))
+        examples = (encoded(record, tokenizer) for record in records)
+        self.examples = [each for each in examples if len(each[0]) <= context_length + 1]
         self.n_dropped = len(records) - len(self.examples)
         if not self.examples:
             raise DatasetError(

@@ -289,6 +289,45 @@ def test_an_untrained_model_that_writes_freely_never_gets_to_speak(untrained, ju
         assert len(feedback["verification"]["refused"]) == (2 if truth else 0)
 
 
+def test_an_answer_that_the_context_cuts_is_none_for_a_golfer_and_one_for_an_evaluation(untrained):
+    whole, short = untrained(n_ctx=4096, steered=True), untrained(n_ctx=1000, steered=True)
+    entry = Request("balance", 0.45, 0.80, observation="falling back").entry()
+    (text,), (cut,) = whole.unverified([entry]), short.unverified([entry])
+    assert 0 < len(cut) < len(text)
+    feedback = short.generate_feedback(**REQUEST)
+    assert (feedback["generated_by"], feedback["verification"]["passed"]) == ("template", True)
+    (refused,) = feedback["verification"]["refused"]
+    assert refused["reasons"] == [
+        "the model wrote no answer: with its prompt it exceeds the context of 1000 tokens."
+    ]
+    *drafts, last = short.stream_feedback(**REQUEST)
+    assert last["suggestion"] == feedback["suggestion"]
+    assert all(isinstance(draft, str) for draft in drafts)
+
+
+@pytest.mark.parametrize("steered", [True, False])
+def test_words_that_fill_a_short_context_are_read_by_the_reader_alone(untrained, steered):
+    generator = untrained(n_ctx=300, steered=steered)
+    generator.words_weight = 0.5
+    asked = {**REQUEST, "issue": "i keep rocking back on my heels " * 7}
+    feedback = generator.generate_feedback(**asked)
+    generator.words_weight = 0.0
+    assert feedback["verification"] == generator.generate_feedback(**asked)["verification"]
+    assert feedback["verification"]["considered"]
+
+
+@pytest.mark.parametrize("n_vocab", [256, 320])
+def test_a_model_with_more_or_fewer_tokens_than_its_tokenizer_is_refused_at_once(
+    n_vocab, random_model, byte_tokenizer, knowledge
+):
+    model = random_model(GPTConfig(n_vocab, n_ctx=64, n_embd=16, n_head=2, n_layer=1))
+    with pytest.raises(
+        ArtifactMismatchError,
+        match=rf"the model has {n_vocab} tokens, the tokenizer 257; load both",
+    ):
+        FineTunedGolfFeedbackGenerator(model, byte_tokenizer, SampleConfig(), knowledge)
+
+
 # One answer.
 
 

@@ -51,6 +51,32 @@ def test_the_perplexity_is_that_of_the_answers_under_transformers_loss(
     assert [n for _, n in losses] == [len(record.output) + 1 for record in records]
 
 
+def test_a_record_longer_than_the_context_has_no_loss_and_the_others_keep_theirs(
+    strata, knowledge, random_model, byte_tokenizer
+):
+    records = strata["test"]
+    lengths = [len(f"{record.prompt}{record.output}".encode()) + 1 for record in records]
+    n_ctx = sorted(lengths)[5] - 1  # The last token is only ever a target.
+    device, losses = torch.device("cpu"), {}
+    for name, context in {"short": n_ctx, "long": max(lengths)}.items():
+        model = random_model(GPTConfig(n_vocab=257, n_ctx=context, n_embd=16, n_head=2, n_layer=1))
+        losses[name] = judging.response_losses(model, byte_tokenizer, records, device)
+        assert [loss is None for loss in losses[name]] == [n > context + 1 for n in lengths]
+    answers = {"test": {name: [record.output for record in records] for name in losses}}
+    rows = judging.judge(
+        {"test": records}, answers, Verifier(knowledge), byte_tokenizer, [], {"test": losses}
+    )
+    for row, loss in zip(rows, losses["short"], strict=True):
+        assert row.systems["short"].measures.get("perplexity") == (loss and list(loss))
+    systems = judging.measure(rows, seed=1)["strata"]["test"]["systems"]
+    assert [systems[name]["perplexity"]["n"] for name in losses] == [6, 12]
+    none = judging.response_losses(
+        random_model(GPTConfig(n_vocab=257, n_ctx=8, n_embd=16, n_head=2, n_layer=1)),
+        byte_tokenizer, records, device,
+    )  # fmt: skip
+    assert none == [None] * 12
+
+
 # Systems side by side.
 
 
@@ -148,6 +174,12 @@ def test_a_missing_answer_is_refused(strata, knowledge, byte_tokenizer):
     answers["unseen"]["fine-tuned"].pop()
     with pytest.raises(ValueError, match="fine-tuned has 1 answers to the 2 records of unseen"):
         judging.judge(strata, answers, Verifier(knowledge), byte_tokenizer, [])
+
+
+def test_a_missing_loss_is_refused(strata, knowledge, byte_tokenizer):
+    losses = {"test": {"fine-tuned": [(1.0, 1)] * 11}}
+    with pytest.raises(ValueError, match="fine-tuned has 11 losses to the 12 records of test"):
+        judging.judge(strata, answers_of(strata), Verifier(knowledge), byte_tokenizer, [], losses)
 
 
 def test_the_figures_are_shares_and_ratios_over_the_records_of_a_stratum(rows):

@@ -22,10 +22,10 @@ from safetensors import safe_open
 
 from golf_nb_utils import prompt
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
-from golf_nb_utils.gpt2 import checkpoints, convert, tensorflow_io
+from golf_nb_utils.gpt2 import checkpoints, convert, download, tensorflow_io
 from golf_nb_utils.gpt2.checkpoints import CheckpointError
 from golf_nb_utils.gpt2.model import GPTModel
-from golf_nb_utils.gpt2.tokenizer import load_tokenizer
+from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
 from golf_nb_utils.host import knowledge_folder
 from golf_nb_utils.settings import GPT_CONFIGS, GPTConfig
 
@@ -469,6 +469,7 @@ def test_the_sidecar_says_what_was_made_from_what(converted, checkpoint):
     assert sidecar == {
         "sha256": sha256(converted / CONVERTED),
         "index_sha256": sha256(converted / INDEX),
+        "config": asdict(CONFIG),
     }
     assert names(converted) == names(checkpoint()) | {CONVERTED, SIDECAR}
 
@@ -690,6 +691,7 @@ def test_numpys_logits_refuse_a_damaged_tensor_too(copied):
         '{"n_vocab": 67, "n_ctx": 24, "n_embd": 16, "n_head": 5, "n_layer": 12}',
         '{"n_vocab": "67", "n_ctx": 24, "n_embd": 16, "n_head": 4, "n_layer": 12}',
         '{"n_vocab": 67, "n_ctx": 24, "n_embd": 16, "n_head": 4, "n_layer": 0}',
+        "[" * 200_000,
     ],
 )
 def test_broken_hparams_are_refused_by_name(tmp_path, content):
@@ -712,6 +714,62 @@ def test_hparams_of_another_size_are_refused_and_no_file_is_blamed(copied, chang
     with pytest.raises(CheckpointError, match=problem):
         checkpoints.load_base_model(copied)
     assert names(copied) == before
+
+
+@pytest.mark.parametrize("gone", [(), (INDEX, DATA)])
+@pytest.mark.parametrize(
+    "changed", [{"n_ctx": 24}, {"n_ctx": 64}, {"n_head": 8}, {"n_layer": 10**9}, {"n_embd": 10**9}]
+)
+def test_hparams_that_are_not_those_of_the_conversion_are_refused(
+    cached, no_process, changed, gone
+):
+    for name in gone:
+        (cached / name).unlink()
+    (cached / "hparams.json").write_text(json.dumps(asdict(CONFIG) | changed))
+    no_process()
+    (name,) = changed
+    with pytest.raises(
+        ArtifactMismatchError,
+        match=rf"hparams\.json says .*'{name}': {changed[name]}\b.* made with .*'{name}': "
+        rf"{asdict(CONFIG)[name]}\b",
+    ):
+        checkpoints.load_base_model(cached)
+
+
+@pytest.mark.parametrize("n_tokens", [CONFIG.n_vocab - 1, CONFIG.n_vocab + 1])
+def test_a_checkpoint_with_more_or_fewer_rows_than_tokens_is_refused(
+    copied, texts, no_process, n_tokens
+):
+    learn_bpe(texts, n_tokens, copied)
+    no_process()
+    with pytest.raises(
+        CheckpointError,
+        match=rf"hparams\.json has 997 tokens \(n_vocab\), the tokenizer has {n_tokens:,};",
+    ):
+        checkpoints.convert_checkpoint(copied)
+
+
+@pytest.mark.parametrize("named", ["model-1000", "/content/checkpoint/run1/model-1000"])
+def test_a_checkpoint_as_gpt_2_simple_leaves_it_replaces_what_was_imported_before(
+    gpt2, checkpoint, cached, texts, tmp_path, named
+):
+    given = tmp_path / "checkpoint" / "run1"
+    shutil.copytree(checkpoint(seed=1), given)
+    learn_bpe(texts, CONFIG.n_vocab, given)
+    for path in list(given.glob("model.ckpt.*")):
+        path.rename(given / path.name.replace("model.ckpt", "model-1000"))
+    (given / "checkpoint").write_text(
+        f'model_checkpoint_path: "{named}"\nall_model_checkpoint_paths: "model-500"\n'
+    )
+    for name in (INDEX, DATA):
+        (cached / name).unlink()
+    results = download.take_checkpoint(given, cached)
+    assert {INDEX, DATA} < set(results)
+    assert {result["source"] for result in results.values()} == {str(given)}
+    state = checkpoints.load_base_model(cached).state_dict()
+    assert all(
+        torch.equal(state[name], tensor) for name, tensor in gpt2(seed=1).model.state_dict().items()
+    )
 
 
 def test_a_checkpoint_of_another_model_is_refused_by_its_tensors(tmp_path):

@@ -752,6 +752,66 @@ def test_a_checkpoint_that_lacks_files_is_not_taken(tmp_path):
     assert not folder.exists()
 
 
+def renamed(folder, *prefixes):
+    """The files of the weights under TensorFlow's own names: the first of them, and copies."""
+    for prefix in prefixes:
+        for name in (DATA, "model.ckpt.index", META):
+            shutil.copy(folder / name, folder / name.replace("model.ckpt", prefix))
+            (folder / name.replace("model.ckpt", prefix)).write_text(f"{prefix} {name}")
+    for name in (DATA, "model.ckpt.index", META):
+        (folder / name).unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "text", "taken"),
+    [
+        (["model-1000"], "", "model-1000"),
+        (["model-500", "model-1000"], 'model_checkpoint_path: "model-500"\n', "model-500"),
+        (["model-1000"], 'model_checkpoint_path: "C:\\\\run1\\\\model-1000"\n', "model-1000"),
+    ],
+)
+def test_weights_that_the_saver_numbered_are_taken_under_openais_names(
+    tmp_path, prefixes, text, taken
+):
+    given, folder = renamed(fill(tmp_path / "given"), *prefixes), tmp_path / "folder"
+    (given / "checkpoint").write_text(text)
+    results = download.take_checkpoint(given, folder)
+    assert set(results) == set(CHECKPOINT_FILES) - {"checkpoint"}
+    assert {name: (folder / name).read_text() for name in (DATA, "model.ckpt.index", META)} == {
+        name: f"{taken} {name}" for name in (DATA, "model.ckpt.index", META)
+    }
+
+
+def test_the_checkpoint_that_is_named_goes_before_openais_name(tmp_path):
+    given, folder = fill(tmp_path / "given"), tmp_path / "folder"
+    (given / "model-7.index").write_bytes(b"a later index")
+    shutil.copy(given / DATA, given / DATA.replace("model.ckpt", "model-7"))
+    (given / "checkpoint").write_text('model_checkpoint_path: "model-7"')
+    download.take_checkpoint(given, folder)
+    assert (folder / "model.ckpt.index").read_bytes() == b"a later index"
+
+
+def test_of_several_checkpoints_none_is_guessed_and_a_named_one_has_to_be_there(tmp_path):
+    given, folder = renamed(fill(tmp_path / "given"), "model-1", "model-2"), tmp_path / "folder"
+    (given / "checkpoint").unlink()
+    with pytest.raises(MissingArtifactError, match="holds the checkpoints model-1, model-2, and"):
+        download.take_checkpoint(given, folder)
+    (given / "checkpoint").write_text('model_checkpoint_path: "model-3"')
+    with pytest.raises(MissingArtifactError, match=r"lacks model-3\.data-.*, model-3\.index; "):
+        download.take_checkpoint(given, folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("form", ["run1/model-1000.index", "snapshots/607a30d7/config.json"])
+def test_a_folder_above_the_models_own_is_refused_with_that_folder(tmp_path, form):
+    file = tmp_path / "models" / form
+    file.parent.mkdir(parents=True)
+    file.touch()
+    with pytest.raises(MissingArtifactError, match=rf"saves it, as in {file.parent}\."):
+        download.take_checkpoint(tmp_path / "models", tmp_path / "folder")
+
+
 def test_what_proved_damaged_is_fetched_anew_and_not_taken_from_a_given_folder(
     official, urls, tmp_path
 ):

@@ -164,11 +164,15 @@ def test_a_grammar_that_forces_all_but_one_token_agrees_with_free_writing(model,
     assert len(each.tokens) == 1
 
 
-def test_an_answer_beyond_the_context_is_refused(steerer):
+def test_an_answer_beyond_the_context_is_cut_and_costs_the_others_nothing(steerer):
     long = {"start": [("a" * 60, "more")], "more": [("b", None), ("c", None)], None: [("", None)]}
-    assert written(steerer, long, [b"x" * 36])[0].tokens[-1] in b"bc"
+    whole, cut, much = written(steerer, long, [b"x" * 36, b"y" * 37, b"z" * 97])
+    assert whole.is_whole
+    assert whole.tokens[-1] in b"bc"
+    assert [(bytes(each.tokens), each.is_whole) for each in (cut, much)] == [(b"a" * 60, False)] * 2
+    assert whole.tokens == written(steerer, long, [b"x" * 36])[0].tokens
     with pytest.raises(ValueError, match="97 tokens, the context has 96"):
-        written(steerer, long, [b"x" * 37])
+        list(steerer.stream(list(b"y" * 37), (next_texts(long), "start")))
     with pytest.raises(ValueError, match="empty"):
         written(steerer, prompts=[b""])
 

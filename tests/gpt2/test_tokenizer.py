@@ -260,9 +260,28 @@ def write_a_list(folder):
     (folder / "encoder.json").write_text("[]", encoding="utf-8")
 
 
+def write_brackets(folder):
+    (folder / "encoder.json").write_text("[" * 200_000, encoding="utf-8")
+
+
+def end_elsewhere(folder):
+    numbers = encoder_of(folder) | {END_OF_TEXT: N_VOCAB}
+    (folder / "encoder.json").write_text(json.dumps(numbers), encoding="utf-8")
+
+
+def no_end(folder):
+    numbers = encoder_of(folder)
+    del numbers[END_OF_TEXT]
+    (folder / "encoder.json").write_text(json.dumps(numbers), encoding="utf-8")
+
+
 @pytest.mark.parametrize(
-    "spoil", [swap_two_ids, swap_two_merges, repeat_a_merge, drop_a_token, write_a_list]
-)
+    "spoil",
+    [
+        swap_two_ids, swap_two_merges, repeat_a_merge, drop_a_token, write_a_list, write_brackets,
+        end_elsewhere, no_end,
+    ],
+)  # fmt: skip
 def test_two_files_that_are_not_one_vocabulary_are_refused(folder, tmp_path, spoil):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     spoil(tmp_path)

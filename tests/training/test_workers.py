@@ -375,6 +375,7 @@ def inputs(tmp_path_factory):
     sidecar = {
         "sha256": sha256_file(checkpoint / "model.safetensors"),
         "index_sha256": "",
+        "config": asdict(config),
         "tensors": {},
     }
     write_json(checkpoint / "model.safetensors.json", sidecar)
