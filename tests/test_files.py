@@ -250,10 +250,10 @@ def test_a_folder_that_was_never_finished_is_missing_and_the_notebook_to_run_is_
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monkeypatch, code):
-    def refused(**arguments):
+    def refused(*arguments, **options):
         raise OSError(code, os.strerror(code), "somewhere")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr(files.Path, "touch", refused)
     with pytest.raises(
         PermissionError, match=rf"{tmp_path} cannot be written \(.*\); choose an output_root"
     ) as caught:
@@ -262,10 +262,10 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monk
 
 
 def test_another_error_of_the_disk_is_passed_on_as_it_is(tmp_path, monkeypatch):
-    def broken(**arguments):
+    def broken(*arguments, **options):
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", broken)
+    monkeypatch.setattr(files.Path, "touch", broken)
     with pytest.raises(OSError, match="broken") as caught:
         write_text(tmp_path / "file", "text")
     assert caught.value.errno == errno.EIO
