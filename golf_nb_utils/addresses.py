@@ -20,10 +20,10 @@ def without_secrets(text: str) -> str:
 
 
 def _shown(word: str) -> str:
-    before, at, after = word.rpartition("@")
-    if at:
+    before, _, after = word.rpartition("@")
+    start, scheme, _ = before.partition("://")
+    if scheme or ":" in before:  # jane@example.org holds no secret
         # Up to the last "@": a password may hold all of "/", ":" and "@".
-        start, scheme, _ = before.partition("://")
         word = (start + scheme if scheme else "") + after
     is_address, (query, mark, rest) = "://" in word, word.partition("?")
     if mark and (is_address or "=" in rest):

@@ -65,7 +65,7 @@ def output_root(given: str = "") -> Path:
     """
     folder = given or os.environ.get("GOLF_OUTPUT_ROOT")
     if folder:
-        path = Path(folder).expanduser().resolve()
+        path = Path(os.path.expanduser(folder)).resolve()
         if name() == "colab" and path.is_relative_to(COLAB_DRIVE):
             _mount_drive()
         return path

@@ -17,7 +17,6 @@ WITH_SECRETS = {
     f"Max retries exceeded with url: /x?sig={SECRET} (Caused by": "Max retries exceeded with url: /x (Caused by",
     f"('https://me:{SECRET}@a/x?y={SECRET}'): refused": "('https://a/x'): refused",
     f"more_urls='https://a:{SECRET}@h1 https://h2?sig={SECRET}', seed=1": "more_urls='https://h1 https://h2', seed=1",
-    f"http://[::1 {SECRET}@x": "http://[::1 x",
 }  # fmt: skip
 
 
@@ -31,7 +30,7 @@ def test_an_address_is_shown_without_its_secrets_wherever_it_stands(text, expect
     "text",
     [
         "", "https://host:8080/gpt2/124M/vocab.bpe", "http://127.0.0.1:11434/", "[Errno 111] Connection refused",
-        "no parameter 'epoch'; did you mean 'epochs'?", "what? a = b", "/a folder [1]/#2/x", "line 1\n  line 2\n",
+        "no parameter 'epoch'; did you mean 'epochs'?", "what? a = b", "jane@example.org is no name", "/a folder [1]/#2/x", "line 1\n  line 2\n",
     ],
 )  # fmt: skip
 def test_what_holds_no_secret_stays_as_it_is(text):
@@ -39,7 +38,7 @@ def test_what_holds_no_secret_stays_as_it_is(text):
 
 
 def test_a_long_text_takes_no_long_time():
-    assert without_secrets("@" * 300_000 + "x") == "x"
+    assert without_secrets(":" + "@" * 300_000 + "x") == "x"
     assert without_secrets("?" * 300_000) == "?" * 300_000
 
 
