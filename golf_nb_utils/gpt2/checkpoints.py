@@ -24,6 +24,8 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    clear_leftovers,
+    explained_if_full,
     sha256_file,
     write_json,
     write_text,
@@ -115,6 +117,7 @@ def convert_checkpoint(folder: str | Path) -> dict:
     if known and out.is_file() and index_sha256 in (None, known["index_sha256"]):
         return known
     _require(folder / INDEX_FILE, data)
+    clear_leftovers(folder)
     require_disk(folder, data.stat().st_size, f"the converted copy of {data}")
     facts = {
         "folder": folder.resolve(),
@@ -237,10 +240,10 @@ def write_tf_checkpoint(
     """Write `checkpoint`, hparams.json and the three model.ckpt files as OpenAI's Saver did."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        arrays = Path(temporary) / "tensors.npz"
+    with tempfile.TemporaryDirectory() as temporary, explained_if_full(folder / DATA_FILE):
+        arrays = Path(temporary).resolve() / "tensors.npz"
         np.savez(arrays, **tensors)
-        tensorflow_io.run("write", folder=folder.resolve(), arrays=arrays.resolve())
+        tensorflow_io.run("write", folder=folder.resolve(), arrays=arrays)
     write_text(folder / "hparams.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
 

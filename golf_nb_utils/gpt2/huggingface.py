@@ -19,6 +19,7 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    clear_leftovers,
     write_json,
     write_text,
     write_with,
@@ -204,6 +205,7 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
         )
     saved, table = _find_weights(source, config)
     tokenizer = _read_tokenizer(source, config.n_vocab)
+    clear_leftovers(folder)
     require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
     for name, text in tokenizer.items():
         write_text(folder / name, text)

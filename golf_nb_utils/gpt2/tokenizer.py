@@ -14,7 +14,6 @@ from pathlib import Path
 
 import tiktoken
 import torch
-from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 
 from golf_nb_utils.files import MissingArtifactError, sha256_file, write_text
 
@@ -31,16 +30,9 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         ValueError: the two files contradict each other.
     """
     encoder, merges = _tokenizer_files(folder)
-    # The hashes are those of the files themselves: without one, tiktoken would serve a stale copy
-    # from its cache.
     try:
-        ranks = data_gym_to_mergeable_bpe_ranks(
-            vocab_bpe_file=str(merges),
-            encoder_json_file=str(encoder),
-            vocab_bpe_hash=sha256_file(merges),
-            encoder_json_hash=sha256_file(encoder),
-        )
-    except (AssertionError, ValueError, KeyError) as error:
+        ranks = _read_ranks(encoder, merges)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{encoder} and {merges.name} beside it are not one GPT-2 vocabulary; "
             "run notebook 02 again."
@@ -52,6 +44,31 @@ def load_tokenizer(folder: str | Path) -> tiktoken.Encoding:
         mergeable_ranks=ranks,
         special_tokens={END_OF_TEXT: len(ranks)},
     )
+
+
+def _read_ranks(encoder: Path, merges: Path) -> dict[bytes, int]:
+    """{token: its number}, as tiktoken wants it.
+
+    tiktoken's own reader puts a copy into its cache, which may be read-only or somebody else's, and
+    compares the two files by an assertion, which Python can be told to leave out.
+    """
+    byte_of = _gpt2_byte_characters()
+
+    def decoded(token: str) -> bytes:
+        return bytes(byte_of[character] for character in token)
+
+    ranks = {bytes([byte]): number for number, byte in enumerate(byte_of.values())}
+    _, *lines = merges.read_text(encoding="utf-8").split("\n")
+    for number, line in enumerate(filter(str.strip, lines), len(ranks)):
+        left, right = line.split()
+        ranks[decoded(left) + decoded(right)] = number
+    numbers = json.loads(encoder.read_text(encoding="utf-8"))
+    named = {decoded(token): n for token, n in numbers.items() if token != END_OF_TEXT}
+    if named != ranks:
+        raise ValueError(
+            f"{len(named):,} tokens, {len(ranks):,} by the merges, or in another order"
+        )
+    return ranks
 
 
 def tokenizer_hash(folder: str | Path) -> str:
@@ -107,7 +124,7 @@ def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    byte_characters = _gpt2_byte_characters()
+    byte_characters = list(_gpt2_byte_characters())
     trainer = trainers.BpeTrainer(
         vocab_size=n_vocab - 1, initial_alphabet=byte_characters, show_progress=False
     )
@@ -128,8 +145,8 @@ def learn_bpe(texts: Iterable[str], n_vocab: int, folder: str | Path) -> None:
     write_text(Path(folder) / "vocab.bpe", "\n".join(lines))
 
 
-def _gpt2_byte_characters() -> list[str]:
-    """The character for each byte in GPT-2's files, in the order of its first 256 token ids.
+def _gpt2_byte_characters() -> dict[str, int]:
+    """{character: the byte it stands for in GPT-2's files}, in the order of its first 256 tokens.
 
     vocab.bpe parts its pairs by blanks and lines, so that no token may hold one: bytes that are no
     visible character are written as letters from code point 256 on (a blank is "Ġ").
@@ -137,4 +154,6 @@ def _gpt2_byte_characters() -> list[str]:
     visible = [("!", "~"), ("¡", "¬"), ("®", "ÿ")]
     printable = [byte for first, last in visible for byte in range(ord(first), ord(last) + 1)]
     others = [byte for byte in range(256) if byte not in printable]
-    return [chr(byte) for byte in printable] + [chr(256 + index) for index in range(len(others))]
+    return {chr(byte): byte for byte in printable} | {
+        chr(256 + index): byte for index, byte in enumerate(others)
+    }

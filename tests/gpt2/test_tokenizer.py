@@ -1,12 +1,17 @@
 """The byte-pair encoding: OpenAI's two files, and the same tokens as transformers makes from them."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tokenizers import ByteLevelBPETokenizer
 
 from golf_nb_utils.files import MissingArtifactError
@@ -24,14 +29,6 @@ N_VOCAB = 600
 TEXTS = st.text(
     st.characters(codec="utf-8", exclude_categories=("Cs", "Cn")), min_size=1, max_size=80
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_cache():
-    """tiktoken copies what it reads into the temporary folder unless it is told not to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TIKTOKEN_CACHE_DIR", "")
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +234,81 @@ def test_a_missing_file_is_named_with_the_notebook_that_makes_it(folder, tmp_pat
     assert "notebook 02" in str(caught.value)
 
 
-def test_a_vocabulary_learnt_anew_is_not_served_from_tiktokens_cache(texts, tmp_path, monkeypatch):
-    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path / "cache"))
-    folder = tmp_path / "tiny"
-    learn_bpe(texts, N_VOCAB, folder)
-    assert load_tokenizer(folder).n_vocab == N_VOCAB
-    learn_bpe(texts, N_VOCAB - 50, folder)
-    assert load_tokenizer(folder).n_vocab == N_VOCAB - 50
+@pytest.mark.parametrize("name", ["TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR", "TMPDIR"])
+def test_tiktokens_cache_is_neither_needed_nor_asked(texts, tmp_path, monkeypatch, name):
+    """A file stands where the cache would be, which nobody can write to, root included."""
+    cache = tmp_path / "cache"
+    cache.write_text("")
+    monkeypatch.setenv(name, str(cache))
+    monkeypatch.setattr(tempfile, "tempdir", str(cache))
+    for size in (N_VOCAB, N_VOCAB - 50):
+        learn_bpe(texts, size, tmp_path)
+        assert load_tokenizer(tmp_path).n_vocab == size
+    assert cache.read_text() == ""
+
+
+def test_the_two_files_are_read_as_tiktoken_reads_them(folder, tokenizer, monkeypatch):
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+    files = str(folder / "vocab.bpe"), str(folder / "encoder.json")
+    ranks = data_gym_to_mergeable_bpe_ranks(*files)
+    assert tokenizer._mergeable_ranks == ranks
+    assert list(tokenizer._mergeable_ranks) == list(ranks)
+
+
+def test_files_with_other_line_ends_are_the_same_vocabulary(folder, tokenizer, tmp_path):
+    for name in ("encoder.json", "vocab.bpe"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert load_tokenizer(tmp_path)._mergeable_ranks == tokenizer._mergeable_ranks
+    # The last line may lack its end.
+    text = (folder / "vocab.bpe").read_text(encoding="utf-8").rstrip("\n")
+    (tmp_path / "vocab.bpe").write_text(text, encoding="utf-8")
+    assert load_tokenizer(tmp_path)._mergeable_ranks == tokenizer._mergeable_ranks
+
+
+def spoilt(folder, target, how):
+    """The two files, which are not one vocabulary."""
+    lines = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")
+    encoder = encoder_of(folder)
+    if how == "swapped merges":
+        lines[1], lines[2] = lines[2], lines[1]
+    elif how == "a merge less":
+        del lines[-2]
+    elif how == "no pair":
+        lines[1] = "one two three"
+    elif how == "swapped numbers":
+        encoder["a"], encoder["b"] = encoder["b"], encoder["a"]
+    elif how == "another token":
+        encoder["ĠĠĠĠĠĠĠĠĠ"] = len(encoder)
+    elif how == "no byte":
+        encoder["心"] = encoder.pop("a")
+    elif how == "words":
+        encoder["a"] = "1"
+    text = {"a list": "[]", "brackets": "[" * 200_000, "cut": '{"a'}.get(how, json.dumps(encoder))
+    (target / "encoder.json").write_text(text, encoding="utf-8")
+    (target / "vocab.bpe").write_text("\n".join(lines), encoding="utf-8")
+
+
+SPOILT = ["swapped merges", "a merge less", "no pair", "swapped numbers", "another token", "no byte", "words", "a list", "brackets", "cut"]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", SPOILT)
+def test_two_files_that_contradict_each_other_are_refused(folder, tmp_path, how):
+    spoilt(folder, tmp_path, how)
+    with pytest.raises(
+        ValueError, match=f"^{tmp_path / 'encoder.json'} and vocab.bpe .*; run notebook 02 again"
+    ):
+        load_tokenizer(tmp_path)
+
+
+def test_also_where_python_leaves_assertions_out(folder, tmp_path):
+    spoilt(folder, tmp_path, "swapped numbers")
+    code = "import sys; from golf_nb_utils.gpt2.tokenizer import *; load_tokenizer(sys.argv[1])"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONOPTIMIZE": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=environment, capture_output=True, text=True
+    )
+    assert "are not one GPT-2 vocabulary" in ended.stderr
+    assert ended.returncode == 1
 
 
 @pytest.mark.parametrize("name", ["encoder.json", "vocab.bpe"])
