@@ -5,6 +5,7 @@ the tools need this module, too, and answer at once without it.
 """
 
 import ctypes
+import io
 import os
 import platform
 import random
@@ -43,6 +44,16 @@ def name() -> str:
     if os.environ.get("COLAB_RELEASE_TAG"):
         return "colab"
     return "local"
+
+
+def replace_what_cannot_be_shown() -> None:
+    """Let stdout and stderr show `?` for what their encoding lacks; otherwise a print ends the run.
+
+    Not every output is UTF-8: a file or pipe on Windows is not, nor a terminal of an old locale.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def is_headless() -> bool:

@@ -28,7 +28,7 @@ from golf_nb_utils.files import (
     write_json,
     write_manifest,
 )
-from golf_nb_utils.host import REPOSITORY_ROOT, output_root
+from golf_nb_utils.host import REPOSITORY_ROOT, output_root, replace_what_cannot_be_shown
 from golf_nb_utils.settings import (
     ConfigError,
     check_parameters,
@@ -348,6 +348,7 @@ def _download_wheels(folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0, or 2 after printing why nothing was written."""
+    replace_what_cannot_be_shown()
     parser = argparse.ArgumentParser(prog=MADE_BY, description=__doc__.splitlines()[0])
     parser.add_argument("--user", required=True, help="your Kaggle user name")
     parser.add_argument("--out", type=Path, help="default: kaggle in experimental/")
