@@ -239,9 +239,9 @@ def _lack_of_room(error: Exception, folder: Path) -> str:
         each = each.__cause__ or each.__context__
     for each in chain:
         if getattr(each, "errno", None) in NO_ROOM:
-            return os.strerror(each.errno).lower()
+            return os.strerror(each.errno)
         if found := _SAID_OF_NO_ROOM.search(str(each)):
-            return found[0].lower()
+            return found[0]
     # NumPy says how much it wrote, and torch that it is in another place than it thought.
     if isinstance(error, OSError | RuntimeError) and folder.is_dir():
         free = shutil.disk_usage(folder).free

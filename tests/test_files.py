@@ -361,7 +361,7 @@ def test_a_full_disk_is_one_sentence_that_names_the_file_whoever_writes(tmp_path
             write_with(path, write)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    expected = rf"\[Errno \d+\] no room for {path} \(file too large\); make room [^\n]+"
+    expected = rf"\[Errno \d+\] no room for {path} \(File too large\); make room [^\n]+"
     assert re.fullmatch(expected, str(caught.value))
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == [path.name]
