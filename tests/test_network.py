@@ -17,7 +17,7 @@ from golf_nb_utils import network
 from golf_nb_utils.network import ask, innermost, proxy_of
 
 PATH, CONTENT = "/x", b"content" * 100
-QUICK = (10, 0.3)
+PATIENT, QUICK = (10, 10), (10, 0.3)
 
 
 @pytest.fixture(autouse=True)
@@ -62,22 +62,22 @@ def serve():
         server.close()
 
 
-def body_of(url, timeout=QUICK, at_most=10_000, method="GET", **options):
+def body_of(url, timeout=PATIENT, at_most=10_000, method="GET", **options):
     with ask(method, url, timeout, **options) as reply:
         return reply.read(at_most)
 
 
-def chunks_of(url, timeout=QUICK, n_bytes=100):
+def chunks_of(url, timeout=PATIENT, n_bytes=100):
     with ask("GET", url, timeout) as reply:
         return list(reply.chunks(n_bytes))
 
 
 def refused(url, match=None, read=body_of, **options):
-    """The request fails within two seconds, in one line."""
+    """The request fails, in one line, long before the patient would give up."""
     started = time.monotonic()
     with pytest.raises(requests.RequestException, match=match) as caught:
         read(url, **options)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
     text = innermost(caught.value)
     assert text.isprintable()
     assert len(text) < 300
@@ -128,7 +128,7 @@ FOR_EVER = {
 @pytest.mark.parametrize("read", [body_of, chunks_of])
 @pytest.mark.parametrize("send", FOR_EVER.values(), ids=FOR_EVER)
 def test_a_host_that_goes_on_for_ever_is_hung_up_on(serve, send, read):
-    refused(serve(send), "timed out|redirects", read)
+    refused(serve(send), "timed out|redirects", read, timeout=QUICK)
 
 
 def test_encrypted_too():
@@ -149,25 +149,25 @@ def test_encrypted_too():
         threading.Thread(target=answer, daemon=True).start()
         url = f"https://127.0.0.1:{server.getsockname()[1]}/"
         with authority.cert_pem.tempfile() as bundle:
-            refused(url, "timed out", verify=bundle)
+            refused(url, "timed out", verify=bundle, timeout=QUICK)
 
 
 def test_each_chunk_has_the_whole_time_and_what_is_done_with_it_takes_none(serve):
-    """Four chunks in twice the time limit, and a consumer that is slower than it."""
+    """Four chunks in more than the time limit, and a consumer that is slower than it."""
 
     def send(sendall, pause):
         sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n")
         for _ in range(4):
-            pause(0.5)
+            pause(0.3)
             sendall(b"a" * 100)
 
     url = serve(send)
-    with ask("GET", url, (10, 0.8)) as reply:
+    with ask("GET", url, (10, 1)) as reply:
         for n, chunk in enumerate(reply.chunks(100)):
             assert chunk == b"a" * 100
             if n == 0:
-                time.sleep(1)
-    refused(url, "timed out", timeout=(10, 0.8))
+                time.sleep(1.1)
+    refused(url, "timed out", timeout=(10, 1))
 
 
 def test_a_chunk_that_is_too_slow_keeps_those_before_it(serve):

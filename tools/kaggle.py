@@ -336,10 +336,10 @@ def _download_wheels(folder: Path) -> None:
     # A source archive might come otherwise, which Kaggle would unpack and pip would not find.
     command += ["--only-binary", ":all:", "--no-deps"]
     command += ["--constraint", str(REPOSITORY_ROOT / "constraints.txt"), "--dest", str(folder)]
-    run = subprocess.run([*command, *WHEELS], capture_output=True, text=True)
+    run = subprocess.run([*command, *WHEELS], capture_output=True, text=True, errors="replace")
     if run.returncode:
         # The first line names the connection or the package, the last one pip's manual.
-        reason = (run.stderr.strip() or "pip said nothing").splitlines()[0]
+        reason = without_secrets((run.stderr.strip() or "pip said nothing").splitlines()[0])
         raise OSError(
             f"the wheels cannot be downloaded ({reason}); "
             "turn the network on, or leave --wheelhouse away."

@@ -95,6 +95,8 @@ def write(folder: str, arrays: str) -> dict:
     import tensorflow as tf
 
     os.chdir(folder)
+    for left in Path().glob("model.ckpt*tempstate*"):  # by a process that was killed
+        left.unlink()
     with np.load(arrays) as tensors, tf.Graph().as_default(), tf.compat.v1.Session() as session:
         variables = []
         for name in tensors.files:

@@ -577,6 +577,8 @@ def test_a_folder_that_cannot_be_written_is_named_before_tensorflow_is_started(c
 )  # fmt: skip
 def test_a_folder_of_any_name_is_written_converted_and_read(gpt2, tmp_path, name):
     found, folder = gpt2(1), tmp_path / name
+    folder.mkdir()
+    (folder / f"{INDEX}.tempstate1234").write_text("what a killed TensorFlow left")
     checkpoints.write_tf_checkpoint(folder, found.tensors, found.config)
     assert names(folder) == {"checkpoint", "hparams.json", INDEX, DATA, "model.ckpt.meta"}
     model = checkpoints.load_base_model(folder)
