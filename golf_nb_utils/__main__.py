@@ -3,6 +3,7 @@ knowledge base, `export` writes a fine-tuned model for other libraries, `compare
 evaluations against each other."""
 
 import argparse
+import os
 import sys
 from itertools import product
 from pathlib import Path
@@ -12,7 +13,12 @@ from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.golf.coverage import coverage, holes, reading_grade, thin_places
 from golf_nb_utils.golf.knowledge import KnowledgeBase, KnowledgeError, load_knowledge
 from golf_nb_utils.golf.rules import RuleError
-from golf_nb_utils.host import detect_devices, knowledge_folder, output_root
+from golf_nb_utils.host import (
+    detect_devices,
+    knowledge_folder,
+    output_root,
+    replace_what_cannot_be_shown,
+)
 from golf_nb_utils.settings import (
     MODEL_SIZES,
     ConfigError,
@@ -21,12 +27,19 @@ from golf_nb_utils.settings import (
     resolve_model_size,
 )
 
+
+def given_path(path: str) -> Path:
+    """Return a path in which `~` is the home folder: `--out=~/x` reaches us as it stands."""
+    return Path(os.path.expanduser(path))
+
+
 SIZES = f"auto, {', '.join(MODEL_SIZES[:-1])} or {MODEL_SIZES[-1]}"
 ROOT = "folder that holds experimental/"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return its exit code."""
+    replace_what_cannot_be_shown()
     parser = argparse.ArgumentParser(prog="python -m golf_nb_utils", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (add_run, add_check_knowledge, add_export, add_compare):
@@ -57,7 +70,7 @@ def add_run(commands) -> None:
     run.add_argument("--no-mixed-precision", action="store_true", help="train in float32")
     run.add_argument("--output-root", default="", help=ROOT)
     what = "YAML file of parameters; see notebooks/params/"
-    run.add_argument("-f", dest="file", type=Path, metavar="FILE", help=what)
+    run.add_argument("-f", dest="file", type=given_path, metavar="FILE", help=what)
     run.add_argument(
         "-p",
         dest="parameters",
@@ -95,9 +108,9 @@ def add_check_knowledge(commands) -> None:
     check = commands.add_parser("check-knowledge", help=what)
     check.set_defaults(function=check_knowledge)
     what = "default: the project's own knowledge/golf_instruction"
-    check.add_argument("folder", nargs="?", type=Path, help=what)
+    check.add_argument("folder", nargs="?", type=given_path, help=what)
     what = "a folder of one's own topic files that joins it"
-    check.add_argument("--extra", type=Path, help=what)
+    check.add_argument("--extra", type=given_path, help=what)
 
 
 def check_knowledge(options: argparse.Namespace) -> int:
@@ -159,7 +172,7 @@ def add_export(commands) -> None:
     export = commands.add_parser("export", help=what)
     export.set_defaults(function=export_model)
     export.add_argument("--model-size", default="auto", help=SIZES)
-    export.add_argument("--out", type=Path, help="default: beside the model")
+    export.add_argument("--out", type=given_path, help="default: beside the model")
     export.add_argument("--output-root", default="", help=ROOT)
 
 
@@ -187,8 +200,8 @@ def add_compare(commands) -> None:
     compare = commands.add_parser("compare", help=what)
     compare.set_defaults(function=compare_runs)
     what = "a folder with predictions.jsonl, or that file"
-    compare.add_argument("first", type=Path, metavar="RUN_A", help=what)
-    compare.add_argument("second", type=Path, metavar="RUN_B")
+    compare.add_argument("first", type=given_path, metavar="RUN_A", help=what)
+    compare.add_argument("second", type=given_path, metavar="RUN_B")
 
 
 def compare_runs(options: argparse.Namespace) -> int:

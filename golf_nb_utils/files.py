@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import platform
+import re
+import secrets
 import shutil
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -45,6 +47,17 @@ class ArtifactMismatchError(ValueError):
 
 class FolderInUseError(OSError):
     """Another process writes to a folder; the message says which one."""
+
+
+class NoRoomError(OSError):
+    """A file does not fit on its disk."""
+
+    def __init__(self, code: int, path: Path, reason: str):
+        super().__init__(
+            code,
+            f"no room for {path} ({reason}); make room on the disk, or choose an output_root "
+            "on another one, and run again",
+        )
 
 
 @dataclass(frozen=True)
@@ -114,32 +127,142 @@ def write_json(path: Path, value) -> Path:
 def write_with(path: Path, write) -> Path:
     """Write a file so that a reader sees the old one or the whole new one, never a part.
 
-    `write` is called with the path of a temporary file beside `path`.
+    `write` is called with the path of a temporary file beside `path`. Temporary files that a killed
+    process left in the folder are deleted.
 
     Raises:
         PermissionError: the folder cannot be written.
-        Whatever `write` raises; `path` then is as it was.
+        NoRoomError: the disk is full.
+        Whatever else `write` raises; `path` then is as it was.
     """
-    with explained_if_read_only(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, because a rename is atomic only within one file system.
-        beginning = f".{path.name}."
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=beginning, suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    # In the same folder, because a rename is atomic only within one file system.
+    writer = f"{_MACHINE}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.name}.{writer}{path.suffix}")
+    _being_written.add(temporary.name)
     try:
-        write(temporary)
-        # Without fsync a system that loses power may keep the rename and lose the content.
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes the file private; the result gets what the umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, path)
+        with explained_if_full(path):
+            with explained_if_read_only(path.parent):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                clear_leftovers(path.parent)
+                temporary.touch(exist_ok=False)
+            write(temporary)
+            # Without fsync a system that loses power may keep the rename and lose the content.
+            with open(temporary, "rb+") as file:
+                sync(file)
+            os.replace(temporary, path)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
+        _being_written.discard(temporary.name)
     return path
+
+
+def sync(file) -> None:
+    """Have the system write an open file to its disk now, where its file system can do that.
+
+    Raises:
+        OSError: the disk fails, or is full.
+    """
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno in (errno.EIO, *NO_ROOM):
+            raise
+
+
+# What is left of a write that was cut off.
+
+_MACHINE = hashlib.blake2b(platform.node().encode(), digest_size=2).hexdigest()
+_being_written: set[str] = set()
+"""The names of this process's temporary files."""
+# As write_with names them, ".model.pth.9c0f-1234-a1b2c3d4.pth", and as tempfile would.
+_LEFTOVER = re.compile(r"\..+\.([0-9a-f]{4})-([0-9]+)-[0-9a-f]{8}(?:\.[^.]+)?")
+_NAMELESS = re.compile(r"\..+(\.[^.]+)\.[a-z0-9_]{8}\1")
+_ABANDONED_SECONDS = 3600
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Delete the temporary files in `folder` of processes that were killed in `write_with`.
+
+    That of a process that still writes stays.
+    """
+    for path in folder.glob(".*"):
+        with suppress(OSError):
+            if _is_abandoned(path):
+                path.unlink()
+
+
+def _is_abandoned(path: Path) -> bool:
+    writer = _LEFTOVER.fullmatch(path.name)
+    if not writer:
+        return bool(_NAMELESS.fullmatch(path.name))
+    # No lock of the file itself: over SMB it would keep its own writer out.
+    if path.name in _being_written:
+        return False
+    machine, process = writer[1], int(writer[2])
+    if machine == _MACHINE and (process == os.getpid() or not _is_alive(process)):
+        return True
+    # Of another machine, or the number of the process was given to another one.
+    return time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+
+
+def _is_alive(process: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(process).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return psutil.pid_exists(process)
+
+
+# What a disk refuses, as a sentence.
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""The errors of a disk that is full, or whose files may not be so large."""
+# torch, safetensors and TensorFlow's process say it in words of their own.
+_SAID_OF_NO_ROOM = re.compile(
+    r"No space left on device|[Qq]uota exceeded|File too large|os error 28\b", re.ASCII
+)
+
+
+@contextmanager
+def explained_if_full(path: Path) -> Iterator[None]:
+    """Say of a disk that is full, or too small for the file, which file it was and what to do.
+
+    Raises:
+        NoRoomError: `path` could not be written for lack of room.
+    """
+    try:
+        yield
+    except NoRoomError:
+        raise
+    except Exception as error:
+        if reason := _lack_of_room(error, path.parent):
+            raise NoRoomError(errno.ENOSPC, path, reason) from error
+        raise
+
+
+def _lack_of_room(error: Exception, folder: Path) -> str:
+    """Why there is no room, or an empty text where that is not the reason of an error."""
+    chain, each = [], error
+    while each and each not in chain:
+        chain.append(each)
+        each = each.__cause__ or each.__context__
+    for each in chain:
+        if getattr(each, "errno", None) in NO_ROOM:
+            return os.strerror(each.errno)
+        if found := _SAID_OF_NO_ROOM.search(str(each)):
+            return found[0]
+    # NumPy says how much it wrote, and torch that it is in another place than it thought.
+    if isinstance(error, OSError | RuntimeError) and folder.is_dir():
+        free = shutil.disk_usage(folder).free
+        return f"{free:,} bytes are free" if free < 1 << 20 else ""
+    return ""
+
+
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+"""The errors of a folder that cannot be written."""
 
 
 @contextmanager
@@ -152,7 +275,7 @@ def explained_if_read_only(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno not in NOT_WRITABLE:
             raise
         reason = os.strerror(error.errno).lower()
         raise PermissionError(
@@ -307,10 +430,12 @@ def bring_back(folder: Path, root: Path, inputs: list[Path]) -> Path | None:
         # stay behind (copyfile, not copy).
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        for path in sorted(found.iterdir()):
-            shutil.copyfile(path, part / path.name)
-        part.rename(folder)
+        with explained_if_read_only(folder.parent), explained_if_full(folder):
+            part.mkdir(parents=True)
+            for path in sorted(found.iterdir()):
+                if path.is_file():  # not what a file manager or Jupyter puts beside
+                    shutil.copyfile(path, part / path.name)
+            part.rename(folder)
     return found
 
 

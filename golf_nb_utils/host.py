@@ -5,6 +5,7 @@ the tools need this module, too, and answer at once without it.
 """
 
 import ctypes
+import io
 import os
 import platform
 import random
@@ -45,6 +46,16 @@ def name() -> str:
     return "local"
 
 
+def replace_what_cannot_be_shown() -> None:
+    """Let stdout and stderr show `?` for what their encoding lacks; otherwise a print ends the run.
+
+    Not every output is UTF-8: a file or pipe on Windows is not, nor a terminal of an old locale.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def is_headless() -> bool:
     """Say whether nobody watches this kernel: our runner, Kaggle's batch, CI or pytest."""
     return bool(
@@ -65,7 +76,7 @@ def output_root(given: str = "") -> Path:
     """
     folder = given or os.environ.get("GOLF_OUTPUT_ROOT")
     if folder:
-        path = Path(folder).expanduser().resolve()
+        path = Path(os.path.expanduser(folder)).resolve()
         if name() == "colab" and path.is_relative_to(COLAB_DRIVE):
             _mount_drive()
         return path

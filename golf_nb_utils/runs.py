@@ -7,9 +7,10 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from golf_nb_utils.files import Paths
+from golf_nb_utils.addresses import without_secrets
+from golf_nb_utils.files import Paths, explained_if_full, write_text
 from golf_nb_utils.host import REPOSITORY_ROOT, output_root
-from golf_nb_utils.settings import ConfigError, check_parameters, declared, nearest
+from golf_nb_utils.settings import FOLDERS, ConfigError, check_parameters, declared, nearest
 
 # By name: what papermill, or a person, puts beside them is not of the series.
 NOTEBOOKS = {
@@ -22,8 +23,6 @@ NOTEBOOKS = {
     )
 }
 """The four notebooks, by their numbers."""
-FOLDERS = ("output_root", "extra_knowledge", "checkpoint_folder")
-"""The parameters that are folders."""
 
 
 def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
@@ -51,7 +50,7 @@ def run_notebooks(numbers: list[int], parameters: dict, from_file: dict) -> int:
     check_parameters(parameters, chosen, torch.cuda.is_available())
     for name in FOLDERS:
         if parameters.get(name):
-            parameters[name] = str(Path(parameters[name]).expanduser().resolve())
+            parameters[name] = str(Path(os.path.expanduser(parameters[name])).resolve())
 
     root = output_root(parameters.pop("output_root", ""))
     # By the environment, so that the executed notebooks do not depend on where they lie.
@@ -97,23 +96,36 @@ def _execute(path: Path, target: Path, parameters: dict) -> bool:
 
     started = time.perf_counter()
     try:
-        papermill.execute_notebook(
-            path,
-            target,
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(path.parent),
-            progress_bar=False,
-            stdout_file=sys.stdout,
-            stderr_file=sys.stderr,
-        )
+        with explained_if_full(target):
+            papermill.execute_notebook(
+                path,
+                target,
+                parameters=parameters,
+                kernel_name="python3",
+                cwd=str(path.parent),
+                progress_bar=False,
+                stdout_file=sys.stdout,
+                stderr_file=sys.stderr,
+            )
     except papermill.PapermillExecutionError as error:
         where = f"{path.name}, cell {error.exec_count}"
         print(f"\nFAILED: {where}: {error.ename}: {error.evalue}", file=sys.stderr)
         print(f"The notebook as far as it came: {target}", file=sys.stderr)
         return False
+    finally:
+        _hide_secrets(target, parameters)
     print(f"=== {path.name} done in {time.perf_counter() - started:.0f} s ===", flush=True)
     return True
+
+
+def _hide_secrets(notebook: Path, parameters: dict) -> None:
+    """Take the secrets of addresses out of the parameters that papermill wrote into a notebook."""
+    values = {value for value in map(str, parameters.values()) if without_secrets(value) != value}
+    if values and notebook.is_file():
+        text = notebook.read_text(encoding="utf-8")
+        for value in values:
+            text = text.replace(value, without_secrets(value))
+        write_text(notebook, text)
 
 
 def _print_results(paths: Paths, folder: Path) -> None:

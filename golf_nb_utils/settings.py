@@ -11,6 +11,7 @@ Frozen dataclasses, not pydantic: training imports this module on bare GPU machi
 import dataclasses
 import difflib
 import math
+import os
 import reprlib
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,9 +21,15 @@ from pathlib import Path
 
 import yaml
 
+from golf_nb_utils.addresses import without_secrets
+
 
 class ConfigError(ValueError):
     """A setting is missing, unknown, of the wrong type or out of range."""
+
+    def __init__(self, message: str):
+        # It quotes what was given, and an address may hold a password or a signature.
+        super().__init__(without_secrets(message))
 
 
 @dataclass(frozen=True)
@@ -157,6 +164,10 @@ def _range(limits: dict) -> str:
     return " and ".join(f"{name.replace('_', ' ')} {limit}" for name, limit in limits.items())
 
 
+FOLDERS = ("output_root", "extra_knowledge", "checkpoint_folder")
+"""The parameters that are folders; `~` in them is the home folder."""
+
+
 def _typed(owner: str, field: dataclasses.Field, value):
     """Return `value` as the field's type.
 
@@ -168,7 +179,7 @@ def _typed(owner: str, field: dataclasses.Field, value):
         return str(value).lower() == "true"
     # No path and no address may hold the zero byte.
     if wanted is str and isinstance(value, str) and "\0" not in value:
-        return value
+        return os.path.expanduser(value) if field.name in FOLDERS else value
     if wanted in (int, float) and not isinstance(value, bool):
         with suppress(TypeError, ValueError, OverflowError):
             number = wanted(value)
@@ -222,7 +233,7 @@ class DataConfig(_Settings):
     """Folder that holds experimental/; empty means the host's own (see host.output_root)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckpointConfig(_Settings):
     """Notebook 02: which GPT-2 is made or downloaded."""
 
@@ -235,6 +246,11 @@ class CheckpointConfig(_Settings):
     seed: int = 123
     """Draws tiny's random weights; the GPT-2 sizes have none to draw."""
     output_root: str = ""
+
+    def __repr__(self):
+        # Notebooks print their settings.
+        values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
+        return without_secrets(f"{type(self).__name__}({values})")
 
     def __post_init__(self):
         super().__post_init__()

@@ -43,6 +43,7 @@ class Answer:
     is_silent: bool = False
     before_headers: bool = False
     is_held: bool = False
+    is_slow: bool = False
 
 
 Fault = Callable[["Host", Request, Answer], Answer | None]
@@ -171,6 +172,9 @@ class Host:
     def silence(self) -> None:
         self._closed.wait(30)
 
+    def pause(self, seconds: float) -> None:
+        self._closed.wait(seconds)
+
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -202,6 +206,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body[: answer.sent])
+        if answer.is_slow:
+            for byte in answer.body[answer.sent :]:
+                host.pause(0.05)
+                self.wfile.write(bytes([byte]))
         if answer.is_silent:
             host.silence()
         if answer.sent is not None or answer.headers.get("Content-Length", "") is None:
@@ -233,6 +241,16 @@ def silent(at: int) -> Fault:
     def fault(host: Host, request: Request, answer: Answer) -> Answer | None:
         changed = cut(at)(host, request, answer)
         return changed and replace(changed, is_silent=True)
+
+    return fault
+
+
+def byte_by_byte(at: int) -> Fault:
+    """From the file's byte `at` on they come one by one, each soon enough for a client that waits for the next."""
+
+    def fault(host: Host, request: Request, answer: Answer) -> Answer | None:
+        changed = cut(at)(host, request, answer)
+        return changed and replace(changed, is_slow=True)
 
     return fault
 
@@ -326,6 +344,12 @@ def without(*names: str) -> Fault:
     return lambda host, request, answer: replace(
         answer, headers=answer.headers | dict.fromkeys(names)
     )
+
+
+def with_headers(**headers: str) -> Fault:
+    """The answer has these headers."""
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda host, request, answer: replace(answer, headers=answer.headers | headers)
 
 
 def both(first: Fault, second: Fault) -> Fault:

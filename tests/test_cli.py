@@ -1,6 +1,7 @@
 """The command line: what it refuses before anything runs, check-knowledge and export; tests/test_notebooks.py runs the notebooks."""
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -37,6 +38,37 @@ def test_a_notebooks_parameters_and_its_configs_fields_are_the_same_names(path, 
     assert list(papermill.inspect_notebook(path)) == [
         field.name for field in dataclasses.fields(settings)
     ]
+
+
+PRINTS = """
+import sys
+from pathlib import Path
+
+import papermill
+
+def execute(source, target, parameters, stdout_file, stderr_file, **options):
+    for file in (stdout_file, stderr_file):
+        file.write("begun \\ufffd 🏌️ — \\udcff done\\n")
+    Path(target).write_text("{}")
+
+papermill.execute_notebook = execute
+from golf_nb_utils.__main__ import main
+sys.exit(main(["run", "2", "--model-size", "tiny", "--output-root", sys.argv[1]]))
+"""
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "iso-8859-1", "utf-8", "cp437"])
+def test_an_output_that_is_not_utf8_shows_what_it_can_and_ends_no_run(tmp_path, encoding):
+    """A notebook's own output, and the path of the results."""
+    root = tmp_path / "Übung 重心"
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", PRINTS, str(root)]
+    ended = subprocess.run(command, env=environment, capture_output=True)
+    assert ended.returncode == 0
+    shown = "begun \ufffd 🏌️ — \udcff done".encode(encoding, "replace")
+    assert shown in ended.stdout
+    assert shown in ended.stderr
+    assert str(root).encode(encoding, "replace") in ended.stdout
 
 
 def test_an_unknown_parameter_is_refused_with_the_nearest_right_one(tmp_path, capsys):
@@ -353,3 +385,21 @@ def test_an_export_of_an_unknown_missing_or_changed_model_ends_with_exit_code_2_
     assert re.fullmatch(r"error: [^\n]+\.\n", captured.err)
     assert captured.out == ""
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["export", "--model-size=tiny", "--out=~/x"],
+        ["check-knowledge", "--extra=~/x"],
+        ["compare", "~/x", "~/x"],
+    ],
+)
+def test_in_a_path_of_the_command_line_a_tilde_is_the_home_folder(
+    trained, tmp_path, monkeypatch, capsys, arguments
+):
+    trained("tiny")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GOLF_OUTPUT_ROOT", str(tmp_path / "output root"))
+    main(arguments)
+    assert str(tmp_path / "x") in "".join(capsys.readouterr())

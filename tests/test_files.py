@@ -4,19 +4,30 @@ import errno
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 
 import damaged
+import numpy as np
 import pytest
+import torch
+from matplotlib import figure
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from golf_nb_utils import files
 from golf_nb_utils.files import (
     ArtifactMismatchError,
     FolderInUseError,
     MissingArtifactError,
+    NoRoomError,
     Paths,
     bring_back,
+    clear_leftovers,
     find_folder,
     hold,
     read_manifest,
@@ -27,6 +38,7 @@ from golf_nb_utils.files import (
     write_text,
     write_with,
 )
+from golf_nb_utils.gpt2.convert import write_safetensors
 
 GOLF = "Tempo 3 : 1, Rück­schwung, 重心移動, 🏌️\n"
 
@@ -321,10 +333,10 @@ def test_a_folder_that_was_never_finished_is_missing_and_the_notebook_to_run_is_
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monkeypatch, code):
-    def refused(**arguments):
+    def refused(*arguments, **options):
         raise OSError(code, os.strerror(code), "somewhere")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", refused)
+    monkeypatch.setattr(files.Path, "touch", refused)
     with pytest.raises(
         PermissionError, match=rf"{tmp_path} cannot be written \(.*\); choose an output_root"
     ) as caught:
@@ -333,13 +345,256 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_to_do(tmp_path, monk
 
 
 def test_another_error_of_the_disk_is_passed_on_as_it_is(tmp_path, monkeypatch):
-    def broken(**arguments):
+    def broken(*arguments, **options):
         raise OSError(errno.EIO, "broken")
 
-    monkeypatch.setattr(files.tempfile, "mkstemp", broken)
+    monkeypatch.setattr(files.Path, "touch", broken)
     with pytest.raises(OSError, match="broken") as caught:
         write_text(tmp_path / "file", "text")
     assert caught.value.errno == errno.EIO
+
+
+# File systems that have less.
+
+
+def refuse(monkeypatch, owner, name, code):
+    def refused(*arguments, **options):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(owner, name, refused)
+
+
+def test_a_file_system_without_permissions_gets_its_files(tmp_path, monkeypatch):
+    for name in ("chmod", "fchmod", "chown", "utime", "link", "setxattr"):
+        refuse(monkeypatch, os, name, errno.EPERM)
+    made_folder(tmp_path)
+    assert read_manifest(tmp_path)["seed"] == 123
+
+
+@pytest.mark.parametrize(
+    "code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EROFS, errno.EBADF]
+)
+def test_a_file_system_without_fsync_gets_its_files(tmp_path, monkeypatch, code):
+    refuse(monkeypatch, os, "fsync", code)
+    made_folder(tmp_path)
+    assert read_manifest(tmp_path)["seed"] == 123
+
+
+def test_a_disk_that_fails_while_it_is_synced_is_an_error(tmp_path, monkeypatch):
+    path = write_text(tmp_path / "a.txt", "old")
+    refuse(monkeypatch, os, "fsync", errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_a_file_manager_or_jupyter_put_among_attached_states_is_left_there(tmp_path):
+    root, attached = tmp_path / "working", tmp_path / "input"
+    states = Paths(root).run_states("tiny")
+    source = attached / states.relative_to(root)
+    write_text(source / "step-8.pt", "state")
+    (source / ".ipynb_checkpoints").mkdir()
+    assert bring_back(states, root, [attached]) == source
+    assert os.listdir(states) == ["step-8.pt"]
+
+
+# Full disks.
+
+
+def torch_save(path):
+    with open(path, "wb") as file:
+        torch.save({"a": torch.zeros(5000)}, file)
+
+
+WRITERS = {
+    "text": lambda path: path.write_text("a" * 5000), "bytes": lambda path: path.write_bytes(b"a" * 5000), "torch": torch_save,
+    "safetensors": lambda path: save_file({"a": torch.zeros(5000)}, path),
+    "converted": lambda path: write_safetensors(path, lambda name: np.zeros(5000), {"a": ["a", [5000], False]}, {}),
+    "numpy": lambda path: np.savez(path, a=np.zeros(5000)), "figure": lambda path: figure.Figure().savefig(path),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows limits no file's size")
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_is_one_sentence_that_names_the_file_whoever_writes(tmp_path, name):
+    """A limit on the size of files stands in for the disk: what writes is stopped by the system in the same way."""
+    import resource
+
+    write, suffix = WRITERS[name], {"figure": ".pdf", "numpy": ".npz"}.get(name, ".pth")
+    path = write_with(tmp_path / f"model{suffix}", lambda part: part.write_text("old"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(NoRoomError) as caught:
+            write_with(path, write)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    expected = rf"\[Errno \d+\] no room for {path} \(File too large\); make room [^\n]+"
+    assert re.fullmatch(expected, str(caught.value))
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"), OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("[enforce fail at inline_container.cc:858] . PytorchStreamWriter failed writing file data/0: No space left on device"),
+        SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["full", "quota", "torch", "safetensors"],
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["write", "sync", "begin"])
+def test_a_full_disk_is_told_at_every_step(tmp_path, monkeypatch, error, where):
+    def full(*arguments, **options):
+        raise error
+
+    path = tmp_path / "model.pth"
+    if where != "write":
+        owner, name = {"sync": (os, "fsync"), "begin": (files.Path, "touch")}[where]
+        monkeypatch.setattr(owner, name, full)
+    with pytest.raises(
+        NoRoomError, match=rf"no room for {path} \(.+\); make room on the disk"
+    ) as caught:
+        write_with(path, full if where == "write" else lambda part: part.write_text("new"))
+    assert caught.value.errno == errno.ENOSPC
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_error_without_a_number_on_a_disk_without_room_is_told_too(tmp_path, monkeypatch):
+    def write(part):
+        raise OSError("262144 requested and 0 written")
+
+    with pytest.raises(OSError, match="262144 requested"):
+        write_with(tmp_path / "a", write)
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 0))
+    with pytest.raises(NoRoomError, match=rf"no room for {tmp_path / 'a'} \(0 bytes are free\)"):
+        write_with(tmp_path / "a", write)
+
+
+def test_an_error_of_another_kind_stays_what_it_is_on_a_disk_without_room(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 0))
+    with pytest.raises(ZeroDivisionError):
+        write_with(tmp_path / "a", lambda part: 1 / 0)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a", {1, 2})
+
+
+# What a killed process left.
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from golf_nb_utils.files import write_with
+
+def write(part):
+    part.write_bytes(b"half")
+    print(part.name, flush=True)
+    sys.stdin.readline()
+    part.write_bytes(b"whole")
+
+write_with(Path(sys.argv[1]), write)
+"""
+
+
+@pytest.fixture
+def writing():
+    """A function that starts a process which writes a file, up to its middle; returns it and the temporary file."""
+    processes = []
+
+    def start(path):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITING, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        processes.append(process)
+        return process, path.parent / process.stdout.readline().strip()
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next_write_into_the_folder(tmp_path, writing):
+    path = tmp_path / "gpt2-tiny-golf-feedback.pth"
+    process, left = writing(path)
+    assert re.fullmatch(r"\.gpt2-tiny-golf-feedback\.pth\..+\.pth", left.name)
+    process.kill()
+    process.wait()
+    assert left.is_file()
+    write_text(tmp_path / "another.json", "{}")
+    assert os.listdir(tmp_path) == ["another.json"]
+
+
+def test_also_while_its_number_lives_on_in_the_table_of_processes(tmp_path, writing):
+    process, left = writing(tmp_path / "a.pth")
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    clear_leftovers(tmp_path)
+    assert not left.exists()
+
+
+def test_what_another_process_is_writing_stays(tmp_path, writing):
+    path = tmp_path / "a.pth"
+    process, part = writing(path)
+    write_text(path, "of another")
+    assert part.read_text() == "half"
+    process.communicate("go on\n")
+    assert process.returncode == 0
+    assert path.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["a.pth"]
+
+
+def test_what_this_process_writes_stays(tmp_path):
+    def write(part):
+        part.write_text("half")
+        write_text(tmp_path / "b.pth", "in between")
+        clear_leftovers(tmp_path)
+        assert part.read_text() == "half"
+        part.write_text("whole")
+
+    assert write_with(tmp_path / "a.pth", write).read_text() == "whole"
+
+
+def test_threads_that_write_one_file_do_not_clear_each_others(tmp_path):
+    path = tmp_path / "a.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: write_json(path, list(range(n))), range(400)))
+    assert json.loads(path.read_text()) == list(range(len(json.loads(path.read_text()))))
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_of_another_machine_only_what_is_old_is_cleared(tmp_path, writing):
+    process, part = writing(tmp_path / "a.pth")
+    process.kill()
+    process.wait()
+    machine = part.name.split(".")[3].split("-")[0]
+    other = part.rename(
+        tmp_path / part.name.replace(f".{machine}-", ".0000-" if machine != "0000" else ".0001-")
+    )
+    clear_leftovers(tmp_path)
+    assert other.is_file()
+    os.utime(other, (0, 0))
+    clear_leftovers(tmp_path)
+    assert not other.exists()
+
+
+def test_what_earlier_versions_left_is_cleared_and_no_file_of_anybody_elses(tmp_path):
+    ours = (".gpt2-124M-golf-feedback.pth.a1b2c3d4.pth", ".model.safetensors.k_3_x_9z.safetensors")
+    theirs = (
+        ".env", ".notes.txt", ".gitignore", "model.pth", "model.pth.a1b2c3d4.pth", ".model.pth", ".a.pth.long-name.pth", ".a.json.a1b2c3d4.pth",
+        ".model.ckpt.index.part", "encoder.json.part", "encoder.json.part.json", ".lock",
+    )  # fmt: skip
+    for name in (*ours, *theirs):
+        (tmp_path / name).write_text("x")
+    (tmp_path / ".a.pth.folder_1.pth").mkdir()
+    clear_leftovers(tmp_path)
+    clear_leftovers(tmp_path / "nowhere")
+    assert set(os.listdir(tmp_path)) == {*theirs, ".a.pth.folder_1.pth"}
 
 
 # Who writes to a folder.

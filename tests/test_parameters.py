@@ -1,5 +1,7 @@
 """The parameters of a run: the files of notebooks/params, and what is refused before a notebook runs, whichever way it comes in."""
 
+import errno
+import json
 import os
 import re
 from pathlib import Path
@@ -244,6 +246,29 @@ def test_folders_are_relative_to_where_the_command_is_called_not_to_the_notebook
     assert executed[2] == {"checkpoint_folder": str(tmp_path / "gpt2")}
     assert os.environ["GOLF_OUTPUT_ROOT"] == str(place / "out")
     assert (place / "out" / "experimental" / "runs").is_dir()
+
+
+def test_the_executed_notebook_keeps_no_secret_of_an_address(run, tmp_path, monkeypatch):
+    def execute(source, target, parameters, **options):
+        Path(target).write_text(json.dumps({"source": f"more_urls = {parameters['more_urls']!r}"}))
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert run(2, "-p", "more_urls", "https://me:s3cret@a/b?sig=s3cret https://c") == 0
+    (path,) = (tmp_path / "out").rglob("*.ipynb")
+    assert json.loads(path.read_text()) == {"source": "more_urls = 'https://a/b https://c'"}
+
+
+def test_a_disk_that_fills_up_under_a_notebook_is_one_sentence(run, tmp_path, monkeypatch, capsys):
+    def execute(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(papermill, "execute_notebook", execute)
+    assert run(2) == 2
+    assert re.search(
+        r"^error: [^\n]*no room for [^\n]+/02_[^\n]+\.ipynb [^\n]+$",
+        capsys.readouterr().err,
+        re.MULTILINE,
+    )
 
 
 REFUSED = {

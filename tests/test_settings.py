@@ -16,6 +16,7 @@ from golf_nb_utils.settings import (
     GPTConfig,
     SampleConfig,
     TrainConfig,
+    read_value,
     resolve_model_size,
 )
 
@@ -407,3 +408,46 @@ def test_a_parameter_like_no_other_is_refused_without_a_guess():
 def test_a_config_cannot_be_changed_once_it_is_checked(config):
     with pytest.raises(AttributeError):
         config().seed = -5
+
+
+# What is told of settings.
+
+SECRETS = "https://me:s3cret@host https://host/gpt2?sv=1&sig=s3cret"
+
+
+def test_settings_are_shown_without_the_secrets_of_addresses():
+    config = CheckpointConfig.for_size("124M", more_urls=SECRETS)
+    assert config.more_urls == SECRETS
+    for text in (repr(config), str(config), f"{config}"):
+        assert "more_urls='https://host https://host/gpt2'" in text
+        assert "seed=123" in text
+        assert "s3cret" not in text
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        lambda: CheckpointConfig.for_size("124M", more_urls=[SECRETS]),
+        lambda: CheckpointConfig.for_size("124M", seed=SECRETS),
+        lambda: CheckpointConfig.for_size(SECRETS),
+        lambda: read_value(f"more_urls: [{SECRETS}", f"-p more_urls {SECRETS}"),
+    ],
+)
+def test_what_is_refused_is_told_without_the_secrets_of_addresses(refused):
+    with pytest.raises(ConfigError) as caught:
+        refused()
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [(DataConfig, "extra_knowledge"), (DataConfig, "output_root"), (CheckpointConfig, "checkpoint_folder"),
+     (TrainConfig, "output_root"), (SampleConfig, "extra_knowledge")],
+)  # fmt: skip
+def test_in_a_folder_a_tilde_is_the_home_folder(monkeypatch, config, name):
+    monkeypatch.setenv("HOME", "/home/jane")
+    for folder, expected in {
+        "~": "/home/jane", "~/my gpt2": "/home/jane/my gpt2", "a/~": "a/~", "": "", "~nobody-here/x": "~nobody-here/x",
+    }.items():  # fmt: skip
+        assert getattr(config.for_size("124M", **{name: folder}), name) == expected
+    assert CheckpointConfig.for_size("124M", more_urls="~").more_urls == "~"

@@ -8,6 +8,7 @@ then prints the commands that push them.
 import argparse
 import ast
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,15 +18,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from golf_nb_utils.addresses import without_secrets
 from golf_nb_utils.files import (
     MANIFEST,
     Paths,
+    explained_if_full,
     explained_if_read_only,
     sha256_file,
     write_json,
     write_manifest,
 )
-from golf_nb_utils.host import REPOSITORY_ROOT, output_root
+from golf_nb_utils.host import REPOSITORY_ROOT, output_root, replace_what_cannot_be_shown
 from golf_nb_utils.settings import (
     ConfigError,
     check_parameters,
@@ -43,7 +46,11 @@ With this folder around them or without, the package and the knowledge base lie 
 WHEELS = ("textstat", "pyphen", "sacrebleu", "portalocker", "colorama")
 """What requirements.txt asks for and Kaggle's image lacks (its lists of mid-2026), and what these
 import that is not there either; all are pure Python."""
-IGNORED = shutil.ignore_patterns("__pycache__", ".*")
+COPIED = {"golf_nb_utils": (".py",), "knowledge": (".md", ".yaml")}
+"""The folders of the dataset, and the endings of their files; nothing else is copied."""
+LICENCES = ("LICENSE", "LICENSE-DATA.md", "THIRD_PARTY_NOTICES.md")
+CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")
+"""What a file manager puts into a folder that it shows."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,9 @@ KERNELS = {
     EVALUATE: Kernel(reads=(GENERATE, DOWNLOAD, FINETUNE), gpu=True),
 }
 """By the notebook's name, in the order of pushing."""
+
+NEW = ".new."
+"""How the folder begins in which all is written first; a killed run leaves one."""
 
 INSTALL_WHEELS = """\
 # The dataset brings what the image lacks; --no-deps and names, so nothing there is replaced.
@@ -90,39 +100,46 @@ def write_folders(
     two that run without.
 
     Raises:
-        ConfigError: a user name that Kaggle would refuse, an unknown size, or an `out` that holds
-            anything else.
-        OSError: the wheels cannot be downloaded, or `out` cannot be written.
+        ConfigError: a user name that Kaggle would refuse, an unknown size, a parameter with the
+            secret of an address, or an `out` that holds anything else.
+        OSError: the wheels cannot be downloaded, `out` cannot be written, or a file to be copied is
+            a link.
     """
     check_user(user)
     parameters = dict(parameters or {})
+    for name, value in parameters.items():
+        if without_secrets(str(value)) != str(value):
+            raise ConfigError(
+                f"{name} has an address with a password or a signature, which would be uploaded; "
+                "leave it out, and attach the files as a dataset (checkpoint_folder)."
+            )
     parameters["model_size"] = resolve_model_size(
         parameters.get("model_size", "auto"), has_gpu=True
     )
-    out = out.expanduser().resolve()
+    out = Path(os.path.expanduser(out)).resolve()
     check_replaceable(out)
-    with explained_if_read_only(out):
+    with explained_if_read_only(out), explained_if_full(out):
         out.mkdir(parents=True, exist_ok=True)
-        new = Path(tempfile.mkdtemp(dir=out, prefix=".new."))
-    try:
-        _write_dataset(new / "dataset", user, wheelhouse)
-        for name in KERNELS:
-            _write_kernel(new / name, user, name, parameters, wheelhouse)
-        write_manifest(
-            new,
-            MADE_BY,
-            [path for path in sorted(new.rglob("*")) if path.is_file()],
-            user=user,
-            parameters=parameters,
-        )
-        for path in [path for path in out.iterdir() if path != new]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        # The manifest last: its presence says that the rest is complete.
-        for path in sorted(new.iterdir(), key=lambda path: path.name == MANIFEST):
-            path.rename(out / path.name)
-    finally:
-        shutil.rmtree(new)
+        new = Path(tempfile.mkdtemp(dir=out, prefix=NEW))
+        try:
+            _write_dataset(new / "dataset", user, wheelhouse)
+            for name in KERNELS:
+                _write_kernel(new / name, user, name, parameters, wheelhouse)
+            files = [path for path in sorted(new.rglob("*")) if path.is_file()]
+            write_manifest(new, MADE_BY, files, user=user, parameters=parameters)
+            # The manifest is the last to go and the last to come: it says what is ours.
+            for path in sorted(out.iterdir(), key=_is_manifest):
+                if path != new:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for path in sorted(new.iterdir(), key=_is_manifest):
+                path.rename(out / path.name)
+        finally:
+            shutil.rmtree(new)
     return commands(user, out)
+
+
+def _is_manifest(path: Path) -> bool:
+    return path.name == MANIFEST
 
 
 def check_user(user: str) -> None:
@@ -151,14 +168,20 @@ def check_replaceable(out: Path) -> None:
         raise ConfigError(
             f"{out} is a file; expected a folder to write, so name another with --out."
         )
-    files = [path for path in sorted(out.rglob("*")) if path.is_symlink() or not path.is_dir()]
+    files = [
+        path
+        for path in sorted(out.rglob("*"))
+        if (path.is_symlink() or not path.is_dir())
+        and not path.relative_to(out).parts[0].startswith(NEW)
+        and path.name not in CLUTTER
+        and not path.name.startswith("._")
+    ]
     if not files:
         return
-    try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError, ValueError):
-        manifest = None
-    if not isinstance(manifest, dict) or manifest.get("made_by") != MADE_BY:
+    # Where a run was killed while it moved its files, the manifest had not been moved yet.
+    found = map(_manifest_of, (out / MANIFEST, *out.glob(f"{NEW}*/{MANIFEST}")))
+    manifest = next(filter(None, found), None)
+    if not manifest:
         raise ConfigError(
             f"{out} is not empty and was not written by this command; "
             "name another folder with --out."
@@ -174,6 +197,16 @@ def check_replaceable(out: Path) -> None:
                 f"{path} {what} the last run of this command and would be lost; "
                 "move it, or name another folder with --out."
             )
+
+
+def _manifest_of(path: Path) -> dict | None:
+    """A manifest that this command wrote."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, IsADirectoryError, ValueError):
+        return None
+    is_ours = isinstance(manifest, dict) and manifest.get("made_by") == MADE_BY
+    return manifest if is_ours else None
 
 
 def slug(name: str) -> str:
@@ -252,9 +285,8 @@ def set_parameters(source: str, parameters: dict) -> str:
 
 
 def _write_kernel(folder: Path, user: str, name: str, parameters: dict, wheelhouse: bool) -> None:
-    notebook = json.loads(
-        (REPOSITORY_ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
-    )
+    path = _no_link(REPOSITORY_ROOT / "notebooks" / f"{name}.ipynb")
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     (cell,) = (
         cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ())
     )
@@ -268,12 +300,24 @@ def _write_kernel(folder: Path, user: str, name: str, parameters: dict, wheelhou
     write_json(folder / "kernel-metadata.json", kernel_metadata(user, name))
 
 
+def _no_link(path: Path) -> Path:
+    if path.is_symlink():
+        raise OSError(f"{path} is a link, which may lead anywhere; put the file itself there.")
+    return path
+
+
 def _write_dataset(folder: Path, user: str, wheelhouse: bool) -> None:
     content = folder / CONTENT
-    for part in ("golf_nb_utils", "knowledge"):
-        shutil.copytree(REPOSITORY_ROOT / part, content / part, ignore=IGNORED)
-    for name in ("LICENSE", "LICENSE-DATA.md", "THIRD_PARTY_NOTICES.md"):
-        shutil.copy(REPOSITORY_ROOT / name, content)
+    listed = [REPOSITORY_ROOT / name for name in LICENCES]
+    for part, endings in COPIED.items():
+        for path in sorted(_no_link(REPOSITORY_ROOT / part).rglob("*")):
+            is_hidden = "/." in path.relative_to(REPOSITORY_ROOT).as_posix()
+            if not is_hidden and _no_link(path).suffix in endings:
+                listed.append(path)
+    for path in map(_no_link, listed):
+        copy = content / path.relative_to(REPOSITORY_ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)  # not shutil.copy: not every file system has permissions
     if wheelhouse:
         _download_wheels(content / "wheelhouse")
     what = "The package golf_nb_utils and its knowledge base."
@@ -292,10 +336,10 @@ def _download_wheels(folder: Path) -> None:
     # A source archive might come otherwise, which Kaggle would unpack and pip would not find.
     command += ["--only-binary", ":all:", "--no-deps"]
     command += ["--constraint", str(REPOSITORY_ROOT / "constraints.txt"), "--dest", str(folder)]
-    run = subprocess.run([*command, *WHEELS], capture_output=True, text=True)
+    run = subprocess.run([*command, *WHEELS], capture_output=True, text=True, errors="replace")
     if run.returncode:
         # The first line names the connection or the package, the last one pip's manual.
-        reason = (run.stderr.strip() or "pip said nothing").splitlines()[0]
+        reason = without_secrets((run.stderr.strip() or "pip said nothing").splitlines()[0])
         raise OSError(
             f"the wheels cannot be downloaded ({reason}); "
             "turn the network on, or leave --wheelhouse away."
@@ -304,6 +348,7 @@ def _download_wheels(folder: Path) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 0, or 2 after printing why nothing was written."""
+    replace_what_cannot_be_shown()
     what = (
         "Write folders for Kaggle's command line: the four notebooks, and the package as a dataset."
     )

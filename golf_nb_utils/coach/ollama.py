@@ -1,10 +1,15 @@
 """Answers of a model that an Ollama server runs, steered by it and verified like any other."""
 
+import ipaddress
+import json
 import os
 import re
+from urllib.parse import urlsplit
 
 import requests
 
+from golf_nb_utils import network
+from golf_nb_utils.addresses import without_secrets
 from golf_nb_utils.coach.generators import LLMFeedbackGenerator, WritingError
 from golf_nb_utils.golf.engines import joined, json_schema
 from golf_nb_utils.golf.grammar import GrammarError
@@ -22,6 +27,8 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
     """
 
     CONNECT_SECONDS = 3.0
+    ANSWER_BYTES = 1 << 22
+    """An answer has no more; a long one has a thousandth of that."""
 
     def __init__(
         self,
@@ -34,7 +41,7 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
         seed: int = 123,
         steered: bool = True,
     ):
-        """Ask `model` at `host`, and wait `read_seconds` for an answer.
+        """Ask `model` at `host`, and wait `read_seconds` for a whole answer.
 
         The host is by default OLLAMA_HOST's, or this machine. `max_new_tokens` is by default 600,
         and 2500 steered: what is cut there is no JSON, the longest answers have 2,100 characters as
@@ -82,25 +89,31 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
     def _chat(self, body: dict) -> str:
         """Send a request, and return the content of the message that comes back."""
         url = f"{self.host}/api/chat"
+        shown, without = without_secrets(url), ""
+        if proxy := network.proxy_of(url):
+            shown += f" by way of the proxy {proxy}"
+            without = f"; NO_PROXY={urlsplit(url).hostname} goes without the proxy"
+        timeout = (self.CONNECT_SECONDS, self.read_seconds)
         try:
-            response = requests.post(
-                url, json=body, timeout=(self.CONNECT_SECONDS, self.read_seconds)
+            with network.ask("POST", url, timeout, json=body) as reply:
+                response = reply.response
+                if response.status_code >= 400:
+                    refusal = f"{response.status_code} {network.shown(response.reason or '')}"
+                    raise WritingError(
+                        f"Ollama refused: {refusal} from {shown}; is the model pulled "
+                        f"(`ollama pull {self.model}`)?{without}"
+                    )
+                content = json.loads(reply.read(self.ANSWER_BYTES))["message"]["content"]
+                if not isinstance(content, str):
+                    raise ValueError(f"the content is {content!r:.60}")
+                return content
+        except requests.Timeout:
+            reason = (
+                f"did not answer within {self.CONNECT_SECONDS:g} s to connect "
+                f"and {self.read_seconds:g} s to read"
             )
-            response.raise_for_status()
-            content = response.json()["message"]["content"]
-        except requests.HTTPError as error:
-            raise WritingError(
-                f"Ollama refused: {error}; is the model pulled (`ollama pull {self.model}`)?"
-            ) from error
-        except requests.Timeout as error:
-            raise WritingError(
-                f"{url} did not answer within {self.CONNECT_SECONDS:g} s to connect "
-                f"and {self.read_seconds:g} s to read."
-            ) from error
-        except requests.ConnectionError as error:
-            raise WritingError(
-                f"{url} cannot be reached; start `ollama serve`, or set host or OLLAMA_HOST."
-            ) from error
+        except requests.ConnectionError:
+            reason = "cannot be reached; start `ollama serve`, or set host or OLLAMA_HOST"
         except (
             requests.RequestException,
             ValueError,
@@ -109,15 +122,10 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
             RecursionError,
         ) as error:
             # What is no JSON, or other JSON, down to one of a hundred thousand brackets.
-            raise WritingError(
-                f"{url} did not answer as Ollama's chat protocol says ({error!r:.100})."
-            ) from error
-        if not isinstance(content, str):
-            raise WritingError(
-                f"{url} did not answer as Ollama's chat protocol says "
-                f"(the content is {content!r:.60})."
-            )
-        return content
+            found = network.shown(f"{type(error).__name__}: {error}")
+            reason = f"did not answer as Ollama's chat protocol says ({found})"
+        # Not from those errors, which name the address with its secrets.
+        raise WritingError(f"{shown} {reason}{without}.")
 
 
 def chat_prompt(entry: dict) -> str:
@@ -133,13 +141,26 @@ def chat_prompt(entry: dict) -> str:
 def ollama_url(host: str) -> str:
     """Return the address of a server from what OLLAMA_HOST may hold.
 
-    That is a URL, host:port, a host or nothing.
+    That is a URL, host:port, :port, a host, an IPv6 address with brackets or without, or nothing
+    (github.com/ollama/ollama, envconfig/config.go: Host).
     """
-    host = host.strip().rstrip("/") or "127.0.0.1"
-    scheme, _, rest = host.rpartition("://")
+    scheme, _, rest = host.strip().strip("\"'").rpartition("://")
     address, _, path = rest.partition("/")
-    # A server is told to listen on 0.0.0.0; a client cannot connect to it everywhere.
-    address = address.replace("0.0.0.0", "127.0.0.1")
-    if not re.search(r":[0-9]+$", address) and not scheme:
-        address += ":11434"
+    user, at, address = address.rpartition("@")
+    name, port = address, ""
+    if found := re.fullmatch(r"(\[.*\]|[^:]*):([0-9]*)", address):
+        name, port = found.groups()
+    name = name.strip("[]") or "127.0.0.1"
+    try:
+        ip = ipaddress.ip_address(name)
+        if ip.is_unspecified:
+            # A server is told to listen everywhere; a client cannot connect to it everywhere.
+            ip = ipaddress.ip_address("127.0.0.1" if ip.version == 4 else "::1")
+        name = f"[{ip}]" if ip.version == 6 else str(ip)
+    except ValueError:
+        pass
+    if not port and not scheme:
+        port = "11434"
+    path = path.rstrip("/")
+    address = user + at + name + (f":{port}" if port else "")
     return f"{scheme or 'http'}://{address}" + (f"/{path}" if path else "")

@@ -10,6 +10,7 @@ have, and it is plain words: what links, marks up, hides or prescribes something
 """
 
 import codecs
+import errno
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from golf_nb_utils.files import write_text
+from golf_nb_utils.files import explained_if_full, explained_if_read_only, write_text
 from golf_nb_utils.golf.answer import build_index
 from golf_nb_utils.golf.checks import LONGEST_ANSWER
 from golf_nb_utils.golf.knowledge import KnowledgeBase
@@ -102,7 +103,7 @@ def append_correction(
     Raises:
         ValueError: `thumb` is not "up" or "down", or a text is empty, too long, cannot be stored,
             or holds what no model should learn.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or its disk is full.
     """
     given = {
         "schema_version": SCHEMA_VERSION,
@@ -128,20 +129,19 @@ def append_correction(
 
 
 def _append(path: Path, encoded: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A write that was cut off leaves a line without its end: this one must not become part of it.
-    if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
-        encoded = b"\n" + encoded
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    try:
-        written = os.write(descriptor, encoded)
-    finally:
-        os.close(descriptor)
-    if written != len(encoded):
-        raise OSError(
-            f"only {written} of {len(encoded)} bytes of the feedback went into {path}; "
-            "make room on the disk and send it again."
-        )
+    with explained_if_read_only(path.parent), explained_if_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A write that was cut off leaves a line without its end: this one must not become part of
+        # it.
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            encoded = b"\n" + encoded
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            written = os.write(descriptor, encoded)
+        finally:
+            os.close(descriptor)
+        if written != len(encoded):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(encoded)} bytes went into it")
 
 
 def read_corrections(

@@ -10,11 +10,14 @@ import itertools
 import json
 import math
 import os
+import sys
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 
 from tqdm.auto import tqdm
 
@@ -208,11 +211,27 @@ def _chunks(
     with ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, job) as pool:
         running: deque = deque()
         for chunk in ranges:
-            running.append(pool.submit(_work, *chunk))
+            with _without_main_script():
+                running.append(pool.submit(_work, *chunk))
             if len(running) > 2 * workers:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+
+
+@contextmanager
+def _without_main_script() -> Iterator[None]:
+    """Let processes that are started now not run this process's script, as spawn has them do.
+
+    A notebook saved as a script has no `if __name__ == "__main__"`: each worker would begin the
+    whole notebook, workers included. They need nothing of it.
+    """
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
 
 
 _worker_deck: Deck | None = None

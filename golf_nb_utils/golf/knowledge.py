@@ -144,8 +144,18 @@ def _read_extra(
     return sources | own, topics
 
 
+# How the files and folders begin that systems, editors and network drives put beside one's own:
+# ._heels.md, __MACOSX, .ipynb_checkpoints, ~$heels.md, #heels.md#, $RECYCLE.BIN, @eaDir.
+_NOT_ONES_OWN = (".", "~", "#", "$", "@", "__MACOSX")
+
+
 def _read_topics(folder: Path, sources: dict[str, Source]) -> tuple[Topic, ...]:
-    paths = sorted(folder.glob("*/*.md"))
+    paths = [
+        path
+        for path in sorted(folder.glob("*/*.md"))
+        if not path.name.startswith(_NOT_ONES_OWN)
+        and not path.parent.name.startswith(_NOT_ONES_OWN)
+    ]
     for path in paths:
         _refuse_link_out(path, folder)
     return tuple(read_topic(path, sources) for path in paths)

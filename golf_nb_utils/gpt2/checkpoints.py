@@ -26,6 +26,8 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    clear_leftovers,
+    explained_if_full,
     hold,
     read_json,
     sha256_file,
@@ -128,6 +130,7 @@ def convert_checkpoint(folder: str | Path) -> dict:
         return known
     _require(folder / INDEX_FILE, data)
     _require_row_a_token(folder, config)
+    clear_leftovers(folder)
     require_disk(folder, data.stat().st_size, f"the converted copy of {data}")
     facts = {
         "folder": folder.resolve(),
@@ -273,10 +276,10 @@ def write_tf_checkpoint(
     """Write `checkpoint`, hparams.json and the three model.ckpt files as OpenAI's Saver did."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        arrays = Path(temporary) / "tensors.npz"
+    with tempfile.TemporaryDirectory() as temporary, explained_if_full(folder / DATA_FILE):
+        arrays = Path(temporary).resolve() / "tensors.npz"
         np.savez(arrays, **tensors)
-        tensorflow_io.run("write", folder=folder.resolve(), arrays=arrays.resolve())
+        tensorflow_io.run("write", folder=folder.resolve(), arrays=arrays)
     write_text(folder / "hparams.json", json.dumps(dataclasses.asdict(config), indent=2) + "\n")
 
 

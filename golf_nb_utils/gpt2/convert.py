@@ -117,7 +117,7 @@ def write_safetensors(
     with open(path, "wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in converted(read, table):
-            array.tofile(file)
+            file.write(array.data)  # not tofile, which does not say why it fails
 
 
 def numpy_logits(

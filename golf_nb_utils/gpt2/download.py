@@ -5,19 +5,19 @@ compared, and the digest that the host's headers offer. TensorFlow then compares
 its CRC32C in model.ckpt.index (tensorflow_io.py).
 """
 
-import errno
 import os
 import re
 import shutil
 import warnings
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import requests
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
+from golf_nb_utils.addresses import below, without_secrets
 from golf_nb_utils.files import (
     CHECKPOINT_FILES,
     DAMAGED,
@@ -25,7 +25,10 @@ from golf_nb_utils.files import (
     INDEX_FILE,
     MANIFEST,
     META_FILE,
+    NO_ROOM,
+    NOT_WRITABLE,
     MissingArtifactError,
+    clear_leftovers,
     explained_if_read_only,
     read_json,
     sha256_file,
@@ -60,6 +63,10 @@ DERIVED_SIZES = {
         "model.ckpt.index": 20724, "vocab.bpe": 456318,
     },
 }  # fmt: skip
+UNREAD = ("checkpoint", META_FILE)
+"""The files of a checkpoint that no weight is read from."""
+# Where nothing else is known: meta of 355M has 0.9 MB, that of 1558M may have twice as many.
+LARGEST_BYTES = 1 << 24
 # Hashes that rest on one source alone (those of 124M's index and meta) are left out.
 KNOWN_SHA256 = {
     ("124M", "checkpoint"): "dd1b025d2e155283f5e300ce95bf6d5b6bc0f7fe010db73daa6975eb896ab9cb",
@@ -88,19 +95,22 @@ def download_checkpoint(
 
     What is in `folder` and passes its checks stays; what one of the folders `given` has is linked
     or copied; the rest is fetched, from the first of the `urls` that delivers it. With nothing to
-    fetch the network is not touched. One run at a time works in a folder; a second one waits, and
-    finds the files.
+    fetch the network is not touched, and without `urls` the folders given have to hold all (but
+    `checkpoint` and model.ckpt.meta, which no weight is read from). One run at a time works in a
+    folder; a second one waits, and finds the files.
 
     Each file's `bytes`, `sha256`, `verified` and `source` are returned. `verified` is the strongest
     check: `sha256` (the published hash), `md5 of the host` or `sha1 of the host` (its headers),
     `size` (the known or derived size), `length` (as many bytes as announced) or `unchecked` (found
     in a folder, and nothing is known of it); a manifest in the folder whose hash agrees lends its
-    word. `source` is the url or folder it came from, or None where only the file is known.
+    word. `source` is the url (without its secrets) or folder it came from, or None where only the
+    file is known.
 
     Raises:
         ConfigError: the size has no checkpoint to download (`tiny` is made, not downloaded).
         DownloadError: the disk is too small, or no url delivered a file that passed its checks; the
             next run goes on from what has arrived.
+        MissingArtifactError: without `urls`, the folders given lack a file.
         PermissionError: the folder cannot be written.
     """
     sizes = KNOWN_SIZES | DERIVED_SIZES
@@ -118,25 +128,40 @@ def download_checkpoint(
         folder.mkdir(parents=True, exist_ok=True)
         running = _only_run(folder, progress)
     with running:
-        try:
-            return _complete(model_size, folder, urls, given, progress)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DownloadError(
-                f"the disk of {folder} is full before GPT-2 {model_size} is complete: make room "
-                "and run again; it goes on from what has arrived."
-            ) from error
+        return _complete(model_size, folder, urls, given, progress)
+
+
+@contextmanager
+def _room_for(path: Path, model_size: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DownloadError(
+            f"the disk of {path.parent} is full before GPT-2 {model_size} is complete: make room "
+            f"for {path.name} and run again; it goes on from what has arrived."
+        ) from error
 
 
 def _complete(
     model_size: str, folder: Path, urls: Sequence[str], given: Sequence[Path], progress: bool
 ) -> dict[str, dict]:
-    results = {
-        name: _kept(model_size, folder / name) or _brought(model_size, folder / name, given)
-        for name in CHECKPOINT_FILES
-    }
+    clear_leftovers(folder)
+    results = {}
+    for name in CHECKPOINT_FILES:
+        with _room_for(folder / name, model_size):
+            results[name] = _kept(model_size, folder / name) or _brought(
+                model_size, folder / name, given
+            )
     wanted = [name for name in CHECKPOINT_FILES if results[name] is None]
+    if given and not urls:
+        if lacking := [name for name in wanted if name not in UNREAD]:
+            raise MissingArtifactError(
+                f"{given[0]} lacks {', '.join(lacking)} as GPT-2 {model_size} has them; "
+                "name a folder with all files, or leave checkpoint_folder empty to download them."
+            )
+        return {name: result for name, result in results.items() if result}
     needed = sum((KNOWN_SIZES | DERIVED_SIZES)[model_size].get(name, 0) for name in wanted)
     free = shutil.disk_usage(folder).free
     if needed - sum(transfer.part_bytes(folder / name) for name in wanted) > free:
@@ -148,10 +173,13 @@ def _complete(
     with tqdm(total=needed, unit="B", unit_scale=True, disable=not (progress and wanted)) as bar:
         for name in wanted:
             bar.set_description(f"{model_size} {name}")
-            result = results[name] = _fetch_from_any(order, model_size, folder / name, bar)
+            with _room_for(folder / name, model_size):
+                result, host = _fetch_from_any(order, model_size, folder / name, bar)
+            results[name] = result
             (folder / f"{name}{DAMAGED}").unlink(missing_ok=True)
             # The host that served a file is asked first for the next one.
-            order.sort(key=lambda url: url != result["source"])
+            order.remove(host)
+            order.insert(0, host)
     return results
 
 
@@ -164,6 +192,28 @@ def find_folders(model_size: str, roots: Sequence[Path]) -> list[Path]:
     size = (KNOWN_SIZES | DERIVED_SIZES)[model_size][DATA_FILE]
     found = (path for root in roots for path in sorted(root.rglob(DATA_FILE)))
     return [path.parent for path in found if path.stat().st_size == size]
+
+
+def given_folder(model_size: str, folder: str) -> Path | None:
+    """Return the folder of the parameter `checkpoint_folder` as a path, or None where it is empty.
+
+    Raises:
+        ConfigError: a folder is named for `tiny`, which is made.
+        MissingArtifactError: it is not there.
+    """
+    if not folder:
+        return None
+    path = Path(folder).resolve()
+    if model_size == "tiny":
+        raise ConfigError(
+            f"tiny is made here and takes nothing from {path}; choose the model_size of the "
+            "checkpoint there, or leave checkpoint_folder empty."
+        )
+    if not path.is_dir():
+        raise MissingArtifactError(
+            f"{path} is no folder; correct checkpoint_folder, or leave it empty to download."
+        )
+    return path
 
 
 def take_checkpoint(given: Path, folder: Path) -> dict[str, dict]:
@@ -183,11 +233,7 @@ def take_checkpoint(given: Path, folder: Path) -> dict[str, dict]:
     if prefix != _PREFIX:
         del sources["checkpoint"]  # which names the files as they are called there
     there = [name for name, source in sources.items() if source.is_file()]
-    lacking = [
-        source.name
-        for name, source in sources.items()
-        if name not in (*there, "checkpoint", META_FILE)
-    ]
+    lacking = [source.name for name, source in sources.items() if name not in (*there, *UNREAD)]
     if lacking:
         deeper = [path.parent for form in _FORMS for path in sorted(given.glob(form))]
         raise MissingArtifactError(
@@ -250,6 +296,11 @@ def _only_run(folder: Path, progress: bool) -> AbstractContextManager:
         waiting = f"another run works in {folder}; waiting"
         with tqdm(bar_format="{desc} {elapsed}", desc=waiting, disable=not progress):
             return lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        if getattr(error, "errno", None) in (*NO_ROOM, *NOT_WRITABLE):
+            raise
+        # A file system without locks: two runs would waste their work, but the hashes decide.
+        return nullcontext()
 
 
 def _expected(model_size: str, name: str) -> tuple[int | None, int | None, str | None]:
@@ -289,20 +340,26 @@ def _manifest_entry(path: Path) -> tuple[str, str, str | None] | None:
 def _brought(model_size: str, target: Path, given: Sequence[Path]) -> dict | None:
     """Link or copy a file from the first given folder that has a good one.
 
-    None if there is no such folder, or if one of their files has proved damaged before.
+    None if there is no such folder. What has proved damaged before is not a good one.
     """
-    if target.with_name(f"{target.name}{DAMAGED}").exists():
-        return None
+    damaged = target.with_name(f"{target.name}{DAMAGED}")
+    refused = sha256_file(damaged) if damaged.is_file() else ""
     for folder in given:
-        if result := _kept(model_size, folder / target.name):
+        result = _kept(model_size, folder / target.name)
+        if result and result["sha256"] != refused:
             _link_or_copy(folder / target.name, target)
+            damaged.unlink(missing_ok=True)
             return result | {"source": str(folder)}
     return None
 
 
-def _fetch_from_any(urls: Sequence[str], model_size: str, target: Path, bar: tqdm) -> dict:
-    """Fetch one file from the first url that delivers it; return its result."""
+def _fetch_from_any(
+    urls: Sequence[str], model_size: str, target: Path, bar: tqdm
+) -> tuple[dict, str]:
+    """Fetch one file from the first url that delivers it; return its result and that url."""
     known, derived, published = _expected(model_size, target.name)
+    # A derived size may be wrong, but not by so much.
+    at_most = known or (2 * derived + (1 << 20) if derived else LARGEST_BYTES)
     reasons = []
 
     def advance(n_bytes: int) -> None:
@@ -311,13 +368,16 @@ def _fetch_from_any(urls: Sequence[str], model_size: str, target: Path, bar: tqd
         bar.update(n_bytes)
 
     for base in urls:
-        url = "/".join((base.rstrip("/"), model_size, target.name))
+        shown = "/".join((without_secrets(base).rstrip("/"), model_size, target.name))
         try:
-            fetched = transfer.fetch(url, target, known, published, advance)
+            url = below(base, model_size, target.name)
+            fetched = transfer.fetch(url, target, known, published, advance, at_most)
         except DownloadError as error:
-            reasons.append(f"{url} ({error})")
+            reasons.append(f"{shown} ({error})")
         except requests.RequestException as error:
-            reasons.append(f"{url} ({transfer.innermost(error)})")
+            reasons.append(f"{shown} ({transfer.innermost(error)})")
+        except ValueError:
+            reasons.append(f"{shown} (it cannot be read as an address)")
         else:
             break
     else:
@@ -338,4 +398,4 @@ def _fetch_from_any(urls: Sequence[str], model_size: str, target: Path, bar: tqd
             f"{derived:,} were derived.",
             stacklevel=3,
         )
-    return _result(fetched.bytes, fetched.sha256, verified, base)
+    return _result(fetched.bytes, fetched.sha256, verified, without_secrets(base)), base

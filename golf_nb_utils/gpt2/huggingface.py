@@ -23,6 +23,7 @@ from golf_nb_utils.files import (
     META_FILE,
     ArtifactMismatchError,
     MissingArtifactError,
+    clear_leftovers,
     hold,
     write_json,
     write_text,
@@ -230,6 +231,7 @@ def import_pretrained(source: Path, folder: Path, expected: GPTConfig | None = N
     saved = _find_weights(source, config)
     tokenizer, token_rows = _read_tokenizer(source, config.n_vocab)
     config = dataclasses.replace(config, n_vocab=len(token_rows))
+    clear_leftovers(folder)
     require_disk(folder, 4 * config.n_parameters, f"the converted copy of {source}")
     hold(folder, f"notebook 02 for {source}")
 

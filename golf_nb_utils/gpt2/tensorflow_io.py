@@ -5,6 +5,7 @@ GPU, all of the card's. The functions of TASKS run in that other process. They i
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,9 @@ import numpy as np
 from golf_nb_utils.files import DATA_FILE, INDEX_FILE
 from golf_nb_utils.gpt2.convert import CheckpointError, check_table, numpy_logits, write_safetensors
 
-PREFIX = "model.ckpt"
+# TensorFlow takes a path for a pattern, in which [, *, ? and \\ mean something. So the functions
+# below work in the checkpoint's folder, and TensorFlow sees no more of the path than this.
+PREFIX = "./model.ckpt"
 
 
 def run(task: str, **arguments) -> dict:
@@ -25,6 +28,7 @@ def run(task: str, **arguments) -> dict:
 
     Raises:
         CheckpointError: the task raised it.
+        OSError: the process could not write or read a file.
         RuntimeError: the process died, or TensorFlow cannot be imported; the end of what it said is
             quoted.
     """
@@ -51,6 +55,8 @@ def run(task: str, **arguments) -> dict:
     answer = json.loads(ended.stdout.splitlines()[-1])
     if "error" in answer:
         raise CheckpointError(answer["error"], answer["damaged"])
+    if "os_error" in answer:
+        raise OSError(*answer["os_error"])
     return answer
 
 
@@ -66,7 +72,7 @@ def convert(folder: str, out: str, table: dict[str, list], metadata: dict[str, s
         CheckpointError: TensorFlow refuses the files, or tensors are missing, unexpected or
             misshapen.
     """
-    reader = _open(Path(folder))
+    reader = _open(folder)
     shapes = {name: list(shape) for name, shape in reader.get_variable_to_shape_map().items()}
     check_table(shapes, table)
     write_safetensors(out, lambda name: _read(reader, name), table, metadata)
@@ -75,7 +81,7 @@ def convert(folder: str, out: str, table: dict[str, list], metadata: dict[str, s
 
 def logits(folder: str, out: str, config: dict[str, int], token_ids: list[int]) -> dict:
     """Save numpy_logits of a checkpoint's own tensors as a .npy file."""
-    reader = _open(Path(folder))
+    reader = _open(folder)
     with open(out, "wb") as file:
         np.save(file, numpy_logits(lambda name: _read(reader, name), config, token_ids))
     return {}
@@ -88,6 +94,9 @@ def write(folder: str, arrays: str) -> dict:
     """
     import tensorflow as tf
 
+    os.chdir(folder)
+    for left in Path().glob("model.ckpt*tempstate*"):  # by a process that was killed
+        left.unlink()
     with np.load(arrays) as tensors, tf.Graph().as_default(), tf.compat.v1.Session() as session:
         variables = []
         for name in tensors.files:
@@ -96,21 +105,23 @@ def write(folder: str, arrays: str) -> dict:
             session.run(variable.initializer, {value: tensors[name]})
             variables.append(variable)
         saver = tf.compat.v1.train.Saver(variables)
-        saver.save(session, str(Path(folder) / PREFIX), latest_filename="checkpoint")
-    # Saver records the absolute path of this machine; OpenAI's file holds the bare prefix.
-    text = f'model_checkpoint_path: "{PREFIX}"\nall_model_checkpoint_paths: "{PREFIX}"\n'
-    (Path(folder) / "checkpoint").write_text(text, encoding="utf-8", newline="\n")
+        saver.save(session, PREFIX, latest_filename="checkpoint")
+    # Saver records its own path; OpenAI's file holds the bare prefix.
+    name = PREFIX.removeprefix("./")
+    text = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
+    Path("checkpoint").write_text(text, encoding="utf-8", newline="\n")
     return {}
 
 
 TASKS = {"convert": convert, "logits": logits, "write": write}
 
 
-def _open(folder: Path):
+def _open(folder: str):
     import tensorflow as tf
 
+    os.chdir(folder)
     try:
-        reader = tf.train.load_checkpoint(str(folder / PREFIX))
+        reader = tf.train.load_checkpoint(PREFIX)
         reader.get_variable_to_shape_map()
         return reader
     except (tf.errors.OpError, ValueError) as error:
@@ -128,6 +139,10 @@ def _read(reader, name: str) -> np.ndarray:
 
 def _refused(file: str, error: Exception, tensor: str = "") -> CheckpointError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
+    try:
+        open(file, "rb").close()
+    except OSError as unread:
+        return CheckpointError(f"{file} cannot be read: {unread.strerror}")
     return CheckpointError(
         f"{file} is damaged{f' in {tensor}' if tensor else ''}, says TensorFlow: {reason}", file
     )
@@ -143,6 +158,8 @@ def main() -> int:
         answer = TASKS[request.pop("task")](**request)
     except CheckpointError as error:
         answer = {"error": str(error), "damaged": error.damaged}
+    except OSError as error:
+        answer = {"os_error": [error.errno, error.strerror or str(error)]}
     answer["seconds"] = time.perf_counter() - started
     print(json.dumps(answer))
     return 0

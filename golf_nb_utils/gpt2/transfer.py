@@ -14,7 +14,8 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,11 +23,15 @@ import requests
 from urllib3.exceptions import InvalidHeader
 from urllib3.util.retry import Retry
 
-from golf_nb_utils.files import read_json, write_json
+from golf_nb_utils.addresses import without_secrets
+from golf_nb_utils.files import read_json, sync, write_json
+from golf_nb_utils.network import Reply, ask, innermost, shown
 
 CHUNK_BYTES = 1 << 18
 TIMEOUT = (10, 60)
-"""Seconds to connect, and between two bytes."""
+"""Seconds to connect, and for the answer to begin or CHUNK_BYTES of it to arrive."""
+LARGEST_BYTES = 1 << 34
+"""A file of which nothing is known has no more than this."""
 RETRIES = 4
 """Failures in a row, without a byte of progress between them, after which a host is given up."""
 BACKOFF_SECONDS = 1.0
@@ -68,6 +73,7 @@ class _Origin:
     """The file that the bytes of a .part are of, as .part.json describes it."""
 
     url: str
+    """Without its secrets: a signature may be another one when the rest is fetched."""
     size: int
     etag: str
 
@@ -78,22 +84,24 @@ def fetch(
     size: int | None = None,
     sha256: str | None = None,
     advance: Callable[[int], object] = lambda n_bytes: None,
+    at_most: int = LARGEST_BYTES,
 ) -> Fetched:
     """Fetch `url` to `target` by way of `target`.part.
 
     What an earlier run left there is gone on with. Another `size` (bytes) or `sha256` than the
-    known ones is refused, and so are a page in place of the file and a body that differs from the
-    digests in the host's headers (Azure's Content-MD5, Backblaze's SHA-1). `advance` is told of all
-    bytes that arrive, of those lost as a negative number.
+    known ones is refused, and so are a file that is empty or has more than `at_most` bytes, a page
+    in place of the file and a body that differs from the digests in the host's headers (Azure's
+    Content-MD5, Backblaze's SHA-1). `advance` is told of all bytes that arrive, of those lost as a
+    negative number.
 
     Raises:
         DownloadError: this host does not deliver the file; what has arrived is kept, unless it is
             what failed the check.
-        requests.RequestException: it cannot be reached, redirects without end, or its certificate
-            or the proxy refuses.
+        requests.RequestException: it cannot be reached, redirects without end or to where it may
+            not, says what cannot be parsed, or its certificate or the proxy refuses.
         OSError: the file cannot be written.
     """
-    transfer = _Transfer(url, target, size, sha256, advance)
+    transfer = _Transfer(url, target, size, sha256, advance, at_most)
     try:
         return transfer.run()
     except BaseException:
@@ -110,9 +118,9 @@ def part_bytes(target: Path) -> int:
 class _Transfer:
     """One file on its way; `position` is the length of its .part, and what `advance` knows of."""
 
-    def __init__(self, url, target, size, sha256, advance):
+    def __init__(self, url, target, size, sha256, advance, at_most):
         self.url, self.target, self.size, self.sha256 = url, target, size, sha256
-        self.advance, self.position = advance, 0
+        self.advance, self.at_most, self.position = advance, at_most, 0
         self.part = target.with_name(f"{target.name}.part")
         self.note = target.with_name(f"{target.name}.part.json")
         self.origin: _Origin | None = None
@@ -140,7 +148,8 @@ class _Transfer:
                 if failures > RETRIES or (wait or 0) > LONGEST_WAIT:
                     asked = f", which asks to wait {wait:,.0f} s" if wait else ""
                     tried = f"{innermost(error)}{asked}; tried {failures} times"
-                    raise DownloadError(tried) from error
+                    # What lies below names the address, with its secrets.
+                    raise DownloadError(tried) from None
                 time.sleep(BACKOFF_SECONDS * 2 ** (failures - 1) if wait is None else wait)
 
     def resume(self) -> bool:
@@ -148,11 +157,11 @@ class _Transfer:
         try:
             origin = _Origin(**read_json(self.note))
             length = self.part.stat().st_size
-        except (OSError, ValueError, TypeError):  # nothing there, or nothing that makes sense
-            return False
+        except (OSError, ValueError, TypeError, RecursionError):
+            return False  # nothing there, or nothing that makes sense
         if type(origin.size) is not int or self.size not in (None, origin.size):
             return False
-        if not 0 < length <= origin.size:
+        if not 0 < length <= origin.size <= self.at_most:
             return False
         self.origin = origin
         self.move_to(length)
@@ -168,23 +177,24 @@ class _Transfer:
         # A closed range: an open one, "bytes=500-", Azure answers with the whole file unless the
         # request names a version of its protocol.
         wanted = f"bytes={self.position}-{self.origin.size - 1}" if is_rest else None
-        with _get(self.url, wanted) as response:
+        with _get(self.url, wanted) as reply:
+            response = reply.response
             if response.status_code == 200:  # also from a host that knows no ranges
                 self.begin_anew(response)
             elif not self.is_continued_by(response):
                 self.discard()
                 raise _TryAgain("the file on the host is not the one that the part is of", wait=0)
+            largest = self.origin.size if self.origin else self.at_most
             with open(self.part, "ab") as file:
-                for chunk in response.iter_content(CHUNK_BYTES):
+                for chunk in reply.chunks(CHUNK_BYTES):
                     end = self.position + len(chunk)
-                    if self.origin and end > self.origin.size:
-                        size = self.origin.size
+                    if end > largest:
                         self.discard()
-                        raise DownloadError(f"more than the {size:,} bytes expected")
+                        raise DownloadError(f"more than the {largest:,} bytes expected")
                     file.write(chunk)
                     file.flush()  # a kill loses at most a chunk
                     self.move_to(end)
-                os.fsync(file.fileno())
+                sync(file)
         if self.origin and self.position < self.origin.size:
             # urllib3 before 2 does not notice a body that ends early.
             early = self.origin.size - self.position
@@ -221,14 +231,20 @@ class _Transfer:
 
     def begin_anew(self, response: requests.Response) -> None:
         """Take a whole answer for the file; refuse one of another size than the known one."""
-        length = response.headers.get("Content-Length", "")
         # The length of an encoded body is not that of the file.
-        is_told = length.isdigit() and "Content-Encoding" not in response.headers
-        total = int(length) if is_told else self.size
+        is_encoded = "Content-Encoding" in response.headers
+        length = None if is_encoded else response.headers.get("Content-Length")
+        if length is not None and not re.fullmatch("[0-9]{1,18}", length):
+            raise DownloadError(f"the Content-Length {shown(repr(length))}")
+        total = self.size if length is None else int(length)
         if self.size not in (None, total):
             raise DownloadError(f"{total:,} bytes announced, {self.size:,} expected")
         if total is self.sha256 is None:
             raise DownloadError("no Content-Length, so nothing tells whether the file is complete")
+        if total == 0:
+            raise DownloadError("an empty file")
+        if total is not None and total > self.at_most:
+            raise DownloadError(f"{total:,} bytes announced, at most {self.at_most:,} expected")
         self.part.parent.mkdir(parents=True, exist_ok=True)
         # Emptied before it is described: a note beside bytes of another file would vouch for them.
         self.part.write_bytes(b"")
@@ -237,7 +253,8 @@ class _Transfer:
             self.origin = None
             self.note.unlink(missing_ok=True)
         else:
-            self.origin = _Origin(self.url, total, response.headers.get("ETag", ""))
+            etag = response.headers.get("ETag", "")
+            self.origin = _Origin(without_secrets(self.url), total, etag)
             write_json(self.note, asdict(self.origin))
 
     def is_continued_by(self, response: requests.Response) -> bool:
@@ -249,38 +266,41 @@ class _Transfer:
         if response.status_code == 416:  # the file ends before the part does
             return False
         text = response.headers.get("Content-Range", "")
-        match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text)
+        match = re.fullmatch(r"bytes ([0-9]{1,18})-[0-9]+/([0-9]+|\*)", text)
         if not match or int(match[1]) != self.position:
-            raise DownloadError(f"a partial answer with the Content-Range {text!r}")
+            raise DownloadError(f"a partial answer with the Content-Range {shown(repr(text))}")
         if match[2] != str(self.origin.size):
             return False
-        if self.url != self.origin.url:
+        if without_secrets(self.url) != self.origin.url:
             return bool(self.sha256 or _digests(response))
         return response.headers.get("ETag", "") == self.origin.etag
 
 
-def _get(url: str, wanted: str | None) -> requests.Response:
+@contextmanager
+def _get(url: str, wanted: str | None) -> Iterator[Reply]:
     """Ask, and refuse what is no answer: a status, or a page instead of the file."""
     # The bytes are to be those of the file, so that ranges and lengths mean its own.
     headers = {"Accept-Encoding": "identity"} | ({"Range": wanted} if wanted else {})
-    response = requests.get(url, headers=headers, stream=True, timeout=TIMEOUT)
-    status, kind = response.status_code, response.headers.get("Content-Type", "")
-    is_page = re.search("html|xml", kind, re.IGNORECASE) and status in (200, 206)
-    if (status == 416 and wanted) or (status in ((200, 206) if wanted else (200,)) and not is_page):
-        return response
-    response.close()
-    reason = f"HTTP {status} {response.reason or ''}".strip()
-    if status in _TEMPORARY:
-        raise _TryAgain(reason, _retry_after(response))
-    raise DownloadError(f"a page of type {kind} instead of the file" if is_page else reason)
+    with ask("GET", url, TIMEOUT, headers=headers) as reply:
+        response = reply.response
+        status, kind = response.status_code, response.headers.get("Content-Type", "")
+        is_page = re.search("html|xml", kind, re.IGNORECASE) and status in (200, 206)
+        if is_page:
+            raise DownloadError(f"a page of type {shown(kind)} instead of the file")
+        if status not in (200, *((206, 416) if wanted else ())):
+            reason = f"HTTP {status} {shown(response.reason or '')}".strip()
+            if status in _TEMPORARY:
+                raise _TryAgain(reason, _retry_after(response))
+            raise DownloadError(reason)
+        yield reply
 
 
 def _retry_after(response: requests.Response) -> float | None:
     """The seconds that a host asks to wait, which it may give as a date."""
     try:
-        return Retry().parse_retry_after(response.headers["Retry-After"])
-    except (KeyError, InvalidHeader):
-        return None
+        return min(1e9, Retry().parse_retry_after(response.headers["Retry-After"]))
+    except (KeyError, InvalidHeader, ValueError, OverflowError):
+        return None  # also a date in the year 99999, or a number of thousands of digits
 
 
 def _digests(response: requests.Response) -> dict[str, str]:
@@ -319,19 +339,3 @@ def _check(part: Path, sha256: str | None, digests: dict[str, str]) -> tuple[str
         if found[name] != value:
             raise DownloadError(f"{name} {found[name][:12]}..., {value[:12]}... expected")
     return found["sha256"], next(iter(wanted), "")
-
-
-def innermost(error: BaseException) -> str:
-    """Return the innermost cause of an error, without the layers of requests and urllib3.
-
-    `[Errno 111] Connection refused` rather than all that they put around it.
-    """
-    while True:
-        inner = error.__cause__ or next(
-            (arg for arg in getattr(error, "args", ()) if isinstance(arg, BaseException)), None
-        )
-        if inner is None:
-            text = str(error)
-            # What is no HTTP at all is quoted by http.client byte for byte.
-            return (text if text.isprintable() else repr(text)) or type(error).__name__
-        error = inner

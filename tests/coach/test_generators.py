@@ -3,6 +3,8 @@
 import itertools
 import json
 import math
+import os
+import pickle
 import random
 import re
 import threading
@@ -489,6 +491,19 @@ def test_where_the_template_has_no_verified_answer_the_advice_is_general(
     feedback = generator.generate_feedback(**REQUEST)
     judge.check(feedback, "balance", None)
     assert reason in feedback["verification"]["refused"][-1]["reasons"][0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="only POSIX forks")
+@pytest.mark.filterwarnings("ignore:This process")  # of threads, from Python 3.12 on
+def test_the_template_coach_that_was_asked_can_be_pickled_and_forked(knowledge):
+    generator = TemplateFeedbackGenerator(knowledge)
+    asked = REQUEST | {"issue": "i keep rocking back onto my heels"}
+    expected = generator.generate_feedback(**asked)
+    assert pickle.loads(pickle.dumps(generator)).generate_feedback(**asked) == expected
+    child = os.fork()
+    if not child:
+        os._exit(generator.generate_feedback(**asked) != expected)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("area", AREAS)

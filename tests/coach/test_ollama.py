@@ -1,9 +1,13 @@
 """Ollama, beside a server that speaks its protocol as docs/api.md has it: right answers are given, all else ends at the template."""
 
+import gzip
 import json
+import os
 import random
 import re
 import threading
+import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -11,6 +15,7 @@ from feedback_judge import HAPPENING, SHOULD, STEPS, Judge
 from schema_values import fitting
 from some_requests import some_request
 
+from golf_nb_utils.coach.generators import WritingError
 from golf_nb_utils.coach.ollama import OllamaFeedbackGenerator, ollama_url
 from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.grammar import GrammarError
@@ -245,6 +250,12 @@ def test_a_server_that_is_not_there_ends_at_the_template(knowledge, host):
         ("gpu-box", "http://gpu-box:11434"), ("http://gpu-box", "http://gpu-box"), ("https://llm.example.com/ollama/",
         "https://llm.example.com/ollama"),
         ("http://gpu-box:11434/", "http://gpu-box:11434"), (" gpu-box:1 ", "http://gpu-box:1"),
+        (":11434", "http://127.0.0.1:11434"), (":8080", "http://127.0.0.1:8080"), ("http://:8080", "http://127.0.0.1:8080"),
+        ("::1", "http://[::1]:11434"), ("[::1]", "http://[::1]:11434"), ("[::1]:8080", "http://[::1]:8080"),
+        ("::", "http://[::1]:11434"), ("[::]:8080", "http://[::1]:8080"), ("http://[::]/", "http://[::1]"),
+        ("fd00::7", "http://[fd00::7]:11434"), ("http://0.0.0.0:11434", "http://127.0.0.1:11434"), ("10.0.0.0", "http://10.0.0.0:11434"),
+        ("100.0.0.0:1", "http://100.0.0.0:1"), ("'gpu-box'", "http://gpu-box:11434"), ('"0.0.0.0"', "http://127.0.0.1:11434"),
+        ("https://me:p:w@gpu-box/a/", "https://me:p:w@gpu-box/a"), ("me:pw@gpu-box", "http://me:pw@gpu-box:11434"), ("gpu-box:", "http://gpu-box:11434"),
     ],
 )  # fmt: skip
 def test_the_host_may_be_written_in_each_form_that_ollama_takes(host, url):
@@ -255,3 +266,101 @@ def test_the_host_is_that_of_the_environment_where_none_is_given(knowledge, monk
     monkeypatch.setenv("OLLAMA_HOST", "gpu-box:1")
     assert OllamaFeedbackGenerator("llama3.2", knowledge=knowledge).host == "http://gpu-box:1"
     assert OllamaFeedbackGenerator("llama3.2", "other", knowledge).host == "http://other:11434"
+
+
+# Proxies, hosts that want to go on for ever, secrets.
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+def refused(generator):
+    """Why the server was of no use: the template has answered."""
+    feedback = generator.generate_feedback(**REQUEST)
+    assert feedback["generated_by"] == "template"
+    (reason,) = feedback["verification"]["refused"][0]["reasons"]
+    assert "s3cret" not in str(feedback)
+    return reason
+
+
+def test_a_server_on_this_machine_is_asked_without_the_proxy(ollama, book, monkeypatch):
+    proxied = []
+    proxy, _ = ollama(lambda body: proxied.append(body) or (503, b""))
+    monkeypatch.setenv("HTTP_PROXY", proxy.host)
+    monkeypatch.setenv("http_proxy", proxy.host)
+    generator, seen = ollama(lambda body: message(right(book, body)), steered=False)
+    for host in (generator.host, generator.host.replace("127.0.0.1", "localhost")):
+        generator.host = host
+        assert generator.generate_feedback(**REQUEST)["generated_by"] == "ollama/llama3.2"
+    assert len(seen) == 2
+    assert not proxied
+
+
+@pytest.mark.parametrize("answer", [(503, b""), (407, b""), (200, b"<html>log in</html>"), None])
+def test_a_proxy_that_comes_between_is_named(ollama, knowledge, monkeypatch, answer):
+    proxy, _ = ollama(lambda body: answer)
+    monkeypatch.setenv("http_proxy", proxy.host.replace("//", "//me:s3cret@"))
+    reason = refused(OllamaFeedbackGenerator("llama3.2", "gpu-box", knowledge, read_seconds=0.3))
+    assert f"by way of the proxy {proxy.host}" in reason
+    assert "NO_PROXY=gpu-box" in reason
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_given_up(knowledge):
+    ended = threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+            while not ended.wait(0.05):
+                self.wfile.write(b" ")
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_address[1]}"
+        started = time.monotonic()
+        reason = refused(OllamaFeedbackGenerator("llama3.2", host, knowledge, read_seconds=0.4))
+        assert time.monotonic() - started < 5
+        ended.set()
+        server.shutdown()
+    assert "did not answer within 3 s to connect and 0.4 s to read" in reason
+
+
+def test_an_answer_is_read_up_to_a_bound_also_where_it_comes_packed(ollama, monkeypatch):
+    monkeypatch.setattr(OllamaFeedbackGenerator, "ANSWER_BYTES", 10_000)
+    generator, _ = ollama(lambda body: message("a" * 10_000))
+    assert "more than 10,000 bytes" in refused(generator)
+    monkeypatch.setattr(BaseHTTPRequestHandler, "end_headers", packed(BaseHTTPRequestHandler))
+    generator, _ = ollama(lambda body: (200, gzip.compress(message("a" * 10_000_000)[1])))
+    assert "more than 10,000 bytes" in refused(generator)
+
+
+def packed(handler):
+    """The headers end with one more, which says that the body is packed."""
+    end = handler.end_headers
+
+    def end_headers(self):
+        self.send_header("Content-Encoding", "gzip")
+        end(self)
+
+    return end_headers
+
+
+@pytest.mark.parametrize("answer", [(500, b""), (200, b"?"), None])
+@pytest.mark.parametrize("way", ["generate_feedback", "unverified"])
+def test_no_secret_of_the_address_is_told(ollama, answer, way):
+    generator, _ = ollama(lambda body: answer, read_seconds=0.3)
+    generator.host = generator.host.replace("//", "//me:s3cret@")
+    if way == "generate_feedback":
+        assert generator.host.replace("me:s3cret@", "") in refused(generator)
+        return
+    entry = Request("balance", 0.45, 0.8).entry()
+    with pytest.raises(WritingError) as caught:
+        generator.unverified([entry])
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import os
 import re
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -134,6 +136,37 @@ def test_the_bytes_do_not_depend_on_how_many_processes_make_them(
     finish(tmp_path, files, CONFIG)
     assert pools == started
     assert contents(tmp_path) == contents(written)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from golf_nb_utils.golf import dataset
+from golf_nb_utils.golf.knowledge import load_knowledge
+from golf_nb_utils.settings import DataConfig
+
+print("begun", flush=True)
+knowledge = load_knowledge(Path(sys.argv[1]))
+dataset.write_dataset(Path(sys.argv[2]), knowledge, DataConfig(n_examples=60), workers=2)
+print("done", __name__)
+"""
+
+
+def test_a_notebook_saved_as_a_script_is_not_run_by_its_workers(pytestconfig, tmp_path):
+    """It has no `if __name__ == "__main__"`, and a spawned process begins with the script of the one that started it."""
+    root, script, out = pytestconfig.rootpath, tmp_path / "01.py", tmp_path / "out"
+    script.write_text(SCRIPT)
+    folders = str(root / "knowledge" / "golf_instruction"), str(out)
+    command = [sys.executable, str(script), *folders]
+    ended = subprocess.run(
+        command,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (ended.stdout, ended.returncode) == ("begun\ndone __main__\n", 0), ended.stderr
+    assert len(read_records(records_path(out, "train"))) == 51
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_half_done(

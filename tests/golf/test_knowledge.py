@@ -1877,6 +1877,24 @@ def test_a_missing_list_of_sources_or_rules_is_an_error_that_names_it(folder, na
         load_knowledge(folder)
 
 
+LEFT = (
+    "balance/._balance_basics.md", "balance/.balance_basics.md.swp", "balance/.#balance_basics.md", "balance/#balance_basics.md#",
+    "balance/~$lance_basics.md", "balance/.~lock.balance_basics.md#", "balance/~WRL0001.md", "balance/balance_basics.md~", "balance/.DS_Store",
+    "balance/Thumbs.db", "balance/desktop.ini", "balance/Icon\r", "__MACOSX/._balance.md", ".ipynb_checkpoints/balance-checkpoint.md",
+    "balance/.ipynb_checkpoints/x-checkpoint.md", "$RECYCLE.BIN/$R1.md", "@eaDir/x.md", ".Trash-1000/x.md", "#recycle/x.md", ".git/x.md",
+)  # fmt: skip
+
+
+def test_what_systems_and_editors_leave_beside_topics_is_none(folder, extra):
+    expected = load_knowledge(folder, extra)
+    for place in (folder, extra):
+        for name in LEFT:
+            (place / name).parent.mkdir(exist_ok=True)
+            (place / name).write_bytes(b"\0\5\x16\7\0 no topic")
+        (place / "balance" / ".#linked.md").symlink_to("jane@example.org.1234")
+    assert load_knowledge(folder, extra) == expected
+
+
 @pytest.mark.parametrize("linked", ["file", "folder"])
 def test_a_link_that_leads_out_of_the_folder_is_refused(folder, tmp_path, setup_topic, linked):
     outside = tmp_path / "outside"

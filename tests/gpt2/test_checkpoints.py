@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from golf_nb_utils import prompt
-from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
+from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError, NoRoomError
 from golf_nb_utils.gpt2 import checkpoints, convert, download, tensorflow_io
 from golf_nb_utils.gpt2.checkpoints import CheckpointError
 from golf_nb_utils.gpt2.model import GPTModel
@@ -574,7 +574,60 @@ def test_a_folder_that_cannot_be_written_is_named_before_tensorflow_is_started(c
         copied.chmod(0o755)
 
 
+@pytest.mark.parametrize(
+    "name", ["golf [work]", "[!a]", "a*", "?", "{a,b}", "back\\slash", "a:b", "gs:", "Ü 100%d", "~", "-x"]
+)  # fmt: skip
+def test_a_folder_of_any_name_is_written_converted_and_read(gpt2, tmp_path, name):
+    found, folder = gpt2(1), tmp_path / name
+    folder.mkdir()
+    (folder / f"{INDEX}.tempstate1234").write_text("what a killed TensorFlow left")
+    checkpoints.write_tf_checkpoint(folder, found.tensors, found.config)
+    assert names(folder) == {"checkpoint", "hparams.json", INDEX, DATA, "model.ckpt.meta"}
+    model = checkpoints.load_base_model(folder)
+    with torch.inference_mode():
+        logits = model(found.token_ids[None])[0].numpy()
+    np.testing.assert_allclose(logits, found.logits, atol=1e-4)
+    ids = found.token_ids.tolist()
+    np.testing.assert_allclose(checkpoints.checkpoint_logits(folder, ids), found.logits, atol=1e-4)
+
+
 # Damage.
+
+
+@pytest.mark.parametrize("name", [INDEX, DATA])
+def test_a_file_that_is_not_there_is_not_called_damaged(copied, tmp_path, name):
+    (copied / name).unlink()
+    table = checkpoints.conversion_table(checkpoints.read_hparams(copied))
+    with pytest.raises(
+        CheckpointError, match=f"^{re.escape(name)} cannot be read: No such"
+    ) as caught:
+        tensorflow_io.run("convert", folder=copied, out=tmp_path / "out", table=table, metadata={})
+    assert caught.value.damaged == ""
+
+
+def test_a_disk_that_fills_up_in_the_conversion_is_one_sentence_that_names_the_file(
+    copied, monkeypatch
+):
+    run, before = tensorflow_io.run, names(copied)
+    monkeypatch.setattr(
+        tensorflow_io, "run", lambda task, **given: run(task, **given | {"out": "/dev/full"})
+    )
+    with pytest.raises(NoRoomError, match=rf"no room for {copied / CONVERTED} \(.*\); make room"):
+        checkpoints.convert_checkpoint(copied)
+    assert names(copied) == before
+
+
+def test_a_disk_that_fills_up_under_tensorflow_is_one_sentence_that_names_the_file(
+    gpt2, tmp_path, monkeypatch
+):
+    def run(task, **given):
+        raise RuntimeError(
+            "TensorFlow's process ...:\nResourceExhaustedError: ...; No space left on device"
+        )
+
+    monkeypatch.setattr(tensorflow_io, "run", run)
+    with pytest.raises(NoRoomError, match=rf"no room for {tmp_path / DATA} \(.*\); make room"):
+        checkpoints.write_tf_checkpoint(tmp_path, gpt2(1).tensors, gpt2(1).config)
 
 
 def assert_refused_and_moved_aside(folder, name, match):

@@ -1,6 +1,7 @@
 """The seven files from folders and from local hosts that misbehave; nothing leaves 127.0.0.1."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
+import warnings
 from collections import Counter, namedtuple
 from pathlib import Path
 
@@ -363,8 +366,7 @@ def test_a_proxy_that_cannot_be_reached_is_one_clear_error_and_the_next_run_with
         with pytest.raises(
             DownloadError, match=r"^cannot download checkpoint of [^\n]*Connection refused[^\n]*$"
         ):
-            run(tmp_path, (official.url,))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+            run(tmp_path, ("http://gpt2.example",))
     run(tmp_path, (official.url,))
     assert contents(tmp_path) == CONTENT
 
@@ -375,6 +377,64 @@ def test_what_one_host_spoiled_is_not_held_against_the_next(official, urls, tmp_
     official.fail(PATH, hosts.cut(500))
     assert run(tmp_path, urls)[DATA]["source"] == urls[1]
     assert contents(tmp_path) == CONTENT
+
+
+@pytest.mark.parametrize(
+    "bad", ["http://[::1", "http://127.0.0.1:99999999", "gpt2", "ftp://127.0.0.1", "http://a..b"]
+)
+def test_an_address_that_cannot_be_parsed_is_that_hosts_failure(official, tmp_path, bad):
+    with pytest.raises(
+        DownloadError, match=rf"^cannot download [^\n]*: {re.escape(bad)}/124M/checkpoint \(.+\); "
+    ):
+        run(tmp_path, (bad,))
+    assert run(tmp_path, (bad, official.url))["checkpoint"]["source"] == official.url
+
+
+@pytest.mark.parametrize("name", ["encoder.json", META])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        hosts.with_headers(Content_Length=str(10**15)),
+        hosts.both(hosts.content(b"a" * (3 << 20), whole=True), hosts.without("Content-Length")),
+        hosts.content(b""),
+    ],
+    ids=["announced", "sent", "empty"],
+)
+def test_a_file_of_unknown_or_derived_size_has_no_more_bytes_than_it_can_have(
+    official, backup, tmp_path, monkeypatch, fault, name
+):
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 1 << 16)
+    monkeypatch.setattr(download, "LARGEST_BYTES", 1 << 20)
+    path = f"/774M/{name}"
+    monkeypatch.setitem(download.KNOWN_SHA256, ("774M", name), DIGESTS[name])
+    official.fail(path, fault)
+    results = run(tmp_path, (official.url, backup.url), "774M")
+    assert results[name]["source"] == backup.url
+    assert contents(tmp_path) == CONTENT
+
+
+def test_secrets_of_addresses_stay_out_of_results_and_errors(official, tmp_path, capsys):
+    base = official.url.replace("//", "//me:s3cret@") + "/?sv=1&sig=s3cret"
+    folder = tmp_path / "folder"
+    results = download_checkpoint("124M", folder, (base,))
+    assert {result["source"] for result in results.values()} == {f"{official.url}/"}
+    assert contents(folder) == CONTENT
+    assert all(request.path.endswith("?sv=1&sig=s3cret") for request in official.requests)
+    for fault in (hosts.status(403), hosts.redirect("ftp://me:s3cret@host/?sig=s3cret")):
+        official.heal()
+        official.fail(PATH, fault)
+        (folder / DATA).unlink(missing_ok=True)
+        bad = (
+            "https://me:s3/cret@host:x/s3cret@",
+            "me:s3cret@host",
+            "//me:s3cret@host",
+            "http://me:s3cret@[x",
+        )
+        with pytest.raises(DownloadError) as caught:
+            download_checkpoint("124M", folder, (base, *bad))
+        assert f"{official.url}/124M/{DATA} (" in str(caught.value)
+        assert "s3" not in "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in "".join(capsys.readouterr())
 
 
 # Interrupted runs, full disks, two runs at once.
@@ -447,7 +507,8 @@ def test_a_disk_that_fills_up_on_the_way_is_one_error_and_the_next_run_goes_on(
             raising=False,
         )
         with pytest.raises(
-            DownloadError, match=r"^the disk of .* is full before GPT-2 124M is complete: .*\.$"
+            DownloadError,
+            match=rf"^the disk of .* is full before GPT-2 124M is complete: .* {DATA} .*\.$",
         ):
             run(tmp_path, urls)
     # The second host would write to the same disk.
@@ -523,6 +584,20 @@ def test_two_runs_at_once_fetch_every_byte_once_and_return_the_same(official, ur
         max(Counter((request.path, request.range) for request in official.requests).values()) == 1
     )
     assert sum(n for _, first_byte, n in official.sent) == TOTAL
+
+
+@pytest.mark.parametrize(
+    "code", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.EIO]
+)
+def test_a_file_system_without_locks_gets_the_files_all_the_same(urls, tmp_path, monkeypatch, code):
+    def refused(*arguments):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # filelock takes another kind of lock
+        run(tmp_path, urls)
+    assert contents(tmp_path) == CONTENT
 
 
 def test_a_killed_run_is_gone_on_with_and_does_not_lock_the_next_out(official, urls, tmp_path):
@@ -720,6 +795,40 @@ def test_a_damaged_file_gives_way_to_the_given_one(tmp_path):
     run(folder, given=[given])
     assert contents(folder) == contents(given) == CONTENT
     assert (folder / DATA).samefile(given / DATA)
+
+
+def test_a_given_folder_without_hosts_has_to_hold_all_that_is_read(tmp_path):
+    given = fill(tmp_path / "given", DATA, META, "checkpoint")
+    (given / "vocab.bpe").write_bytes(b"short")
+    with pytest.raises(
+        MissingArtifactError, match=rf"^{given} lacks {DATA}, vocab.bpe as GPT-2 124M has them; "
+    ):
+        run(tmp_path / "folder", given=[given])
+    for name in (DATA, "vocab.bpe"):
+        (given / name).write_bytes(CONTENT[name])
+    results = run(tmp_path / "another", given=[given])
+    assert set(results) == set(CONTENT) - {META, "checkpoint"}
+    assert {result["source"] for result in results.values()} == {str(given)}
+    assert contents(tmp_path / "another") == contents(given)
+
+
+def test_a_folder_that_is_named_and_not_there_is_an_error(tmp_path):
+    for name in (tmp_path / "mistyped", fill(tmp_path / "given") / "vocab.bpe"):
+        with pytest.raises(
+            MissingArtifactError, match=rf"^{name} is no folder; correct checkpoint_folder"
+        ):
+            download.given_folder("124M", str(name))
+    assert download.given_folder("124M", "") is None
+    assert download.given_folder("own", str(tmp_path)) == tmp_path
+    with pytest.raises(ConfigError, match=rf"tiny is made here and takes nothing from {tmp_path}"):
+        download.given_folder("tiny", str(tmp_path))
+
+
+def test_a_given_file_that_proved_damaged_is_taken_once_it_is_another_one(tmp_path):
+    given, folder = fill(tmp_path / "given"), fill(tmp_path / "folder", META)
+    (folder / f"{META}{DAMAGED}").write_bytes(CONTENT[META][::-1])
+    assert run(folder, given=[given])[META]["source"] == str(given)
+    assert contents(folder) == CONTENT
 
 
 def test_the_manifest_of_a_given_folder_is_heard(tmp_path, official, urls):

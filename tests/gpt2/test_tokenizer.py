@@ -5,11 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import pytest
 import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tokenizers import ByteLevelBPETokenizer
 
 from golf_nb_utils.files import MissingArtifactError
@@ -311,6 +313,37 @@ def test_nothing_is_taken_from_tiktokens_cache_or_put_there(texts, tmp_path, mon
     learn_bpe(texts, N_VOCAB - 50, folder)
     assert load_tokenizer(folder).n_vocab == N_VOCAB - 50
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("name", ["TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR", "TMPDIR"])
+def test_tiktokens_cache_is_neither_needed_nor_asked(texts, tmp_path, monkeypatch, name):
+    """A file stands where the cache would be, which nobody can write to, root included."""
+    cache = tmp_path / "cache"
+    cache.write_text("")
+    monkeypatch.setenv(name, str(cache))
+    monkeypatch.setattr(tempfile, "tempdir", str(cache))
+    for size in (N_VOCAB, N_VOCAB - 50):
+        learn_bpe(texts, size, tmp_path)
+        assert load_tokenizer(tmp_path).n_vocab == size
+    assert cache.read_text() == ""
+
+
+def test_the_two_files_are_read_as_tiktoken_reads_them(folder, tokenizer, monkeypatch):
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")
+    files = str(folder / "vocab.bpe"), str(folder / "encoder.json")
+    ranks = data_gym_to_mergeable_bpe_ranks(*files)
+    assert tokenizer._mergeable_ranks == ranks
+    assert list(tokenizer._mergeable_ranks) == list(ranks)
+
+
+def test_files_with_other_line_ends_are_the_same_vocabulary(folder, tokenizer, tmp_path):
+    for name in ("encoder.json", "vocab.bpe"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes().replace(b"\n", b"\r\n"))
+    assert load_tokenizer(tmp_path)._mergeable_ranks == tokenizer._mergeable_ranks
+    # The last line may lack its end.
+    text = (folder / "vocab.bpe").read_text(encoding="utf-8").rstrip("\n")
+    (tmp_path / "vocab.bpe").write_text(text, encoding="utf-8")
+    assert load_tokenizer(tmp_path)._mergeable_ranks == tokenizer._mergeable_ranks
 
 
 @pytest.mark.parametrize("name", ["encoder.json", "vocab.bpe"])

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -447,6 +448,118 @@ def test_a_host_that_does_not_speak_http_is_named_without_its_bytes(target):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("at", [0, 500])
+def test_a_host_that_sends_a_byte_now_and_then_is_hung_up_on_and_gone_on_with(
+    host, target, at, monkeypatch
+):
+    monkeypatch.setattr(transfer, "RETRIES", 1)
+    host.fail(PATH, hosts.byte_by_byte(at))
+    fails(host, target, "timed out.*; tried 2 times$")
+    assert at - CHUNK < arrived(target) <= at
+    finishes(host, target)
+
+
+# Headers and addresses that cannot be parsed.
+
+
+@pytest.mark.parametrize(
+    "length", ["²", "-1", "1e3", "0x10", "1000 bytes", "١٠٠٠", "9" * 5000, "1000, 1001"]
+)
+@pytest.mark.parametrize("known", [{}, {"size": len(CONTENT), "sha256": SHA256}], ids=["", "known"])
+def test_a_length_that_cannot_be_parsed_is_that_hosts_failure(host, target, length, known):
+    length = length.encode().decode("latin-1")
+    host.fail(PATH, hosts.with_headers(Content_Length=length))
+    fails(host, target, "Content-Length", **known)
+    finishes(host, target, **known)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    ["Fri, 31 Dec 99999 23:59:59 GMT", "9" * 5000, "-1", "1e9", "Fri, 99 Foo 2026 99:99:99 +9999999", "²"],
+)  # fmt: skip
+def test_a_wait_that_cannot_be_parsed_is_that_hosts_failure(host, target, wait, monkeypatch):
+    monkeypatch.setattr(transfer, "RETRIES", 1)
+    wait = wait.encode().decode("latin-1")
+    host.fail(PATH, hosts.status(503, Retry_After=wait))
+    fails(host, target, "^HTTP 503 Service Unavailable; tried 2 times$")
+    finishes(host, target)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:99999999/x", "ftp://a/b", "//["])
+def test_a_redirect_that_cannot_be_parsed_is_that_hosts_failure(host, target, url):
+    host.fail(PATH, hosts.redirect(url))
+    fails(host, target)
+    assert len(host.requests) == 1
+    finishes(host, target)
+
+
+def test_what_a_host_says_is_told_in_few_printable_characters(host, target):
+    host.fail(PATH, hosts.page(b"", f"text/html; {'a' * 5000}\x1b[2J"))
+    fails(host, target, r"^a page of type .{150,220} instead of the file$")
+    host.heal()
+    host.fail(PATH, hosts.cut(500), 1)
+    host.fail(PATH, hosts.of_the_rest(hosts.with_headers(Content_Range="a" * 5000)))
+    fails(host, target, r"^a partial answer with the Content-Range .{150,220}$")
+
+
+# More, or less, than a file can have.
+
+
+def test_an_empty_file_is_refused(host, target):
+    host.files[PATH] = b""
+    for known in ({}, {"sha256": hashlib.sha256(b"").hexdigest()}):
+        fails(host, target, "^an empty file$", **known)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        hosts.with_headers(Content_Length="1000000000000000"),
+        hosts.both(hosts.no_ranges, hosts.without("Content-Length")),
+    ],
+    ids=["announced", "sent"],
+)
+def test_a_file_has_no_more_than_the_bytes_that_it_can_have(host, target, fault):
+    host.fail(PATH, fault)
+    fails(host, target, "at most 600 expected|more than the 600 bytes", at_most=600, sha256=SHA256)
+    assert list(target.parent.iterdir()) == []
+    host.heal()
+    fails(host, target, "^1,000 bytes announced, at most 600 expected$", at_most=600)
+    fetch(host.url + PATH, target, at_most=1000)
+    assert_arrived(target)
+
+
+def test_the_total_of_a_range_may_not_be_more_than_the_file_can_have(host, target):
+    stopped_at(host, target)
+    (huge := json.loads(note_of(target).read_text()))["size"] = 10**15
+    note_of(target).write_text(json.dumps(huge))
+    host.fail(
+        PATH, hosts.of_the_rest(hosts.with_headers(Content_Range="bytes 496-999/1000000000000000"))
+    )
+    fetch(host.url + PATH, target)
+    assert_arrived(target)
+    assert host.ranges(PATH) == [None]
+
+
+# Secrets.
+
+
+def test_no_secret_of_an_address_is_written_or_raised(host, target):
+    url = host.url.replace("//", "//me:s3cret@") + PATH + "?sig=s3cret"
+    host.fail(PATH, hosts.cut(500))
+    with pytest.raises(DownloadError) as caught:
+        fetch(url, target)
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+    assert "s3cret" not in note_of(target).read_text()
+    host.heal()
+    # A signature is another one the next time.
+    fetch(url.replace("sig=s3cret", "sig=other"), target)
+    assert_arrived(target)
+    assert [request.range for request in host.requests] == [rest(496)]
+
+
 # Ranges and lengths that are not what they seem.
 
 
@@ -697,8 +810,8 @@ def test_a_healthy_host_makes_good_what_another_one_has_spoiled(host, other, tar
 
 NOTES = {
     "empty": "", "no object": "[]", "null": "null", "half": '{"url": "http', "nothing said": "{}", "binary": b"\xff\xfe\x00",
-    "brackets": "[" * 200_000, "digits": "9" * 5000,
-    "words": '{"url": "a", "size": "b", "etag": "c"}', "infinite": '{"url": "a", "size": Infinity, "etag": "c"}',
+    "brackets": "[" * 200_000, "digits": "9" * 5000, "words": '{"url": "a", "size": "b", "etag": "c"}',
+    "infinite": '{"url": "a", "size": Infinity, "etag": "c"}',
     "a part with holes, of version 1.0": '{"url": "a", "size": 1000, "etag": "", "segment": 8388608, "done": [0]}',
 }  # fmt: skip
 
@@ -908,24 +1021,38 @@ def test_the_environment_can_name_a_proxy_and_what_goes_without_it(
     host, other, target, monkeypatch
 ):
     monkeypatch.setenv("http_proxy", other.url)
-    fetch(host.url + PATH, target)
+    url, port = "http://gpt2.example", int(host.url.rpartition(":")[2])
+    fetch(url + PATH, target)
     assert_arrived(target)
-    assert host.requests == []
-    assert {request.path for request in other.requests} == {host.url + PATH}
+    assert {request.path for request in other.requests} == {url + PATH}
     target.unlink()
     other.heal()
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    # This machine's own addresses do in any case.
     fetch(host.url + PATH, target)
+    target.unlink()
+    find = socket.getaddrinfo
+    monkeypatch.setattr(
+        socket, "getaddrinfo", lambda name, *more: find(name.replace(url[7:], "127.0.0.1"), *more)
+    )
+    monkeypatch.setenv("no_proxy", url[7:])
+    fetch(f"{url}:{port}{PATH}", target)
     assert_arrived(target)
     assert other.requests == []
-    assert host.ranges(PATH) == [None]
+    assert host.ranges(PATH) == [None, None]
 
 
-def test_a_proxy_that_cannot_be_reached_is_one_error_without_retries(host, target, monkeypatch):
+def test_a_proxy_that_cannot_be_reached_is_one_error_without_retries(target, monkeypatch):
+    connections = []
+    connect = socket.socket.connect
+    monkeypatch.setattr(
+        socket.socket, "connect", lambda *address: connections.append(address) or connect(*address)
+    )
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{bound.getsockname()[1]}")
+        proxy = f"127.0.0.1:{bound.getsockname()[1]}"
+        monkeypatch.setenv("http_proxy", f"http://me:s3cret@{proxy}")
         with pytest.raises(requests.exceptions.ProxyError) as caught:
-            fetch(host.url + PATH, target)
+            fetch(f"http://gpt2.example{PATH}", target)
     assert "Connection refused" in transfer.innermost(caught.value)
-    assert host.requests == []
+    assert "s3cret" not in transfer.innermost(caught.value)
+    assert len(connections) == 1

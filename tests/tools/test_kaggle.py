@@ -1,11 +1,13 @@
 """What is pushed to Kaggle: checked by the kaggle package itself where it is installed, unpacked as Kaggle would; no network."""
 
 import contextlib
+import errno
 import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -344,7 +346,9 @@ def test_the_file_names_of_the_dataset_are_those_that_kaggle_takes(folders):
     assert all(re.fullmatch(r"[A-Za-z0-9._/-]+", name) for name in contents(folders / "dataset"))
 
 
-def test_neither_bytecode_nor_hidden_files_reach_the_dataset(tmp_path, monkeypatch):
+@pytest.fixture
+def clone(tmp_path, monkeypatch) -> Path:
+    """A copy of the repository, as far as it is pushed."""
     root = tmp_path / "clone"
     for part in ("golf_nb_utils", "knowledge", "notebooks"):
         shutil.copytree(
@@ -352,19 +356,52 @@ def test_neither_bytecode_nor_hidden_files_reach_the_dataset(tmp_path, monkeypat
         )
     for name in ("LICENSE", "LICENSE-DATA.md", "THIRD_PARTY_NOTICES.md"):
         shutil.copy(REPOSITORY / name, root)
-    before = contents(root)
-    for name in (
-        "golf_nb_utils/__pycache__/old.pyc",
-        "knowledge/.DS_Store",
-        "knowledge/.idea/notes",
-    ):
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text("x")
     monkeypatch.setattr(kaggle_tool, "REPOSITORY_ROOT", root)
+    return root
+
+
+def test_nothing_but_the_package_and_the_knowledge_base_reaches_the_dataset(clone, tmp_path):
+    before = contents(clone)
+    for name in (
+        "golf_nb_utils/__pycache__/old.pyc", "golf_nb_utils/.hidden/old.py", "golf_nb_utils/kaggle.json", "golf_nb_utils/model.pth",
+        "knowledge/.DS_Store", "knowledge/.idea/notes.md", "knowledge/golf_instruction/balance/._heels.md", "knowledge/id_rsa", ".env",
+    ):  # fmt: skip
+        (clone / name).parent.mkdir(exist_ok=True)
+        (clone / name).write_text("s3cret")
     write_folders(USER, tmp_path / "out")
     assert contents(tmp_path / "out" / "dataset" / "golf_feedback") == {
         name: file for name, file in before.items() if not name.startswith("notebooks/")
     }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LICENSE", "knowledge", "knowledge/golf_instruction", "golf_nb_utils/own.py", "golf_nb_utils/a", "notebooks/01_generate_data.ipynb"],
+)  # fmt: skip
+def test_a_link_is_refused_and_not_followed(clone, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    if (clone / name).exists():
+        (clone / name).rename(elsewhere)
+    else:
+        elsewhere.mkdir()
+    (clone / name).symlink_to(elsewhere)
+    with pytest.raises(OSError, match=f"^{clone / name} is a link"):
+        write_folders(USER, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "value", ["https://me:s3cret@host/gpt2", "https://a/b https://host/gpt2?sv=1&sig=s3cret"]
+)
+def test_no_secret_of_an_address_is_uploaded(tmp_path, capsys, value):
+    file = tmp_path / "own.yaml"
+    file.write_text(f"more_urls: {value}")
+    assert main(["--user", USER, "--out", str(tmp_path / "out"), "-f", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert re.fullmatch(
+        r"error: more_urls has an address with a password or a signature, [^\n]+\.\n", captured.err
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_dataset_names_its_licence_and_brings_its_text(folders):
@@ -476,6 +513,56 @@ def test_folders_that_nobody_changed_are_replaced_as_a_whole(mine):
     }
     listed = set(json.loads((mine / "manifest.json").read_text(encoding="utf-8"))["files"])
     assert listed == set(contents(mine)) - {"manifest.json"}
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from tools import kaggle
+name, left = sys.argv[2], [int(sys.argv[3])]
+owner = kaggle.shutil if name == "rmtree" else Path
+step = getattr(owner, name)
+def killed(*arguments):
+    left[0] -= 1
+    if left[0] < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*arguments)
+setattr(owner, name, killed)
+kaggle.write_folders("other", Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "n_done"), [("rmtree", 0), ("rmtree", 3), ("rename", 1), ("rename", 5)]
+)
+def test_a_run_that_is_killed_is_made_good_by_the_next(mine, step, n_done):
+    command = [sys.executable, "-c", KILLED, str(mine), step, str(n_done)]
+    killed = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    assert killed.returncode == -signal.SIGKILL
+    assert any(path.name.startswith(".new.") for path in mine.iterdir())
+    write_folders(USER, mine)
+    assert {path.name for path in mine.iterdir()} == {
+        "dataset", "manifest.json", *(path.stem for path in NOTEBOOKS)
+    }  # fmt: skip
+    assert metadata(mine / "01_generate_data")["id"].startswith(USER)
+
+
+def test_what_a_file_manager_leaves_does_not_stand_in_the_way(mine):
+    for name in (".DS_Store", "dataset/.DS_Store", "dataset/._LICENSE", "Thumbs.db", "desktop.ini"):
+        (mine / name).write_bytes(b"\0")
+    write_folders(USER, mine)
+    assert not (mine / ".DS_Store").exists()
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, capsys, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    out = tmp_path / "out"
+    assert main(["--user", USER, "--out", str(out)]) == 2
+    assert re.fullmatch(rf"error: [^\n]*no room for {out} [^\n]+\n", capsys.readouterr().err)
+    assert list(out.iterdir()) == []
 
 
 def spoil(folder: Path, how: str) -> Path:
