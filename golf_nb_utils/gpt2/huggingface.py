@@ -328,10 +328,16 @@ def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
             f"{source} holds several models, with {' and '.join(embeddings)}; save one of them."
         )
     before = "".join(embeddings).removesuffix("wte.weight") or "transformer."
-    return {
+    ours = {
         "lm_head.weight" if name.endswith("lm_head.weight") else name.removeprefix(before): tensor
         for name, tensor in found.items()
     }
+    if len(ours) < len(found):
+        raise CheckpointError(
+            f"{source}: some weights are there twice, with {before!r} before their names and "
+            "without; save the model again."
+        )
+    return ours
 
 
 def _weight_files(source: Path) -> list[Path]:

@@ -749,6 +749,12 @@ def test_two_models_in_one_folder_are_refused_by_their_embeddings(source, target
     )
 
 
+def test_a_weight_that_is_there_twice_is_refused(source, target):
+    folder = source()
+    retensor(folder, lambda state: state | {"ln_f.bias": torch.zeros(32)})
+    assert_refused(folder, target, CheckpointError, "twice", "'transformer.'")
+
+
 def test_weights_that_are_no_numbers_are_refused_by_the_tensor(source, target):
     folder = source()
 
