@@ -151,6 +151,9 @@ def model_card(sidecar: dict) -> str:
         ArtifactMismatchError: the sidecar lacks what only a training that came to its end writes.
     """
     told = ("epochs", "batch_size", "learning_rate", "loss_on")
+    for name in ("model_size", "training", "metrics", "data", "seed"):
+        if sidecar.get(name) is None:
+            raise ArtifactMismatchError(f"the sidecar has no {name!r}; run notebook 03 to its end.")
     try:
         size, metrics, seed = sidecar["model_size"], sidecar["metrics"].items(), sidecar["seed"]
         training = {name: sidecar["training"][name] for name in told}

@@ -461,7 +461,7 @@ def test_a_sidecar_that_lacks_what_the_card_tells_is_refused():
                 said.startswith("the sidecar has ") and said.endswith("to its end.")
             )
     for name in FACTS:
-        with pytest.raises(ArtifactMismatchError):
+        with pytest.raises(ArtifactMismatchError, match=f"no '{name}'; run notebook 03 to its end"):
             model_card({other: FACTS[other] for other in FACTS if other != name})
 
 
