@@ -486,7 +486,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
             metrics = read_json(evaluated, remedy="run notebook 04 again")
             is_same = metrics.get("weights_sha256") == sidecar["weights_sha256"]
             # A model that learnt the answers alone knows nothing of what people say.
-            has_read = sidecar["training"].get("loss_on") == "all"
+            has_read = (sidecar["training"] or {}).get("loss_on") == "all"
             if is_same and has_read:
                 weight = metrics.get("words_weight")
                 if weight not in WEIGHTS:

@@ -171,7 +171,7 @@ def require_made_for(model_size: str, folder: Path, manifest: dict) -> None:
         )
 
 
-def require_same_data(folder: Path, manifest: dict, trained_with: dict) -> None:
+def require_same_data(folder: Path, manifest: dict, trained_with: dict | None) -> None:
     """Refuse other records than those a model was fine-tuned with.
 
     What it learnt may stand among those that it would be tested on. `trained_with` is `data` of the
@@ -182,7 +182,7 @@ def require_same_data(folder: Path, manifest: dict, trained_with: dict) -> None:
     """
     for split in SPLITS:
         name = records_path(folder, split).name
-        if manifest["files"].get(name) != trained_with.get(name):
+        if manifest["files"].get(name) != (trained_with or {}).get(name):
             raise ArtifactMismatchError(
                 f"{folder / name} is not the file that belonged to the data when the model was "
                 "fine-tuned; run notebook 03 again, or attach the data that it was run with."

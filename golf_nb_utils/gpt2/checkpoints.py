@@ -380,7 +380,7 @@ def _surroundings(path: Path, checkpoint_folder: str | Path) -> dict[str, str]:
 
 
 _FACTS = {"model_size": str, "seed": int, "data": dict, "training": dict, "metrics": dict}
-"""The facts that others read in the sidecar of a fine-tuned model; it may lack some."""
+"""The facts that others read in the sidecar of a fine-tuned model, None where it lacks them."""
 
 
 def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTModel, dict]:
@@ -405,7 +405,7 @@ def load_model(path: str | Path, checkpoint_folder: str | Path) -> tuple[GPTMode
             f"{sidecar_path} is not a sidecar of notebook 03 ({error!r}); run it again."
         ) from error
     for name, kind in _FACTS.items():
-        fact = sidecar.setdefault(name, {} if kind is dict else None)
+        fact = sidecar.setdefault(name, None)
         if not isinstance(fact, kind | None):
             raise ArtifactMismatchError(
                 f"{sidecar_path} has {fact!r:.80} as {name}, expected a {kind.__name__}; "

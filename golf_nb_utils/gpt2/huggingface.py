@@ -165,6 +165,9 @@ def model_card(sidecar: dict) -> str:
         ArtifactMismatchError: the sidecar lacks what only a training that came to its end writes.
     """
     told = ("epochs", "batch_size", "learning_rate", "loss_on")
+    for name in ("model_size", "training", "metrics", "data", "seed"):
+        if sidecar.get(name) is None:
+            raise ArtifactMismatchError(f"the sidecar has no {name!r}; run notebook 03 to its end.")
     try:
         size, metrics, seed = sidecar["model_size"], sidecar["metrics"].items(), sidecar["seed"]
         training = {name: sidecar["training"][name] for name in told}
@@ -339,10 +342,16 @@ def _find_tensors(source: Path) -> dict[str, tuple[Path, str, list[int]]]:
             f"{source} holds several models, with {' and '.join(embeddings)}; save one of them."
         )
     before = "".join(embeddings).removesuffix("wte.weight") or "transformer."
-    return {
+    ours = {
         "lm_head.weight" if name.endswith("lm_head.weight") else name.removeprefix(before): tensor
         for name, tensor in found.items()
     }
+    if len(ours) < len(found):
+        raise CheckpointError(
+            f"{source}: some weights are there twice, with {before!r} before their names and "
+            "without; save the model again."
+        )
+    return ours
 
 
 def _weight_files(source: Path) -> list[Path]:

@@ -21,6 +21,7 @@ from golf_nb_utils.golf.dataset import (
     read_records,
     records_path,
     require_made_for,
+    require_same_data,
     write_dataset,
 )
 from golf_nb_utils.golf.knowledge import load_knowledge
@@ -585,6 +586,12 @@ def test_a_manifest_that_does_not_say_what_the_records_are_for_is_refused(tmp_pa
     with pytest.raises(ArtifactMismatchError, match=r"manifest\.json does not tell") as caught:
         require_made_for("tiny", tmp_path, {"files": {}, "config": config})
     assert str(tmp_path) in str(caught.value)
+
+
+def test_a_sidecar_that_does_not_name_the_data_is_of_other_data(tmp_path):
+    manifest = {"files": {"golf_feedback_test.json": {"sha256": "0" * 64}}}
+    with pytest.raises(ArtifactMismatchError, match=r"golf_feedback_test\.json is not the file"):
+        require_same_data(tmp_path, manifest, None)
 
 
 def test_records_of_another_tool_need_no_meta(tmp_path):

@@ -463,7 +463,7 @@ def test_a_sidecar_that_lacks_what_the_card_tells_is_refused():
                 said.startswith("the sidecar has ") and said.endswith("to its end.")
             )
     for name in FACTS:
-        with pytest.raises(ArtifactMismatchError):
+        with pytest.raises(ArtifactMismatchError, match=f"no '{name}'; run notebook 03 to its end"):
             model_card({other: FACTS[other] for other in FACTS if other != name})
 
 
@@ -764,6 +764,12 @@ def test_two_models_in_one_folder_are_refused_by_their_embeddings(source, target
     assert_refused(
         folder, target, CheckpointError, "teacher.transformer.wte.weight", "save one of them"
     )
+
+
+def test_a_weight_that_is_there_twice_is_refused(source, target):
+    folder = source()
+    retensor(folder, lambda state: state | {"ln_f.bias": torch.zeros(32)})
+    assert_refused(folder, target, CheckpointError, "twice", "'transformer.'")
 
 
 def test_weights_that_are_no_numbers_are_refused_by_the_tensor(source, target):
