@@ -11,6 +11,7 @@ import platform
 import random
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -306,7 +307,8 @@ _WHERE_GPUS_ARE = {
 def environment_report(devices: Devices, root: Path) -> str:
     """Return the lines that each notebook prints about its surroundings.
 
-    Where a host has GPUs to give and this session has none, a line says what to click.
+    Where a host has GPUs to give and this session has none, a line says what to click; another one
+    says it where the results would lie in a temporary folder.
     """
     installed = ", ".join(f"{package} {number}" for package, number in versions().items())
     where = f"{os.cpu_count()} CPU cores"
@@ -320,6 +322,11 @@ def environment_report(devices: Devices, root: Path) -> str:
         f"free disk     {_free_bytes(root) / 1e9:.0f} GB",
         f"versions      {installed}",
     )
+    if root.is_relative_to(Path(tempfile.gettempdir()).resolve()):
+        lines += (
+            "temporary     the output root is in a folder that the system may empty: to keep the "
+            "results, set output_root",
+        )
     if name() in _WHERE_GPUS_ARE and not devices.n_gpus:
         lines += (
             "no GPU        so model_size auto is tiny; for GPT-2 take "

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections import namedtuple
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -373,6 +374,14 @@ def test_the_report_names_the_host_the_number_format_its_reason_and_the_folder(
 
 
 CPU_ALONE = Devices(torch.device("cpu"), (), (), torch.float32, "no GPU")
+
+
+def test_results_in_a_temporary_folder_are_announced_as_such(surroundings, tmp_path, monkeypatch):
+    surroundings()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    said = "\ntemporary     the output root is in a folder that the system may empty: to keep"
+    assert said in environment_report(CPU_ALONE, tmp_path / "tmp" / "golf-feedback-llm")
+    assert said not in environment_report(CPU_ALONE, tmp_path / "home")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ standard library. Only the places of the hosts' own folders are put elsewhere.
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import re
 import shlex
@@ -131,15 +132,27 @@ class Machine:
         return log.read_text().splitlines() if log.exists() else []
 
     def run(
-        self, notebook: Path, variables: dict[str, str], cwd: Path | None = None
+        self,
+        notebook: Path,
+        variables: dict[str, str],
+        cwd: Path | None = None,
+        papermill: tuple[str, ...] = (),
     ) -> subprocess.CompletedProcess:
+        """`papermill` are the arguments of the process that starts the kernel, where there is one."""
         cell = code_cells(notebook)[0]
         assert cell.count('"/kaggle/input"') == 1
         cell = cell.replace('"/kaggle/input"', repr(str(self.input)))
         script = f"{cell}\nimport golf_nb_utils\nprint('from', golf_nb_utils.__path__[0])\nassert 'torch' not in sys.modules"
+        script += "\nprint('root', os.environ.get('GOLF_OUTPUT_ROOT'))"
+        # -S: without site-packages. -B: no __pycache__ in the clone.
+        command = [sys.executable, "-S", "-B", "-c", script]
+        if papermill:
+            start = (
+                "import json, subprocess, sys; sys.exit(subprocess.call(json.loads(sys.argv[1])))"
+            )
+            command = [sys.executable, "-c", start, json.dumps(command), *papermill]
         return subprocess.run(
-            # -S: without site-packages. -B: no __pycache__ in the clone.
-            [sys.executable, "-S", "-B", "-c", script], cwd=cwd or self.working, capture_output=True, text=True, check=False,
+            command, cwd=cwd or self.working, capture_output=True, text=True, check=False,
             env={"PATH": f"{self.bin}:/usr/bin:/bin", "TMPDIR": str(self.tmp), **variables},
         )  # fmt: skip
 
@@ -180,6 +193,40 @@ def test_a_clone_around_the_notebook_is_found_and_not_cloned_again(machine, vari
     (home / "notebooks").mkdir()
     assert found(machine.run(NOTEBOOKS[0], variables, cwd=home / "notebooks")) == home
     assert machine.git_calls() == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how a kernel was started")
+@pytest.mark.parametrize("form", ["absolute", "relative"])
+def test_papermill_started_elsewhere_runs_the_notebook_with_the_clone_that_it_lies_in(
+    machine, form
+):
+    home = package_in(machine.root / "somewhere" / "my clone")
+    (home / "notebooks").mkdir()
+    notebook = home / "notebooks" / NOTEBOOKS[0].name
+    notebook.touch()
+    package_in(machine.clone)
+    if form == "relative":
+        notebook = Path(os.path.relpath(notebook, machine.working))
+    given = (str(notebook), "out.ipynb", "-p", "n_examples", "20")
+    result = machine.run(NOTEBOOKS[0], LOCAL, papermill=given)
+    assert found(result) == home
+    assert "root None" in result.stdout
+    assert machine.git_calls() == []
+
+
+def test_the_results_of_a_package_that_was_cloned_are_not_written_into_the_temporary_folder(
+    machine,
+):
+    package_in(machine.clone)
+    result = machine.run(NOTEBOOKS[0], LOCAL)
+    assert found(result) == machine.clone
+    assert f"root {machine.working}" in result.stdout
+    own = machine.run(NOTEBOOKS[0], LOCAL | {"GOLF_OUTPUT_ROOT": "/mine"})
+    assert "root /mine" in own.stdout
+    # Whoever works in that very clone has said so.
+    (machine.clone / "notebooks").mkdir()
+    inside = machine.run(NOTEBOOKS[0], LOCAL, cwd=machine.clone / "notebooks")
+    assert "root None" in inside.stdout
 
 
 @on_each_host
@@ -318,6 +365,7 @@ def outputs(tmp_path_factory, knowledge, tiny_records, random_model):
             checkpoint,
             seed=7,
             data=manifest["files"],
+            base_sha256=checkpoints.weights_hash(checkpoints.load_base_model(checkpoint)),
             metrics={},
         )
         write_manifest(models, "notebook 03", [weights, weights.with_suffix(".json")])
@@ -445,6 +493,19 @@ def test_a_model_is_not_tested_on_other_records_than_those_of_its_fine_tuning(
         ArtifactMismatchError,
         match=r"golf_feedback_train\.json is not the file that belonged to the data when",
     ):
+        run_cells(NOTEBOOKS[3], last="strata =")
+
+
+def test_a_model_is_not_compared_with_another_base_than_its_own(attach, random_model):
+    attached = attach("tiny", ("01", "02", "03"), ATTACHED["flat"], 0, "Batch")
+    checkpoint = Paths(attached / "golf-02").checkpoint("tiny")
+    shape = checkpoints.read_hparams(checkpoint)
+    other = state_dict_to_tf(random_model(shape, seed=9).state_dict(), shape)
+    table = checkpoints.conversion_table(shape)
+    checkpoints.write_converted(checkpoint, other.__getitem__, table, {})
+    files = [path for path in checkpoint.iterdir() if path.name != "manifest.json"]
+    write_manifest(checkpoint, "notebook 02", files, model_size="tiny")
+    with pytest.raises(ArtifactMismatchError, match="was fine-tuned from other base weights"):
         run_cells(NOTEBOOKS[3], last="strata =")
 
 

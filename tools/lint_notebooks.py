@@ -21,7 +21,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 CELLS = range(25, 43)
 CODE_LINES = 25
-BOOTSTRAP_LINES = 30
+BOOTSTRAP_LINES = 37
 FUNCTION_LINES = 10
 BYTES = 1_000_000
 
@@ -30,7 +30,7 @@ STOPPING = {"input", "exit", "quit", "sys.exit", "os._exit"}
 # of a template. Kaggle's and Colab's folders are the same for everybody, and so is /dev. A heading
 # of an answer has (Ideal/Expected).
 ABSOLUTE_PATH = re.compile(
-    r"(?<![\w.~:/<)}\]*-])/(?!kaggle/|content\b|dev\b|Expected\))[A-Za-z_][\w.-]*|\bfile://"
+    r"(?<![\w.~:/<)}\]*-])/(?!kaggle/|content\b|dev\b|proc\b|Expected\))[A-Za-z_][\w.-]*|\bfile://"
     r"|\b[A-Za-z]:\\+\w"
 )
 EMBEDDED = re.compile(r"data:[\w/+.-]+;base64,[A-Za-z0-9+/=\s]+")
