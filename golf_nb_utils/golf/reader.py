@@ -25,6 +25,7 @@ import yaml
 
 from golf_nb_utils.files import MissingArtifactError, Paths, find_folder, write_with
 from golf_nb_utils.golf.areas import AREAS
+from golf_nb_utils.golf.denial import undenied
 from golf_nb_utils.golf.knowledge import KnowledgeBase, KnowledgeError
 from golf_nb_utils.golf.topic import OUTCOMES
 from golf_nb_utils.host import input_roots, knowledge_folder, output_root
@@ -160,8 +161,11 @@ class Reader:
         return heard(self.probabilities(area, text), asserted_from)
 
     def probabilities(self, area: str, text: str) -> Probabilities:
-        """Return how likely it is that `text`, said of `area`, means this or that."""
-        own, away = self._likelihoods(area, text[:LONGEST_TEXT])
+        """Return how likely it is that `text`, said of `area`, means this or that.
+
+        What it denies is not heard.
+        """
+        own, away = self._likelihoods(area, undenied(text[:LONGEST_TEXT]))
         total = sum(own.values()) + sum(away.values())
         own, away = (
             {name: float(each[name] / total) for name in sorted(each, key=each.get, reverse=True)}
