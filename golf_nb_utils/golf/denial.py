@@ -1,8 +1,9 @@
 """What is left of a golfer's words without the clauses that deny a fault ("no sway today").
 
 A rule, like golf.referral: to a reader that counts words, "I never sway" has the words of a sway.
-"Never turn", though, is a fault, so only words of faults are denied. Other clauses are read on: what
-follows a "but" is what is wrong instead. The words are data: knowledge/golf_instruction/denial.yaml.
+"Never turn", though, is a fault, so only words of faults are denied. Other clauses are read on:
+what follows a "but" is what is wrong instead. The words are data:
+knowledge/golf_instruction/denial.yaml.
 """
 
 import re
@@ -23,11 +24,12 @@ def _patterns() -> dict[str, re.Pattern]:
     text = (knowledge_folder() / "denial.yaml").read_text(encoding="utf-8")
     lists = {name: rf"\b(?:{'|'.join(each)})\b" for name, each in yaml.safe_load(text).items()}
     bad, no = lists["faulty"], lists["denials"]
+    over = lists["over"].removeprefix(r"\b")  # which may begin within a word: "it's gone"
     denied = (
         rf"{no}(?:\s+[\w'-]+){{0,{_WORDS_BETWEEN}}}?\s+{bad}",
         rf"\bused to\b.*{bad}",
         rf"\b(?:days|weeks|months|years|ages) since\b.*{bad}",
-        rf"{bad}.*{lists['over'].removeprefix(chr(92) + 'b')}",
+        rf"{bad}.*{over}",
     )
     return {
         "denied": re.compile("|".join(denied)),

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import yaml
@@ -83,6 +84,8 @@ def load_wordings(folder: Path, knowledge: KnowledgeBase) -> list[Wording]:
     headings["follow_up"] = {"follow_up": ("follow_up", "")}
     wordings = []
     for path in sorted(folder.glob("*/*.md")):
+        if path.name.startswith("."):  # what an operating system puts beside files
+            continue
         author, name = path.parent.name, path.stem
         if author not in authors or name not in headings:
             expected = ", ".join(headings)
@@ -241,8 +244,11 @@ def load(path: Path) -> Reader:
         FileNotFoundError: there is no such file.
         ValueError: it is none that `save` wrote.
     """
-    with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (BadZipFile, EOFError, ValueError) as error:
+        raise ValueError(f"{path} is damaged ({error}); run notebook 01 again.") from error
     try:
         meanings, areas, grams = (arrays[name].tolist() for name in ("meanings", "areas", "grams"))
         places = {gram: place for place, gram in enumerate(grams)}
