@@ -145,7 +145,10 @@ class LLMFeedbackGenerator(ABC):
         self.seed = seed
         self._verifier = Verifier(self.knowledge)
         self._names = names_of(self.knowledge)
-        self._drill_names = [drill.name for drill in self.knowledge.drills]
+        self._drills = {
+            drill.name: {fixed.rstrip("abcdefgh") for fixed in drill.fixes}
+            for drill in self.knowledge.drills
+        }
         self._reader = reader
         self._output_root = ""
         self._places = places(self.knowledge)
@@ -274,7 +277,7 @@ class LLMFeedbackGenerator(ABC):
     def _read(self, arguments: dict) -> _Asked:
         book = self._verifier.book
         request, heard, remarks = Request.from_app(
-            arguments, self._hear, self._names, self._drill_names
+            arguments, self._hear, self._names, self._drills
         )
         fault, kind = book.fault_of(request), book.kind_of(request)
         if fault and fault.area == request.area and kind == "unclear" and request.is_scored:

@@ -67,16 +67,18 @@ _CHOICES = {
 }
 # Whatever else swing_type says (power, precision or balanced swing) tells no cause.
 _ANY_CLUB = re.compile(r"\b(?:[0-9]+[- ]?(?:iron|wood)|irons?|woods?|wedges?)\b")
+# A fault is named from this probability on, if the golfer has done a drill for it.
+_LIKELY_BESIDE = 0.2
 _NUMBER = re.compile(r"([+-]?(?:[0-9]+(?:[.,][0-9]*)?|[.,][0-9]+)(?:[eE][+-]?[0-9]{1,3})?)\s*(%?)")
 
 
 def read_arguments(
-    arguments: Mapping, hear: Hear, names: Mapping[str, str], drills: Collection[str]
+    arguments: Mapping, hear: Hear, names: Mapping[str, str], drills: Mapping[str, Collection[str]]
 ) -> tuple[dict, Heard | None, list[str]]:
     """Read the arguments of generate_feedback; never raises.
 
     Each may be missing or hold anything. `names` is {fault id or key of OUTCOMES: name}, `drills`
-    the names of all drills. Returns the fields of a Request, what the golfer's words mean, and
+    {name of a drill: ids of the faults that it is for}. Returns the fields of a Request, what the golfer's words mean, and
     remarks that tell the app's developer what was not read.
     """
     remarks: list[str] = []
@@ -101,6 +103,11 @@ def read_arguments(
     observation, heard = _words_that_refer(given), None
     if not observation:
         observation, heard = _read_words(given, area, hear, remarks)
+    tried = golfer.pop("tried")
+    if tried is None and observation and speaks_of_practice(observation):
+        tried = _drill_named(observation, drills)
+    if heard and not heard.meaning and tried:
+        heard = _heard_beside(heard, drills[tried])
     meaning = names.get(heard.meaning or heard.elsewhere) if heard else None
     is_met = None not in (current, target) and severity_of(current, target) == "none"
     if is_met and meaning:
@@ -117,9 +124,6 @@ def read_arguments(
             else f"issue {_shown(observation)} names no fault, as far as is known in {area}; "
             "the answer asserts none."
         )
-    tried = golfer.pop("tried")
-    if tried is None and observation and speaks_of_practice(observation):
-        tried = _drill_named(observation, drills)
     scores = {name: scores[name] for name in ALL_SCORES if name in scores}
     values = {"area": area, "area_is_known": area_is_known, "all_scores": scores or None}
     values |= {"current_score": current, "target_score": target, "observation": observation}
@@ -401,6 +405,12 @@ def _read_words(
         if isinstance(text, str) and (heard := hear(area, text)).meaning:
             return text, heard
     return None, None
+
+
+def _heard_beside(heard: Heard, worked_on: Collection[str]) -> Heard:
+    """What words mean, where it is known which faults the golfer has worked on by a drill."""
+    likely = (f for f, share in heard.considered if f in worked_on and share >= _LIKELY_BESIDE)
+    return heard._replace(meaning=next(likely, ""))
 
 
 def _drill_named(text, drills: Collection[str]) -> str | None:

@@ -185,7 +185,7 @@ class Request:
 
     @classmethod
     def from_app(
-        cls, arguments: Mapping, hear: Callable, names: Mapping, drills: Collection
+        cls, arguments: Mapping, hear: Callable, names: Mapping, drills: Mapping
     ) -> tuple:
         """Return the request, what was heard, and remarks; see app_request.read_arguments.
 
