@@ -4,6 +4,7 @@ A file is written beside its place and renamed to it, and a folder's manifest is
 run may be cut off anywhere, and the next one sees the old files or the new ones, never half of one.
 """
 
+import atexit
 import errno
 import hashlib
 import json
@@ -470,12 +471,21 @@ def hold(folder: Path, purpose: str) -> None:
 
 def release(folder: Path) -> None:
     """Let other processes write to `folder` again, if this one holds it."""
-    path = _lock_path(folder)
+    _unlock(_lock_path(folder))
+
+
+def _unlock(path: Path) -> None:
     if file := _held.pop(path, None):
         # Before the lock goes, so that nobody can take that of a file which is then deleted.
         with suppress(OSError):
             path.unlink()
         file.close()
+
+
+@atexit.register
+def _unlock_all() -> None:
+    for path in list(_held):
+        _unlock(path)
 
 
 @contextmanager

@@ -635,6 +635,11 @@ def test_a_folder_that_another_process_holds_is_refused_and_the_holder_is_named(
     release(tmp_path / "other")
 
 
+def test_a_process_that_ends_gives_its_folders_back(tmp_path, holder):
+    holder.communicate()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_killed_process_leaves_no_folder_locked(tmp_path, holder):
     holder.kill()
     holder.wait()

@@ -177,8 +177,8 @@ def spine(notebook, path) -> list[str]:
             contract == ["reads", "writes", "time", "memory"],
         "bootstrap as first code cell": 'find_spec("golf_nb_utils")' in code[0].source,
         "parameters as second code cell": "parameters" in tags(code[1]),
-        "resolved configuration, printed, as third code cell":
-            called >= {"for_size", "environment_report", "print"},
+        "resolved configuration, printed, as third code cell, which watches those below it":
+            called >= {"for_size", "environment_report", "print", "watch"},
         "artifacts written, printed by the last code cell, the manifest last":
             written.endswith("manifest.json"),
         "'**Next:**' in the last cell": notebook.cells[-1].source.startswith("**Next:** "),
