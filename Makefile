@@ -17,7 +17,7 @@ test: unit
 	$(BIN)/python -m pytest tests/test_notebooks.py -q --durations=5
 
 unit: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --ignore tests/test_notebooks.py --cov --cov-report=term --durations=5
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --ignore tests/test_notebooks.py --durations=5
 
 # What the test of the panel in JupyterLab needs; without a Chromium it is skipped.
 chromium:

@@ -276,9 +276,7 @@ class LLMFeedbackGenerator(ABC):
 
     def _read(self, arguments: dict) -> _Asked:
         book = self._verifier.book
-        request, heard, remarks = Request.from_app(
-            arguments, self._hear, self._names, self._drills
-        )
+        request, heard, remarks = Request.from_app(arguments, self._hear, self._names, self._drills)
         fault, kind = book.fault_of(request), book.kind_of(request)
         if fault and fault.area == request.area and kind == "unclear" and request.is_scored:
             remarks.append(

@@ -78,8 +78,8 @@ def read_arguments(
     """Read the arguments of generate_feedback; never raises.
 
     Each may be missing or hold anything. `names` is {fault id or key of OUTCOMES: name}, `drills`
-    {name of a drill: ids of the faults that it is for}. Returns the fields of a Request, what the golfer's words mean, and
-    remarks that tell the app's developer what was not read.
+    {name of a drill: ids of the faults that it is for}. Returns the fields of a Request, what the
+    golfer's words mean, and remarks that tell the app's developer what was not read.
     """
     remarks: list[str] = []
     given = _read_names(arguments, remarks)

@@ -1,6 +1,6 @@
 """What is asked: one Request, from the app or a prompt, and back to the `input` of a prompt."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -184,9 +184,7 @@ class Request:
         return request
 
     @classmethod
-    def from_app(
-        cls, arguments: Mapping, hear: Callable, names: Mapping, drills: Mapping
-    ) -> tuple:
+    def from_app(cls, arguments: Mapping, hear: Callable, names: Mapping, drills: Mapping) -> tuple:
         """Return the request, what was heard, and remarks; see app_request.read_arguments.
 
         No value of `arguments`, or in it, makes it raise: what is read is a copy, see golf.plain.

@@ -37,7 +37,7 @@ from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, LEVELS
 from golf_nb_utils.golf.grammar import Answer, GrammarError
-from golf_nb_utils.golf.reader import load_wordings, wordings_folder
+from golf_nb_utils.golf.reader import Heard, load_wordings, wordings_folder
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.wording import SAY
 from golf_nb_utils.gpt2.checkpoints import save_model
@@ -791,6 +791,32 @@ def test_what_is_still_wrong_is_heard_beside_the_drill_that_was_tried(knowledge)
     alone = share_heard("{}")
     assert alone > 0.8
     assert share_heard("did the basket and rope drill all week, {}, no better") > alone - 0.1
+
+
+def test_a_drill_that_was_tried_says_which_fault_the_words_mean(knowledge, monkeypatch):
+    drill = next(drill for drill in knowledge.drills if drill.name == "Wall finish")
+    fault = drill.fixes[0].rstrip("abc")
+    other = next(
+        f.id for f in knowledge.faults if f.area == drill.area and f.id not in " ".join(drill.fixes)
+    )
+    generator = TemplateFeedbackGenerator(knowledge)
+    heard = {}
+    monkeypatch.setattr(
+        generator,
+        "_hear",
+        lambda area, text: Heard("", ((other, heard["other"]), (fault, heard["fault"])), ""),
+    )
+
+    def kind(issue, **shares):
+        heard.update(shares)
+        asked = {"area": drill.area, "issue": issue, "current_score": 0.4, "target_score": 0.8}
+        found = generator.generate_feedback(**asked, gap=0.4, impact_level="high")["verification"]
+        return found["kind"], found["fault"]
+
+    tried = "did the wall finish drill all week, still tumbling"
+    assert kind(tried, other=0.4, fault=0.3) == ("follow_up", fault)
+    assert kind(tried, other=0.4, fault=0.1) == ("unclear", "")
+    assert kind("still tumbling", other=0.4, fault=0.3) == ("unclear", "")
 
 
 def test_a_drill_that_failed_is_never_told_again_and_where_there_is_one_another_cause_is_looked_at(

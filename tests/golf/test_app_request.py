@@ -32,7 +32,7 @@ USUAL = {
 
 
 HEELS = Heard("BF3", (("BF3", 0.8), ("BF2", 0.1)), "")
-DRILLS = ("Toe taps", "Two toe taps", "Stop at the top", "Count out loud, once")
+DRILLS = dict.fromkeys(("Toe taps", "Two toe taps", "Stop at the top", "Count out loud, once"), ())
 
 
 def hear(area, text):
