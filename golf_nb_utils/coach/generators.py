@@ -35,6 +35,7 @@ from golf_nb_utils.golf.grammar import Answer, GrammarError
 from golf_nb_utils.golf.knowledge import Advice, KnowledgeBase, load_knowledge
 from golf_nb_utils.golf.plain import entries
 from golf_nb_utils.golf.reader import (
+    ASSERTED_FROM,
     Heard,
     Probabilities,
     Reader,
@@ -127,6 +128,8 @@ class LLMFeedbackGenerator(ABC):
     generated_by = ""
     is_steered = False
     """Whether what is being written is right at every moment, see stream_feedback."""
+    asserted_from = ASSERTED_FROM
+    """How probable a fault has to be, 0..1, before an answer takes it as said."""
 
     def __init__(
         self,
@@ -247,7 +250,7 @@ class LLMFeedbackGenerator(ABC):
             # What was tried stands beside what is still wrong, which is heard better by itself.
             texts += [part for part in re.split(r"[,.;:!?]|\bbut\b", text) if part.strip()]
         found = [self._probabilities(area, each) for each in texts]
-        return heard(max(found, key=lambda each: max(each.own.values())))
+        return heard(max(found, key=lambda each: max(each.own.values())), self.asserted_from)
 
     def _probabilities(self, area: str, text: str) -> Probabilities:
         """How likely it is that words mean this or that."""

@@ -793,6 +793,25 @@ def test_what_is_still_wrong_is_heard_beside_the_drill_that_was_tried(knowledge)
     assert share_heard("did the basket and rope drill all week, {}, no better") > alone - 0.1
 
 
+def test_who_sets_a_higher_bar_has_less_asserted(knowledge, reader):
+    fault = knowledge.faults[0]
+    words = next(
+        each.text for each in load_wordings(wordings_folder(), knowledge)
+        if each.author == "amber" and each.meaning == fault.id
+        and 0.6 < reader.probabilities(fault.area, each.text).own[fault.id] < 0.999
+    )  # fmt: skip
+    share = reader.probabilities(fault.area, words).own[fault.id]
+    generator = TemplateFeedbackGenerator(knowledge)
+
+    def kind():
+        feedback = generator.generate_feedback(fault.area, words, 0.4, 0.8, 0.4, "high")
+        return feedback["verification"]["kind"]
+
+    assert kind() == "fault"
+    generator.asserted_from = (1 + share) / 2
+    assert kind() == "unclear"
+
+
 def test_a_drill_that_was_tried_says_which_fault_the_words_mean(knowledge, monkeypatch):
     drill = next(drill for drill in knowledge.drills if drill.name == "Wall finish")
     fault = drill.fixes[0].rstrip("abc")
