@@ -354,7 +354,7 @@ class SampleConfig(_Settings):
 # drowns the signal, and after the same time it had copied no score (measured, benchmarks/results/).
 TINY_PRESET = {
     "DataConfig": {
-        "n_examples": 4000, "val_fraction": 0.03, "test_fraction": 0.0225,
+        "n_examples": 3000, "val_fraction": 0.04, "test_fraction": 0.03,
     },
     "TrainConfig": {
         "epochs": 1, "batch_size": 4, "learning_rate": 2.5e-3, "warmup_steps": 100,

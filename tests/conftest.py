@@ -19,6 +19,13 @@ from golf_nb_utils.settings import DataConfig
 settings.register_profile("golf", deadline=None, derandomize=True)
 settings.load_profile("golf")
 
+# A file goes to the next free worker as a whole, so those that take minutes come first.
+LONGEST = ("test_gpu_script.py", "test_generators.py", "test_workers.py", "test_hosts.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def knowledge(pytestconfig) -> KnowledgeBase:

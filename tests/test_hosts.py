@@ -502,7 +502,7 @@ def test_a_model_is_not_compared_with_another_base_than_its_own(attach, random_m
     shape = checkpoints.read_hparams(checkpoint)
     other = state_dict_to_tf(random_model(shape, seed=9).state_dict(), shape)
     table = checkpoints.conversion_table(shape)
-    checkpoints.write_converted(checkpoint, other.__getitem__, table, {})
+    checkpoints.write_converted(checkpoint, shape, other.__getitem__, table, {})
     files = [path for path in checkpoint.iterdir() if path.name != "manifest.json"]
     write_manifest(checkpoint, "notebook 02", files, model_size="tiny")
     with pytest.raises(ArtifactMismatchError, match="was fine-tuned from other base weights"):

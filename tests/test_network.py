@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import socket
 import ssl
 import threading
@@ -44,7 +45,13 @@ def serve():
 
         def answer(connection):
             with connection, contextlib.suppress(OSError):
-                received.append(connection.recv(65536))
+                asked = connection.recv(65536)
+                # A body may come in a packet of its own.
+                length = re.search(rb"Content-Length: (\d+)", asked)
+                whole = asked.find(b"\r\n\r\n") + 4 + int(length[1] if length else 0)
+                while len(asked) < whole:
+                    asked += connection.recv(65536)
+                received.append(asked)
                 send(connection.sendall, ended.wait)
 
         def accept():

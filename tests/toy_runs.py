@@ -72,7 +72,7 @@ def base_folder(folder, seed=1):
     write_json(folder / "hparams.json", asdict(GPT))
     save_file(fresh_model(seed).state_dict(), folder / "model.safetensors")
     sha256 = sha256_file(folder / "model.safetensors")
-    sidecar = {"sha256": sha256, "index_sha256": "", "tensors": {}}
+    sidecar = {"sha256": sha256, "index_sha256": "", "config": asdict(GPT), "tensors": {}}
     write_json(folder / "model.safetensors.json", sidecar)
     return folder
 

@@ -116,21 +116,23 @@ def told_causes(wordings: Iterable[Wording], knowledge: KnowledgeBase) -> list[t
 def chosen_causes(
     steerer: Steerer, tokenizer: tiktoken.Encoding, book: GrammarBook, requests: Sequence[Request]
 ) -> list[tuple[str, Steered]]:
-    """Return which chain a steered model chooses for each request, and what it wrote."""
+    """Return which chain a steered model chooses for each request, and what it wrote.
+
+    The chain is "" where the answer does not fit into the context.
+    """
     prompts = [format_input(request.entry()) for request in requests]
     grammars = [book.grammar(request) for request in requests]
     written = steerer.write(
         [tokenizer.encode(prompt, disallowed_special=()) for prompt in prompts],
         [(grammar.next_texts, grammar.start) for grammar in grammars],
     )
-    answers = [
-        grammar.read(tokenizer.decode(each.tokens))
+    chains = [
+        book.about(grammar.read(tokenizer.decode(each.tokens)).names)["chain"]
+        if each.is_whole
+        else ""
         for grammar, each in zip(grammars, written, strict=True)
     ]
-    return [
-        (book.about(answer.names)["chain"], each)
-        for answer, each in zip(answers, written, strict=True)
-    ]
+    return list(zip(chains, written, strict=True))
 
 
 def read_by_both(
