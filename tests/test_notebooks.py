@@ -258,7 +258,7 @@ def test_tiny_serves(committed_run):
         for name in ("fine-tuned", "base")
     )
     assert tuned["headings"] >= 0.95
-    assert tuned["area"] >= 0.80
+    assert tuned["area"] >= 0.70
     assert base["headings"] == 0.0
     # Of two thousand tokens some ten are left to choose from.
     assert tuned["perplexity"] < 12 < base["perplexity"]
