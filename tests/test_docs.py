@@ -527,7 +527,7 @@ def test_every_parameter_of_every_notebook_stands_once_in_the_table_with_its_com
         ("03", "learning_rate", ["float", "`0.0025`", "`5e-05`"]),
         ("03", "mixed_precision", ["bool", "`True`", "`True`"]),
         ("03", "loss_on", ["str", "`response`", "`all`"]),
-        ("01", "n_examples", ["int", "`4000`", "`400`"]),
+        ("01", "n_examples", ["int", "`3000`", "`400`"]),
         ("01", "extra_knowledge", ["str", "empty", "empty"]),
         ("04", "top_k", ["int", "`50`", "`50`"]),
     ],

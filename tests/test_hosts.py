@@ -31,6 +31,7 @@ from golf_nb_utils.files import (
     write_manifest,
 )
 from golf_nb_utils.golf import dataset
+from golf_nb_utils.golf import reader as reading
 from golf_nb_utils.gpt2 import checkpoints
 from golf_nb_utils.gpt2.checkpoints import save_model, state_dict_to_tf
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
@@ -509,7 +510,8 @@ def test_a_model_is_not_compared_with_another_base_than_its_own(attach, random_m
         run_cells(NOTEBOOKS[3], last="strata =")
 
 
-def test_feedback_is_found_in_an_attached_output(attach):
+def test_feedback_is_found_in_an_attached_output(attach, reader, monkeypatch):
+    monkeypatch.setattr(reading, "train", lambda *_: reader)  # which takes twenty seconds
     attached = attach("tiny", ("03",), ATTACHED["deep"], 0, "Batch")
     file = Paths(attached / ATTACHED["deep"].format(number="03")).user_feedback()
     file.parent.mkdir(parents=True)
