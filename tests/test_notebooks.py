@@ -154,25 +154,6 @@ def test_every_cell_of_notebook_03_may_be_run_twice_and_the_model_is_the_same(sm
         assert sidecars[0][name] == sidecars[1][name], name
 
 
-def test_notebook_01_makes_a_set_too_small_to_hold_anything_out(tmp_path):
-    command = [
-        "-m",
-        "papermill",
-        str(NOTEBOOKS[0]),
-        str(tmp_path / "executed.ipynb"),
-        "-k",
-        "python3",
-        "--no-progress-bar",
-    ]
-    run(*command, "-p", "n_examples", "1", root=tmp_path)
-    report = json.loads(
-        (tmp_path / "experimental/golf_feedback_finetuning/dataset_report.json").read_text(
-            encoding="utf-8"
-        )
-    )
-    assert [report["records"][split] for split in ("train", "val", "test")] == [1, 0, 0]
-
-
 def test_the_design_snippet_runs_as_it_stands(small_run):
     root, _ = small_run
     assert run("-c", SNIPPET, root=root, cwd=root).stdout.strip()
