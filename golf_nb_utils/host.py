@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import torch
 
 REPOSITORY_ROOT = Path(__file__).resolve().parent.parent
+STARTED_IN = Path.cwd()
+"""The working folder when the package was imported."""
 KAGGLE_INPUT = Path("/kaggle/input")
 COLAB_DRIVE = Path("/content/drive")
 PACKAGES = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")
@@ -81,8 +83,11 @@ def output_root(given: str = "") -> Path:
         if name() == "colab" and path.is_relative_to(COLAB_DRIVE):
             _mount_drive()
         return path
-    own = {"kaggle": Path("/kaggle/working"), "colab": Path("/content"), "local": REPOSITORY_ROOT}
-    return own[name()]
+    fetched = Path(tempfile.gettempdir()).resolve() / "golf-feedback-llm"
+    is_fetched = fetched == REPOSITORY_ROOT and not STARTED_IN.is_relative_to(fetched)
+    # A clone that a notebook fetched by itself may be emptied by the system.
+    local = STARTED_IN if is_fetched else REPOSITORY_ROOT
+    return {"kaggle": Path("/kaggle/working"), "colab": Path("/content"), "local": local}[name()]
 
 
 def _mount_drive() -> None:

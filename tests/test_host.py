@@ -157,6 +157,23 @@ def test_each_host_has_an_output_root_of_its_own(surroundings):
     assert output_root() == Path(__file__).resolve().parent.parent
 
 
+def test_the_results_of_a_package_that_was_cloned_are_not_written_into_the_temporary_folder(
+    surroundings, monkeypatch, tmp_path
+):
+    surroundings()
+    clone, working = tmp_path / "golf-feedback-llm", tmp_path / "working"
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(host_module, "REPOSITORY_ROOT", clone)
+    monkeypatch.setattr(host_module, "STARTED_IN", working)
+    assert output_root() == working
+    surroundings(GOLF_OUTPUT_ROOT=str(tmp_path / "mine"))
+    assert output_root() == tmp_path / "mine"
+    # Whoever works in that very clone has said so.
+    surroundings()
+    monkeypatch.setattr(host_module, "STARTED_IN", clone / "notebooks")
+    assert output_root() == clone
+
+
 @pytest.fixture
 def drive(monkeypatch, tmp_path):
     """Google Drive's place, not mounted, and the calls of a google.colab.drive.mount that makes MyDrive there."""

@@ -144,7 +144,6 @@ class Machine:
         assert cell.count('"/kaggle/input"') == 1
         cell = cell.replace('"/kaggle/input"', repr(str(self.input)))
         script = f"{cell}\nimport golf_nb_utils\nprint('from', golf_nb_utils.__path__[0])\nassert 'torch' not in sys.modules"
-        script += "\nprint('root', os.environ.get('GOLF_OUTPUT_ROOT'))"
         # -S: without site-packages. -B: no __pycache__ in the clone.
         command = [sys.executable, "-S", "-B", "-c", script]
         if papermill:
@@ -211,23 +210,7 @@ def test_papermill_started_elsewhere_runs_the_notebook_with_the_clone_that_it_li
     given = (str(notebook), "out.ipynb", "-p", "n_examples", "20")
     result = machine.run(NOTEBOOKS[0], LOCAL, papermill=given)
     assert found(result) == home
-    assert "root None" in result.stdout
     assert machine.git_calls() == []
-
-
-def test_the_results_of_a_package_that_was_cloned_are_not_written_into_the_temporary_folder(
-    machine,
-):
-    package_in(machine.clone)
-    result = machine.run(NOTEBOOKS[0], LOCAL)
-    assert found(result) == machine.clone
-    assert f"root {machine.working}" in result.stdout
-    own = machine.run(NOTEBOOKS[0], LOCAL | {"GOLF_OUTPUT_ROOT": "/mine"})
-    assert "root /mine" in own.stdout
-    # Whoever works in that very clone has said so.
-    (machine.clone / "notebooks").mkdir()
-    inside = machine.run(NOTEBOOKS[0], LOCAL, cwd=machine.clone / "notebooks")
-    assert "root None" in inside.stdout
 
 
 @on_each_host

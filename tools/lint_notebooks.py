@@ -21,7 +21,7 @@ NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
 CELLS = range(25, 43)
 CODE_LINES = 25
-BOOTSTRAP_LINES = 37
+BOOTSTRAP_LINES = 30
 FUNCTION_LINES = 10
 BYTES = 1_000_000
 
