@@ -3,7 +3,8 @@
     python tools/execute_notebooks.py
 
 `make notebooks` calls this. Ids, tags, counts and outputs stay; papermill's metadata goes, and so
-does the path of the repository.
+does the path of the repository. The figure of the cell tagged `picture` becomes the picture of the
+first screen, which a reader sees before anything has run.
 """
 
 import os
@@ -17,6 +18,10 @@ from golf_nb_utils.runs import NOTEBOOKS
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHOWN_PATH = "~/golf-feedback-llm"
+PICTURE = "picture"
+"""The tag of the cell that draws the first cell's picture, and the name of that attachment."""
+KEPT = ("cellView", "jupyter", "tags")
+"""Metadata of a cell: folded on Colab, folded in JupyterLab, tags."""
 
 
 def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -26,8 +31,7 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags")
-        cell.metadata = {"tags": tags} if tags else {}
+        cell.metadata = {name: cell.metadata[name] for name in KEPT if cell.metadata.get(name)}
         for output in cell.get("outputs", []):
             if "text" in output:
                 output.text = output.text.replace(str(REPOSITORY), SHOWN_PATH)
@@ -35,7 +39,17 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
                 if isinstance(value, str) and kind.startswith("text/"):
                     output.data[kind] = value.replace(str(REPOSITORY), SHOWN_PATH)
             output.get("metadata", {}).clear()
+    notebook.cells[0].attachments = {f"{PICTURE}.png": {"image/png": _picture(notebook)}}
     return notebook
+
+
+def _picture(notebook: nbformat.NotebookNode) -> str:
+    """Return the figure of the cell tagged `picture`, a PNG in base64."""
+    (cell,) = (cell for cell in notebook.cells if PICTURE in cell.metadata.get("tags", []))
+    (png,) = (
+        output.data["image/png"] for output in cell.outputs if "image/png" in output.get("data", {})
+    )
+    return png.strip()
 
 
 def main() -> int:

@@ -19,12 +19,14 @@ import nbformat
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 
-CELLS = range(25, 43)
+CELLS = range(25, 41)
 CODE_LINES = 25
 BOOTSTRAP_LINES = 30
 FUNCTION_LINES = 10
 BYTES = 1_000_000
 
+CHECKED = "nbval-check-output"
+"""The tag of a cell whose output nbval compares with the stored one."""
 STOPPING = {"input", "exit", "quit", "sys.exit", "os._exit"}
 # The slash of an absolute path follows no word (and/or, a URL), no < (</td>), no ~ and no bracket
 # of a template. Kaggle's and Colab's folders are the same for everybody, and so is /dev. A heading
@@ -162,15 +164,23 @@ def spine(notebook, path) -> list[str]:
     if len(code) < 3:
         return [f"{len(code)} code cells, expected bootstrap, parameters, resolved configuration"]
     opening = notebook.cells[0].source.split("\n\n")
-    _, promise, shields, neighbours = (*opening, "", "", "", "")[:4]
+    _, promise, picture, shields, neighbours = (*opening, *[""] * 5)[:5]
     contract = re.findall(r"(?m)^\| (\w+) \|", notebook.cells[1].source)
     calls = [node.func for node in ast.walk(parse(code[2])) if isinstance(node, ast.Call)]
     called = {ast.unparse(function).split(".")[-1] for function in calls}
     written = "".join(output_texts(code[-1])).strip()
+    drawn = [
+        {"image/png": output["data"]["image/png"].strip()}
+        for cell in code if "picture" in tags(cell)
+        for output in cell.outputs if "image/png" in output.get("data", {})
+    ]  # fmt: skip
     parts = {
-        "title, promise, badges, and previous and next as the four paragraphs of cell 0":
-            len(opening) == 4,
+        "title, promise, picture, badges, and previous and next as the five paragraphs of cell 0":
+            len(opening) == 5,
         "a promise of one sentence": re.fullmatch(r"[A-Z](?:(?![.!?] )[^\n])*[.]", promise),
+        "a picture, with its alt text, drawn by the cell tagged 'picture'":
+            re.fullmatch(r"!\[[^\]]{20,}\]\(attachment:picture[.]png\)", picture)
+            and drawn == [notebook.cells[0].get("attachments", {}).get("picture.png")],
         "badges": shields.startswith("[!["),
         "previous and next": re.match("Previous: |Next: ", neighbours),
         "contract table in cell 1, of reads, writes, time, memory":
@@ -292,7 +302,10 @@ def links(notebook, path) -> list[str]:
     for number, cell in cells_of(notebook, "markdown"):
         for found in LINK.finditer(cell.source):
             target = unquote((found[1] or found[2]).split("#")[0])
-            if not target.startswith("https://") and not (path.parent / target).exists():
+            if (
+                not target.startswith(("https://", "attachment:"))
+                and not (path.parent / target).exists()
+            ):
                 complaints.append(f"cell {number}: link to {target}, which does not exist")
     return complaints
 
@@ -360,10 +373,10 @@ def outputs_are_complete(notebook, path) -> list[str]:
             and isinstance(parse(cell).body[-1], ast.Expr)
             and isinstance(values[-1], ast.Name)
         )
-        if (shows or "NBVAL_CHECK_OUTPUT" in cell.source) and not cell.outputs:
+        if (shows or CHECKED in tags(cell)) and not cell.outputs:
             complaints.append(f"cell {number}: its output is not stored")
-    if not any("NBVAL_CHECK_OUTPUT" in cell.source for _, cell in code):
-        complaints.append("no cell is marked NBVAL_CHECK_OUTPUT, so nbval compares nothing")
+    if not any(CHECKED in tags(cell) for _, cell in code):
+        complaints.append("no cell is tagged nbval-check-output, so nbval compares nothing")
     outputs = [output for _, cell in code for output in cell.outputs]
     if not any("image/png" in output.get("data", {}) for output in outputs):
         complaints.append("no picture is stored")

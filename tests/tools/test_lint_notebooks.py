@@ -14,6 +14,7 @@ from tools.lint_notebooks import (
     BOOTSTRAP_LINES,
     BYTES,
     CELLS,
+    CHECKED,
     CODE_LINES,
     FUNCTION_LINES,
     RULES,
@@ -146,12 +147,13 @@ def count_of(number, count):
 
 def checked_without_output(notebook):
     cell = cells_of(notebook, "code")[-1][1]
-    cell.source, cell.outputs = "# NBVAL_CHECK_OUTPUT\nfor word in 'ab':\n    print(word)", []
+    cell.metadata["tags"] = [CHECKED]
+    cell.source, cell.outputs = "for word in 'ab':\n    print(word)", []
 
 
 def unmark(notebook):
     for _, cell in cells_of(notebook, "code"):
-        cell.source = cell.source.replace("NBVAL_CHECK_OUTPUT", "")
+        cell.metadata.pop("tags", None)
 
 
 def in_metadata(key, value):
@@ -179,7 +181,10 @@ SPOILINGS = {
     spine: {
         "no promise": in_cell(0, r"\n\n.*?(?=\n\n)"),
         "a promise of two sentences": in_cell(0, r"(?<=\w)[,:] ", ". "),
-        "a fifth paragraph": in_cell(0, r"\Z", "\n\nMore."),
+        "a sixth paragraph": in_cell(0, r"\Z", "\n\nMore."),
+        "no picture": in_cell(0, r"!\[[^\]]*\]\(attachment.*\n\n"),
+        "a picture without alt text": in_cell(0, r"!\[[^\]]{20,}\]", "![]"),
+        "a picture of another run": lambda notebook: notebook.cells[0].attachments["picture.png"].update({"image/png": "iVBO"}),
         "no badges": in_cell(0, r"\[!\[.*", "Open it in Colab or Kaggle."),
         "no previous and next": in_cell(0, r"\n\nPrevious.*"),
         "a contract without memory": in_cell(1, r"\n\| memory.*"),
