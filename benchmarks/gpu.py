@@ -50,7 +50,7 @@ PARTS = {
         0.17,
         "Peaks beside the memory plan",
         "the most bytes of tensors in steps of notebook 03's loop on one card, by the settings of "
-        "notebooks/params and of README.md's table; minutes are those of the default two epochs, "
+        "notebooks/params and of docs/training.md's table; minutes are those of the default two epochs, "
         "without evaluations",
     ),
     "context": (
@@ -68,8 +68,8 @@ PARTS = {
     "cards": (0.06, "Two cards", "124M, an epoch of 480 records by notebook 03's loop, 16 a step"),
 }
 T4_NOTE = (
-    "**These are a T4's own figures.** They replace what is planned for one T4 in README.md's "
-    "table under 'Training that fits, and that a cut does not undo':"
+    "**These are a T4's own figures.** They replace what is planned for one T4 in docs/training.md's "
+    "table:"
 )
 CPU_NOTE = "**No GPU was here: toy sizes on a CPU, to see that every part runs. They say nothing.**"
 
@@ -288,7 +288,7 @@ def chapter(part: str, rows: list[dict]) -> list[str]:
 
 
 def t4_table(facts: dict, rows: list[dict]) -> list[str]:
-    """Return, if the card is a T4, the cells of the README's table as they were measured."""
+    """Return, if the card is a T4, the cells of docs/training.md's table as they were measured."""
     if "T4" not in str(facts.get("card", "")).split():
         return []
     lines = ["", T4_NOTE, "", "| | one T4 |", "| --- | --- |"]

@@ -1,4 +1,4 @@
-"""What a T4 is planned to need for the defaults of notebook 03, the rows of the README's table: python benchmarks/t4.py
+"""What a T4 is planned to need for the defaults of notebook 03, the rows of the table in docs/training.md: python benchmarks/t4.py
 
 Nothing here is measured. Memory is memory.plan's. Time is the work of GPT-2 divided by a rate that others published for the same
 model on the same cards, in fp32; FP16, which notebook 03 uses, should need less. Between the two cards of Kaggle there is no direct
@@ -74,7 +74,7 @@ def minutes(config: GPTConfig, training: TrainConfig, n_cards: int) -> float:
 
 
 def row(size: str) -> str:
-    """Return a size's row of the README's table: what memory.proposal proposes for batches of the longest records."""
+    """Return a size's row of that table: what memory.proposal proposes for batches of the longest records."""
     cells = []
     for cards in ("2xT4", "1xT4"):
         n_cards, capacity = named_devices(cards)

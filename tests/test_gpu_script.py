@@ -151,7 +151,7 @@ MEASURED = {
         ("NVIDIA T400", []),
     ],
 )
-def test_a_t4_gives_the_cells_of_the_readmes_table(gpu, tmp_path, card, expected):
+def test_a_t4_gives_the_cells_of_the_training_pages_table(gpu, tmp_path, card, expected):
     of_two = MEASURED | {"given": {"size": "774M", "cards": ["2xT4"], "levers": []}}
     for row in (T4 | {"card": card}, MEASURED, of_two):
         gpu.record(tmp_path, **row)
@@ -285,7 +285,7 @@ def test_losses_of_all_formats_and_of_two_replicas_agree(bare_run):
     assert max(apart.values()) < 0.01
 
 
-def test_every_setting_of_the_parameter_files_and_the_readme_is_measured_once(bare_run):
+def test_every_setting_of_the_parameter_files_and_of_the_training_page_is_measured_once(bare_run):
     rows = [row for row in rows_of(bare_run[1]) if row["part"] == "peaks" and "given" in row]
     wanted = {
         (cards, size) for cards in ("1xT4", "2xT4") for size in ("124M", "355M", "774M", "1558M")
