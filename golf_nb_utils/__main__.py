@@ -10,7 +10,13 @@ from pathlib import Path
 
 from golf_nb_utils.files import ArtifactMismatchError, Paths
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
-from golf_nb_utils.golf.coverage import coverage, holes, reading_grade, thin_places
+from golf_nb_utils.golf.coverage import (
+    coverage,
+    external_cues,
+    holes,
+    reading_grade,
+    thin_places,
+)
 from golf_nb_utils.golf.knowledge import KnowledgeBase, KnowledgeError, load_knowledge
 from golf_nb_utils.golf.rules import RuleError
 from golf_nb_utils.host import (
@@ -150,6 +156,7 @@ def _print_counts(knowledge: KnowledgeBase) -> None:
         f"{len(knowledge.drills)} drills, {len(knowledge.rules)} rules kept, "
         f"{len(knowledge.sources)} sources.\n"
         "Reading grade: Coleman-Liau index, the US school grade that reads a topic with ease.\n"
+        f"Swing thoughts with an external focus: {external_cues(knowledge):.0%}.\n"
     )
 
 

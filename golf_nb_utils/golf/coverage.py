@@ -3,6 +3,7 @@
 These are the numbers that the command `check-knowledge` prints.
 """
 
+import re
 from itertools import product
 
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
@@ -71,3 +72,26 @@ def reading_grade(topic: Topic) -> float:
 
     texts = (text for _, _, item in topic.items() for text in item.phrasings)
     return textstat.coleman_liau_index(" ".join(texts))
+
+
+_BODY = re.compile(
+    r"\b(?:hip|shoulder|arm|wrist|elbow|knee|leg|hand|finger|head|chest|spine|core|your back)s?\b",
+    re.IGNORECASE,
+)
+_OUTSIDE = re.compile(
+    r"\b(?:ball|tee|mark|line|target|flag|ground|wall|stick|club|clubhead|handle|grip|shaft|face|"
+    r"edge|shoe|laces|print|pocket|button|logo|belt|buckle|sleeve|collar|cup|egg|suitcase)s?\b",
+    re.IGNORECASE,
+)
+
+
+def external_cues(knowledge: KnowledgeBase) -> float:
+    """Return the share of swing thoughts that point to something outside the body.
+
+    One is internal where it moves or holds a part of the body and names nothing outside it. An
+    external focus is preferred, and not proven: Chua et al. 2021 find an effect, McKay et al. 2024
+    next to none once they correct for what was never published.
+    """
+    items = (item for advice in knowledge.advice for item in advice.items.get("cue", ()))
+    cues = [text for item in items for text in item.phrasings]
+    return sum(not _BODY.search(cue) or bool(_OUTSIDE.search(cue)) for cue in cues) / len(cues)

@@ -2,11 +2,12 @@
 
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
-from golf_nb_utils.golf.coverage import coverage, holes, reading_grade, thin_places
+from golf_nb_utils.golf.coverage import coverage, external_cues, holes, reading_grade, thin_places
 from golf_nb_utils.golf.knowledge import Advice, Drill, Fault, Item, KnowledgeBase, Topic
 
 ALL = {"clubs": CLUB_FAMILIES, "levels": LEVELS, "audiences": ("adult",)}
@@ -224,3 +225,21 @@ def test_no_golfer_who_comes_back_to_the_repository_is_told_the_same_chain_again
 def test_every_topic_of_the_repository_reads_at_grade_seven_or_below(knowledge):
     for topic in knowledge.topics:
         assert reading_grade(topic) <= 7, topic.id
+
+
+def test_most_swing_thoughts_of_the_repository_point_outside_the_body(knowledge):
+    assert external_cues(knowledge) >= 0.5
+
+
+@pytest.mark.parametrize(
+    ("cue", "is_external"),
+    [
+        ("Quiet hands.", False),
+        ("Turn your shoulders.", False),
+        ("Handle in the fingers.", True),
+        ("Brush the grass.", True),
+    ],
+)
+def test_a_swing_thought_is_external_if_it_names_something_outside_the_body(cue, is_external):
+    chain = make_chain("BF1a", [make_item(cue)])
+    assert external_cues(SimpleNamespace(advice=[chain])) == is_external
