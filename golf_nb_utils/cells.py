@@ -12,6 +12,7 @@ whoever trains a model in place compares its weights (training.loop).
 import ast
 import dis
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,11 +26,14 @@ Read = tuple[str, str]
 """A name, and the attribute of it that is read; "" for all of it."""
 
 
-def watch() -> None:
-    """Watch the cells of this kernel from here on; where there is no IPython, do nothing."""
+def watch(parameters: Iterable[str]) -> None:
+    """Watch the cells of this kernel from here on; where there is no IPython, do nothing.
+
+    `parameters` are the names for which a cell that reads `globals()` looks there.
+    """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     if shell and not any(isinstance(one, _Watch) for one in shell.ast_transformers):
-        watching = _Watch(shell)
+        watching = _Watch(shell, frozenset(parameters))
         with suppress(SyntaxError):
             watching.visit(ast.parse(shell.user_ns["In"][-1]))  # the cell that calls this
         shell.ast_transformers.append(watching)
@@ -94,8 +98,9 @@ class _Made:
 class _Watch:
     """The names of a kernel's cells, and what each was made from."""
 
-    def __init__(self, shell):
+    def __init__(self, shell, parameters: frozenset[str]):
         self.names = shell.user_ns
+        self.parameters = frozenset((name, "") for name in parameters)
         self.made: dict[str, _Made] = {}
         self.versions: dict[str, int] = {}
         self.running: tuple[list[_Statement], dict[str, object], dict[str, int]] | None = None
@@ -108,7 +113,12 @@ class _Watch:
             own |= statement.bound
             self._refuse_outdated({name for name, _ in statement.reads} - own)
         before = {name: self.names[name] for name in own & set(self.names)}
-        kept = {name: value for name, value in before.items() if _is_kept(value)}
+        kept = {
+            # A dict may be changed in place, and would be compared with itself.
+            name: dict(value) if type(value) is dict else value
+            for name, value in before.items()
+            if _is_kept(value)
+        }
         places = {name: id(value) for name, value in before.items()}
         self.running = statements, kept, places
         return tree
@@ -169,6 +179,8 @@ class _Watch:
             for read in statement.reads:
                 is_own = read[0] in statement.bound
                 reads |= sources.get(read[0], set() if is_own else {read})
+            if ("globals", "") in statement.reads:
+                reads |= self.parameters
             in_place = {n for n in statement.changed if isinstance(self.names.get(n), list | dict)}
             carried |= in_place - set(sources)
             sources |= {name: sources.get(name, set()) | reads for name in in_place}
@@ -205,6 +217,8 @@ def _is_frozen(value: object) -> bool:
 
 def _is_kept(value: object) -> bool:
     """Whether a value can be compared with what takes its place, and costs nothing to keep."""
+    if type(value) is dict:
+        return all(isinstance(one, SIMPLE) for one in value.values())
     return isinstance(value, SIMPLE + SHARED) or _is_frozen(value)
 
 

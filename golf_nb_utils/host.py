@@ -33,8 +33,6 @@ STARTED_IN = Path.cwd()
 """The working folder when the package was imported."""
 KAGGLE_INPUT = Path("/kaggle/input")
 COLAB_DRIVE = Path("/content/drive")
-PACKAGES = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")
-"""What the notebooks print the versions of."""
 
 
 def name() -> str:
@@ -83,9 +81,9 @@ def output_root(given: str = "") -> Path:
         if name() == "colab" and path.is_relative_to(COLAB_DRIVE):
             _mount_drive()
         return path
-    fetched = Path(tempfile.gettempdir()).resolve() / "golf-feedback-llm"
-    is_fetched = fetched == REPOSITORY_ROOT and not STARTED_IN.is_relative_to(fetched)
-    # A clone that a notebook fetched by itself may be emptied by the system.
+    # A notebook without a clone fetches one into a temporary folder, which the system may empty.
+    is_temporary = REPOSITORY_ROOT.is_relative_to(Path(tempfile.gettempdir()).resolve())
+    is_fetched = is_temporary and not STARTED_IN.is_relative_to(REPOSITORY_ROOT)
     local = STARTED_IN if is_fetched else REPOSITORY_ROOT
     return {"kaggle": Path("/kaggle/working"), "colab": Path("/content"), "local": local}[name()]
 
@@ -260,7 +258,7 @@ def _resident_peaks() -> dict[str, int]:
     return peaks
 
 
-def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+def versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Return the installed versions, Python's own among them; `-` for what is not installed."""
     found = {"python": platform.python_version()}
     for package in packages:
@@ -310,31 +308,25 @@ _WHERE_GPUS_ARE = {
 
 
 def environment_report(devices: Devices, root: Path) -> str:
-    """Return the lines that each notebook prints about its surroundings.
+    """Return the two lines that each notebook prints about its surroundings.
 
-    Where a host has GPUs to give and this session has none, a line says what to click; another one
-    says it where the results would lie in a temporary folder.
+    Where a host has GPUs to give and this session has none, the first says what to click; where the
+    results would lie in a temporary folder, the second says it.
     """
-    installed = ", ".join(f"{package} {number}" for package, number in versions().items())
     where = f"{os.cpu_count()} CPU cores"
     if devices.device_ids:
         where = f"{devices.n_gpus} x {devices.names[0]}"
-    lines = (
-        f"host          {name()} ({platform.system()}, headless: {is_headless()})",
-        f"devices       {where}",
-        f"number format {str(devices.dtype).removeprefix('torch.')} ({devices.reason})",
-        f"output root   {root}",
-        f"free disk     {_free_bytes(root) / 1e9:.0f} GB",
-        f"versions      {installed}",
-    )
-    if root.is_relative_to(Path(tempfile.gettempdir()).resolve()):
-        lines += (
-            "temporary     the output root is in a folder that the system may empty: to keep the "
-            "results, set output_root",
-        )
+    dtype = str(devices.dtype).removeprefix("torch.")
+    machine = f"{name()} ({platform.system()}, headless: {is_headless()})"
+    first = f"{machine}: {where}, {dtype} ({devices.reason})"
     if name() in _WHERE_GPUS_ARE and not devices.n_gpus:
-        lines += (
-            "no GPU        so model_size auto is tiny; for GPT-2 take "
-            f"{_WHERE_GPUS_ARE[name()]} in all four notebooks, or set model_size",
+        click = _WHERE_GPUS_ARE[name()]
+        first += (
+            "; no GPU, so model_size auto is tiny: for GPT-2 take "
+            f"{click} in all four notebooks, or set model_size"
         )
-    return "\n".join(lines)
+    second = f"output root {root}, {_free_bytes(root) / 1e9:.0f} GB free"
+    if root.is_relative_to(Path(tempfile.gettempdir()).resolve()):
+        second += ", in a folder that the system may empty: to keep the results, set output_root"
+    installed = ", ".join(f"{package} {found}" for package, found in versions(("torch",)).items())
+    return f"{first}\n{second}; {installed}"

@@ -1,6 +1,7 @@
 """Execute the notebooks with papermill, headless, one after the other."""
 
 import json
+import logging
 import os
 import sys
 import time
@@ -94,6 +95,8 @@ def _execute(path: Path, target: Path, parameters: dict) -> bool:
     """Execute one notebook, written to `target`; say whether it came to its end."""
     import papermill
 
+    # It warns of every parameter without a line in the parameters cell; ours were checked.
+    logging.getLogger("papermill").setLevel(logging.ERROR)
     started = time.perf_counter()
     try:
         with explained_if_full(target):

@@ -3,17 +3,19 @@
 A notebook's parameters are the fields of its config, under the same names. They come from its
 parameters cell, the command line or a YAML file, and are checked before anything runs. A parameter
 that is None takes the preset of the model size: the defaults below are those of the GPT-2 sizes,
-and TINY_PRESET holds what differs for `tiny`.
+and TINY_PRESET holds what differs for `tiny`. What a parameter means is said here, once: the
+comments of the parameters cells and docs/parameters.md repeat it.
 
 Frozen dataclasses, not pydantic: training imports this module on bare GPU machines without it.
 """
 
+import ast
 import dataclasses
 import difflib
 import math
 import os
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from operator import ge, gt, le, lt
@@ -94,31 +96,34 @@ def resolve_model_size(model_size: str, has_gpu: bool) -> str:
 BOUNDS = {"at_least": ge, "above": gt, "at_most": le, "below": lt}
 
 
-def setting(
-    default,
-    *,
-    at_least=None,
-    above=None,
-    at_most=None,
-    below=None,
-    choices=None,
-    free_on_resume=False,
-):
-    """Declare a field of a config: its default, and which values it may have.
+def setting(default, meaning: str, **rules):
+    """Declare a field of a config: its default, what it means, and which values it may have.
 
-    `free_on_resume` marks a setting that may change between two sessions of one training run.
+    `meaning` names the unit and fits behind the value in a parameters cell. `rules` are BOUNDS,
+    `choices`, and `free_on_resume` for what may change between two sessions of one training run.
     """
-    rules = {"at_least": at_least, "above": above, "at_most": at_most, "below": below}
-    rules |= {"choices": choices, "free_on_resume": free_on_resume or None}
-    metadata = {name: rule for name, rule in rules.items() if rule is not None}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata={"meaning": meaning, **rules})
 
 
 @dataclass(frozen=True)
 class _Settings:
     """What the notebooks' configs share: presets, types, ranges, the refusal of unknown names."""
 
-    model_size: str = setting("124M", choices=MODEL_SIZES)
+    model_size: str = setting(
+        "124M", "tiny, 124M, 355M, 774M, 1558M, own; auto: 124M on GPUs, else tiny",
+        choices=MODEL_SIZES,
+    )  # fmt: skip
+    output_root: str = setting(
+        "", 'folder for experimental/; "": the clone, /kaggle/working or /content',
+        free_on_resume=True,
+    )  # fmt: skip
+
+    @classmethod
+    def defaults(cls, model_size: str) -> dict:
+        """Return the value of each setting that a size takes where none is given."""
+        values = {field.name: field.default for field in dataclasses.fields(cls)}
+        preset = TINY_PRESET.get(cls.__name__, {}) if model_size == "tiny" else {}
+        return values | preset | {"model_size": model_size}
 
     @classmethod
     def for_size(cls, model_size: str, **parameters):
@@ -131,14 +136,23 @@ class _Settings:
             ConfigError: a name is unknown, a value has the wrong type or is out of range.
         """
         fields = {field.name: field for field in dataclasses.fields(cls)}
-        values = dict(TINY_PRESET.get(cls.__name__, {})) if model_size == "tiny" else {}
+        values = cls.defaults(model_size)
         for name, value in parameters.items():
             if name not in fields:
                 close = nearest(name, fields)
                 raise ConfigError(f"{cls.__name__} has no parameter {name!r}{close}.")
             if value is not None:
                 values[name] = _typed(cls.__name__, fields[name], value)
-        return cls(model_size=model_size, **values)
+        return cls(**values)
+
+    def __str__(self):
+        # What notebooks print below their parameters.
+        defaults = self.defaults(self.model_size)
+        changed = {name: value for name, value in vars(self).items() if value != defaults[name]}
+        if not changed:
+            return f"all defaults of {self.model_size}"
+        listed = ", ".join(f"{name} = {value!r}" for name, value in changed.items())
+        return without_secrets(f"defaults of {self.model_size}, but {listed}")
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -216,39 +230,38 @@ def nearest(name: str, known) -> str:
 class DataConfig(_Settings):
     """Notebook 01: what records are made."""
 
-    n_examples: int = setting(400, at_least=1)
-    """Records over train, val and test; the records of unseen topics come on top."""
-    val_fraction: float = setting(0.10, above=0, at_most=0.25)
-    test_fraction: float = setting(0.05, above=0, at_most=0.25)
-    unseen_topics_per_area: int = setting(1, at_least=0)
-    """Topics of each area that are kept for the file of unseen topics; 0 teaches them all."""
-    all_scores_fraction: float = setting(0.75, at_least=0, at_most=1)
-    """Share of the records whose input shows all eight scores and whose answer uses them."""
-    extra_knowledge: str = ""
-    """Folder of one's own topic files, in the layout of knowledge/golf_instruction."""
-    jsonl: bool = False
-    """Write each file as JSON lines, too."""
-    seed: int = 123
-    output_root: str = ""
-    """Folder that holds experimental/; empty means the host's own (see host.output_root)."""
+    n_examples: int = setting(400, "records of train, val and test together", at_least=1)
+    val_fraction: float = setting(0.10, "share of n_examples, 0 to 0.25", above=0, at_most=0.25)
+    test_fraction: float = setting(0.05, "share of n_examples, 0 to 0.25", above=0, at_most=0.25)
+    unseen_topics_per_area: int = setting(
+        1, "topics of each area that are never taught, to test with; 0 teaches all", at_least=0
+    )
+    all_scores_fraction: float = setting(
+        0.75, "share of the records that show, and use, all eight scores", at_least=0, at_most=1
+    )
+    extra_knowledge: str = setting(
+        "", "folder of your topics, laid out as knowledge/golf_instruction"
+    )
+    jsonl: bool = setting(False, "True writes each file as JSON lines, too")
+    seed: int = setting(123, "any integer; the same seed gives the same bytes")
 
 
 @dataclass(frozen=True, repr=False)
 class CheckpointConfig(_Settings):
     """Notebook 02: which GPT-2 is made or downloaded."""
 
-    backup_url: str = "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2"
-    """Used when the official host fails."""
-    more_urls: str = ""
-    """Further hosts, separated by spaces, asked after the backup; each has {size}/{file} below."""
-    checkpoint_folder: str = ""
-    """Folder with OpenAI's seven files or a GPT-2 as transformers saves it; `own` needs one."""
-    seed: int = 123
-    """Draws tiny's random weights; the GPT-2 sizes have none to draw."""
-    output_root: str = ""
+    checkpoint_folder: str = setting(
+        "", "folder with OpenAI's or transformers' files, needed for own"
+    )
+    backup_url: str = setting(
+        "https://f001.backblazeb2.com/file/LLMs-from-scratch/gpt2",
+        "address asked where OpenAI's host fails; below it {size}/{file}",
+    )
+    more_urls: str = setting("", "more addresses, separated by spaces, asked last")
+    seed: int = setting(123, "any integer; draws tiny's random weights")
 
     def __repr__(self):
-        # Notebooks print their settings.
+        # An error may quote it.
         values = ", ".join(f"{name}={value!r}" for name, value in vars(self).items())
         return without_secrets(f"{type(self).__name__}({values})")
 
@@ -262,53 +275,73 @@ class CheckpointConfig(_Settings):
 class TrainConfig(_Settings):
     """Notebook 03: how the model is fine-tuned."""
 
-    epochs: int = setting(2, at_least=1)
-    batch_size: int = setting(8, at_least=1)
-    """Records per GPU and micro-batch."""
-    gradient_accumulation_steps: int = setting(1, at_least=1)
-    """Micro-batches whose gradients are added before the weights change."""
-    learning_rate: float = setting(5e-5, above=0, below=1)
-    schedule: str = setting("constant", choices=("constant", "linear", "cosine"))
-    """How the rate goes on after the warm-up: `constant`, `linear` or `cosine`."""
-    final_learning_rate_fraction: float = setting(0.0, at_least=0, at_most=1)
-    """The share of learning_rate that `linear` and `cosine` reach in the last step."""
-    warmup_steps: int = setting(0, at_least=0)
-    weight_decay: float = setting(0.1, at_least=0)
-    beta2: float = setting(0.999, above=0, below=1)
-    """AdamW's second beta; the first is 0.9."""
-    max_grad_norm: float = setting(0.0, at_least=0)
-    """Gradients are clipped to this norm; 0 means no clipping."""
-    mixed_precision: bool = True
-    loss_on: str = setting("all", choices=("all", "response"))
-    """`all` positions, or the `response` alone."""
-    context_length: int = setting(1024, at_least=1)
-    method: str = setting("full", choices=("full", "lora"))
-    """`full` trains every weight, `lora` low-rank additions to the matrices of the blocks."""
-    lora_rank: int = setting(16, at_least=1)
-    activation_checkpointing: bool = setting(False, free_on_resume=True)
-    """Compute blocks again in the backward pass: a third more work, far less memory."""
-    strategy: str = setting("auto", choices=("auto", "dp", "ddp", "fsdp"), free_on_resume=True)
-    """`auto` (one device: plain, several GPUs: dp), `dp`, `ddp` or `fsdp`."""
-    eval_freq: int = setting(10, at_least=1)
-    """Steps between two measurements of train and validation loss."""
-    eval_batches: int = setting(5, at_least=1)
-    """Batches averaged in each such measurement."""
-    save_best: bool = True
-    """Keep the weights with the lowest validation loss in the end, not the last ones."""
-    early_stopping_patience: int = setting(0, at_least=0)
-    """Training ends after so many evaluations without a better validation loss; 0 means never."""
-    save_every: int = setting(0, at_least=0, free_on_resume=True)
-    """Steps between two states to resume from; 0 leaves it to save_every_minutes."""
-    save_every_minutes: float = setting(10.0, at_least=0, free_on_resume=True)
-    """Minutes between two states to resume from; 0 leaves it to save_every."""
-    max_minutes: float = setting(0.0, at_least=0, free_on_resume=True)
-    """After so many minutes the run saves its state and ends; the next goes on. 0 means never."""
-    resume: bool = setting(True, free_on_resume=True)
-    """Go on from the newest state of the same run; False begins anew and deletes what is there."""
-    tensorboard: bool = setting(False, free_on_resume=True)
-    """Write the points of the log for TensorBoard, too."""
-    seed: int = 123
-    output_root: str = setting("", free_on_resume=True)
+    epochs: int = setting(2, "passes over the training records", at_least=1)
+    batch_size: int = setting(8, "records per GPU and micro-batch", at_least=1)
+    gradient_accumulation_steps: int = setting(
+        1, "micro-batches whose gradients are added before the weights change", at_least=1
+    )
+    learning_rate: float = setting(5e-5, "AdamW's step size after the warm-up", above=0, below=1)
+    schedule: str = setting(
+        "constant", "how the rate goes on after the warm-up: constant, linear or cosine",
+        choices=("constant", "linear", "cosine"),
+    )  # fmt: skip
+    final_learning_rate_fraction: float = setting(
+        0.0, "share of learning_rate that linear and cosine reach in the last step",
+        at_least=0, at_most=1,
+    )  # fmt: skip
+    warmup_steps: int = setting(0, "steps in which the rate rises from 0", at_least=0)
+    weight_decay: float = setting(0.1, "AdamW's, per unit of learning_rate", at_least=0)
+    beta2: float = setting(0.999, "AdamW's second beta; the first is 0.9", above=0, below=1)
+    max_grad_norm: float = setting(0.0, "norm to clip gradients to; 0 never clips", at_least=0)
+    mixed_precision: bool = setting(
+        True, "FP16 on GPUs, bfloat16 on CPUs that have it; False trains in float32"
+    )
+    loss_on: str = setting(
+        "all", "positions that count: all, or those of the response", choices=("all", "response")
+    )
+    context_length: int = setting(
+        1024, "tokens; longer records are left out and counted", at_least=1
+    )
+    method: str = setting(
+        "full", "full trains every weight, lora small additions to them", choices=("full", "lora")
+    )
+    lora_rank: int = setting(16, "rank of lora's additions", at_least=1)
+    activation_checkpointing: bool = setting(
+        False, "True computes blocks twice: a third more work, far less memory",
+        free_on_resume=True,
+    )  # fmt: skip
+    strategy: str = setting(
+        "auto", "several GPUs: dp, ddp or fsdp; auto is dp, and plain on one device",
+        choices=("auto", "dp", "ddp", "fsdp"), free_on_resume=True,
+    )  # fmt: skip
+    eval_freq: int = setting(10, "steps between two measurements of the losses", at_least=1)
+    eval_batches: int = setting(5, "batches averaged in each measurement", at_least=1)
+    save_best: bool = setting(
+        True, "keep the weights with the lowest validation loss; False, the last"
+    )
+    early_stopping_patience: int = setting(
+        0, "measurements without a better validation loss that end the run; 0: none do", at_least=0
+    )
+    save_every: int = setting(
+        0, "steps between two states to resume from; 0 leaves it to save_every_minutes",
+        at_least=0, free_on_resume=True,
+    )  # fmt: skip
+    save_every_minutes: float = setting(
+        10.0, "minutes between two states to resume from; 0 leaves it to save_every",
+        at_least=0, free_on_resume=True,
+    )  # fmt: skip
+    max_minutes: float = setting(
+        0.0, "minutes until the run pauses, for the next to go on; 0 never pauses",
+        at_least=0, free_on_resume=True,
+    )  # fmt: skip
+    resume: bool = setting(
+        True, "go on from this run's newest state; False deletes its states and begins anew",
+        free_on_resume=True,
+    )  # fmt: skip
+    tensorboard: bool = setting(
+        False, "True writes the log for TensorBoard, too", free_on_resume=True
+    )
+    seed: int = setting(123, "any integer; draws the order of the batches")
 
     def __post_init__(self):
         super().__post_init__()
@@ -322,31 +355,28 @@ class TrainConfig(_Settings):
 class SampleConfig(_Settings):
     """Notebook 04: how the model answers."""
 
-    max_new_tokens: int = setting(512, at_least=1)
-    """The longest of 12,000 right answers has 448 (benchmarks/results/2026-11-23_series.md)."""
-    temperature: float = setting(0.7, at_least=0)
-    """0 is greedy; the evaluation is always greedy, so that it can be repeated."""
-    top_k: int = setting(50, at_least=0)
-    top_p: float = setting(1.0, above=0, at_most=1)
-    """Share of the probability that is drawn from, its likeliest tokens; 1 is all."""
-    batch_size: int = setting(16, at_least=1)
-    """Prompts answered at once."""
-    n_records: int = setting(200, at_least=0)
-    """Records of the test set, and as many of the unseen topics, that are evaluated; 0 is all."""
-    n_changed: int = setting(20, at_least=1)
-    """Test records whose request is changed in each way, to see what becomes of the answer."""
-    n_shown: int = setting(3, at_least=1)
-    """Worst answers shown."""
-    max_attempts: int = setting(2, at_least=1)
-    """How often the model tries before the template answers: once greedily, then in candidates."""
-    n_candidates: int = setting(8, at_least=1)
-    """Answers sampled together after a refused one."""
-    ollama_model: str = "llama3.2"
-    """A further system, where OLLAMA_HOST is set."""
-    extra_knowledge: str = ""
-    """The folder that notebook 01 was given; without it the checks refuse what came from there."""
-    seed: int = 123
-    output_root: str = ""
+    # The longest of 12,000 right answers has 448 (benchmarks/results/2026-11-23_series.md).
+    max_new_tokens: int = setting(512, "tokens of the longest answer", at_least=1)
+    temperature: float = setting(
+        0.7, "of sampled answers; 0 is greedy, as the evaluation is", at_least=0
+    )
+    top_k: int = setting(50, "likeliest tokens to draw from; 0 is all", at_least=0)
+    top_p: float = setting(
+        1.0, "share of the probability to draw from; 1 is all", above=0, at_most=1
+    )
+    batch_size: int = setting(16, "prompts answered at once", at_least=1)
+    n_records: int = setting(200, "records of test and of unseen each; 0 is all", at_least=0)
+    n_changed: int = setting(
+        20, "test records whose request is changed, to see what becomes of the answer", at_least=1
+    )
+    n_shown: int = setting(3, "worst answers shown", at_least=1)
+    max_attempts: int = setting(
+        2, "attempts before the template answers: one greedy, the rest sampled", at_least=1
+    )
+    n_candidates: int = setting(8, "answers sampled together after a refused one", at_least=1)
+    ollama_model: str = setting("llama3.2", "one more system, where OLLAMA_HOST is set")
+    extra_knowledge: str = setting("", "folder of your topics, as notebook 01 was given it")
+    seed: int = setting(123, "any integer; draws the sampled answers")
 
 
 # `tiny` starts from random weights, so it needs more records, more steps and a schedule of its own.
@@ -363,6 +393,66 @@ TINY_PRESET = {
     },
     "SampleConfig": {"batch_size": 50, "n_records": 90},
 }  # fmt: skip
+
+
+# The parameters of a notebook, once it runs.
+
+MORE = "more"
+"""The variable of a parameters cell that holds, by name, the settings without a line there."""
+
+
+def read(number: int, variables: Mapping) -> _Settings:
+    """Return a notebook's config from its variables, `globals()`.
+
+    A variable with the name of a setting is its value, whether it stands in the parameters cell or
+    papermill injected it; the others are looked up in the dict `more`. A name in both is refused:
+    whichever won, somebody would be wrong about what ran.
+
+    Raises:
+        ConfigError: a name is unknown or given twice, a value of the wrong type or out of range.
+    """
+    import torch
+
+    names, more = declared(number), variables.get(MORE, {})
+    if not isinstance(more, Mapping):
+        wrong = "must be a dict {name: value}; papermill takes each setting by its own name"
+        raise ConfigError(f"`{MORE}` {wrong}, -p seed 7, found {shown(more)}.")
+    assigned = _assigned(variables.get("In", ())) - {MORE}
+    for name in [*more, *sorted(assigned)]:
+        if name not in names:
+            close = nearest(str(name), names)
+            raise ConfigError(f"notebook {number:02} has no setting {shown(name)}{close}.")
+    given = {name: variables[name] for name in names if variables.get(name) is not None}
+    for name in more:
+        if name in given and more[name] is not None:
+            both = f"{shown(given[name])} as a variable, {shown(more[name])} in `{MORE}`"
+            raise ConfigError(
+                f"{name} is given twice: {both}; take it out of `{MORE}`, or set {name} = None."
+            )
+    given |= {name: value for name, value in more.items() if value is not None}
+    size = given.pop("model_size", "auto")
+    size = resolve_model_size(size, has_gpu=torch.cuda.is_available())
+    return CONFIGS[number].for_size(size, **given)
+
+
+def _assigned(cells: Iterable[str]) -> set[str]:
+    """Return the names that the last parameters cell, and the last that papermill injected, assign.
+
+    A misspelt one would be a variable that nobody reads; papermill only warns, and of every name
+    that the cell lacks. `cells` is IPython's `In`.
+    """
+    found = {}
+    for cell in cells:
+        for mark in (f"{MORE} = ", "# Parameters\n"):
+            if f"\n{mark}" in f"\n{cell}":
+                found[mark] = cell
+    names = set()
+    for cell in found.values():
+        with suppress(SyntaxError):
+            for node in ast.parse(cell).body:
+                targets = node.targets if isinstance(node, ast.Assign) else []
+                names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return names
 
 
 # The parameters of a run, before it begins.

@@ -10,8 +10,8 @@ from golf_nb_utils import cells
 
 SETTINGS = """
 from golf_nb_utils import cells, test_settings as settings
-cells.watch()
-config = settings(seed, size)
+cells.watch(["seed", "size", "more"])
+config = settings(globals()["seed"], globals()["size"])
 """
 
 
@@ -69,6 +69,23 @@ def test_a_setting_that_is_not_read_makes_nothing_out_of_date(run):
     run("size = 11")
     run(SETTINGS)
     assert "[3] (sizes)" in run("print(sizes)")
+
+
+def test_a_changed_parameter_makes_the_settings_out_of_date_that_are_read_from_all_variables(run):
+    run("steps = config.size")
+    run("size = 11")
+    assert run("print(steps)").startswith("`steps` was made before `config` was made again;")
+    run(SETTINGS)
+    run("steps = config.size")
+    run("seed, size = 1, 11")
+    assert run("print(steps)") == ""
+    # As the parameters cell has it, which may be run again as it is.
+    run("more = {'top_k': 5}")
+    run(SETTINGS)
+    run("more = {'top_k': 5}")
+    assert run("print(config)") == ""
+    run("more['top_k'] = 6")
+    assert "`config` was made before `more` was made again" in run("print(config)")
 
 
 def test_a_cell_that_makes_the_same_again_makes_nothing_out_of_date(run):
@@ -131,7 +148,7 @@ def test_a_cell_that_failed_made_what_it_came_to(run):
 
 def test_outside_of_a_kernel_nothing_is_watched():
     InteractiveShell.clear_instance()
-    cells.watch()
+    cells.watch([])
 
 
 def test_a_refusal_is_one_line_in_the_notebook(run, capsys):

@@ -161,7 +161,7 @@ def test_the_results_of_a_package_that_was_cloned_are_not_written_into_the_tempo
     surroundings, monkeypatch, tmp_path
 ):
     surroundings()
-    clone, working = tmp_path / "golf-feedback-llm", tmp_path / "working"
+    clone, working = tmp_path / "golf-x1y2z3" / "golf-feedback-llm", tmp_path / "working"
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(host_module, "REPOSITORY_ROOT", clone)
     monkeypatch.setattr(host_module, "STARTED_IN", working)
@@ -377,17 +377,11 @@ def test_the_report_names_the_host_the_number_format_its_reason_and_the_folder(
     surroundings(KAGGLE_KERNEL_RUN_TYPE="Batch")
     disk(57 * 10**9)
     devices = detect_devices()
-    lines = {
-        line[:13].strip(): line[14:]
-        for line in environment_report(devices, tmp_path / "not yet").splitlines()
-    }
-    assert lines["host"].startswith("kaggle ")
-    assert "headless: True" in lines["host"]
-    assert lines["devices"] == "2 x Tesla T4"
-    assert lines["number format"] == f"float16 ({devices.reason})"
-    assert lines["output root"] == str(tmp_path / "not yet")
-    assert lines["free disk"] == "57 GB"
-    assert f"torch {torch.__version__.split('+')[0]}" in lines["versions"]
+    first, second = environment_report(devices, tmp_path / "not yet").splitlines()
+    assert re.fullmatch(r"kaggle \(\w+, headless: True\): 2 x Tesla T4, float16 \(.+\)", first)
+    assert devices.reason in first
+    assert second.startswith(f"output root {tmp_path / 'not yet'}, 57 GB free")
+    assert f"; python {platform.python_version()}, torch {torch.__version__.split('+')[0]}" in second
 
 
 CPU_ALONE = Devices(torch.device("cpu"), (), (), torch.float32, "no GPU")
@@ -396,8 +390,8 @@ CPU_ALONE = Devices(torch.device("cpu"), (), (), torch.float32, "no GPU")
 def test_results_in_a_temporary_folder_are_announced_as_such(surroundings, tmp_path, monkeypatch):
     surroundings()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    said = "\ntemporary     the output root is in a folder that the system may empty: to keep"
-    assert said in environment_report(CPU_ALONE, tmp_path / "tmp" / "golf-feedback-llm")
+    said = "GB free, in a folder that the system may empty: to keep the results, set output_root;"
+    assert said in environment_report(CPU_ALONE, tmp_path / "tmp" / "golf")
     assert said not in environment_report(CPU_ALONE, tmp_path / "home")
 
 
@@ -415,18 +409,19 @@ def test_a_session_without_a_gpu_says_what_that_means_and_what_to_click(
 ):
     surroundings(**variables)
     report = environment_report(CPU_ALONE, tmp_path)
-    assert re.search(r"\nno GPU +so model_size auto is tiny", report)
+    assert "; no GPU, so model_size auto is tiny: for GPT-2 take" in report
     assert words in report
+    assert len(report.splitlines()) == 2
 
 
 def test_a_machine_of_ones_own_is_told_nothing_about_gpus(surroundings, tmp_path):
     surroundings()
-    assert "\nno GPU" not in environment_report(CPU_ALONE, tmp_path)
+    assert "no GPU, so" not in environment_report(CPU_ALONE, tmp_path)
 
 
 def test_a_session_with_a_gpu_is_told_nothing(surroundings, two_t4s, tmp_path):
     surroundings(KAGGLE_KERNEL_RUN_TYPE="Interactive")
-    assert "\nno GPU" not in environment_report(detect_devices(), tmp_path)
+    assert "no GPU, so" not in environment_report(detect_devices(), tmp_path)
 
 
 @pytest.fixture

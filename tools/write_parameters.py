@@ -1,66 +1,86 @@
-"""Write docs/parameters.md: every parameter, from the notebooks' parameters cells and settings.py.
+"""Write docs/parameters.md: every setting of every notebook, from golf_nb_utils/settings.py.
 
 python tools/write_parameters.py
 """
 
-import ast
 import sys
 from pathlib import Path
 
-import papermill
-
-from golf_nb_utils.runs import NOTEBOOKS
-from golf_nb_utils.settings import CONFIGS
+from golf_nb_utils.settings import CONFIGS, declared
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PAGE = REPOSITORY / "docs" / "parameters.md"
+TITLES = {1: "01 Generate the data", 2: "02 Download and convert GPT-2", 3: "03 Fine-tune",
+          4: "04 Sample and evaluate"}  # fmt: skip
+WIDEST = 24
+"""Characters of a default that a narrow column holds; a longer one stands below the table."""
 
 HEAD = """# All parameters
 
-Each notebook has one cell of parameters; these are all of them, in its order. The column 124M
-holds for every size but `tiny`. In the notebooks most values are `None`, which takes the default
-of the model size. A value can be given
+The parameters cell of each notebook has the few settings that people turn most; all others go
+into its last line, by name:
 
-- in the cell itself, in JupyterLab, on Kaggle or on Colab;
+```python
+more = {"val_fraction": 0.2, "unseen_topics_per_area": 0}
+```
+
+Every setting, with a line in the cell or without one, can also be given
+
 - on the command line: `python -m golf_nb_utils run 3 -p max_grad_norm 1.0`;
 - in a file: `python -m golf_nb_utils run -f notebooks/params/tiny_smoke.yaml`; `notebooks/params/`
   has more of them, for the common runs;
-- to papermill: `papermill notebooks/03_finetune_dataparallel_fp16.ipynb out.ipynb -p epochs 3`.
+- to papermill: `papermill notebooks/03_finetune_dataparallel_fp16.ipynb out.ipynb -p seed 7`.
+  It warns of every name that has no line in the cell; what is unknown, the notebook refuses.
 
-A name that several notebooks have, as `seed` and `batch_size`, is set in all of those that run.
-The command line refuses a value of the wrong type or out of range, and a name that no notebook has,
-before anything runs. papermill only warns of such a name, and the cell after the parameters refuses
-the value. [Troubleshooting](troubleshooting.md) says what to change when.
-
-| parameter | notebook | type | tiny | 124M | meaning |
-| --- | --- | --- | --- | --- | --- |
+`None` takes the default of the model size: the first one below, or that of `tiny`. A name that
+several notebooks have, such as `seed` and `batch_size`, is set in all of those that run. A setting
+that stands in `more` and has a value of its own, too, is refused, and so are an unknown name, a
+wrong type and a value out of range, before anything runs.
+[Troubleshooting](troubleshooting.md) says what to change when.
 """
 FOOT = """
-
-This page is written by `python tools/write_parameters.py`; edit the notebooks' cells instead.
+This page is written by `python tools/write_parameters.py` from `golf_nb_utils/settings.py`.
 """
+
+
+def defaults(number: int, name: str) -> list:
+    """Return the default of a setting for GPT-2, and that of `tiny` where it is another."""
+    if name == "model_size":
+        return ["auto"]
+    found = [CONFIGS[number].defaults(size)[name] for size in ("124M", "tiny")]
+    return found if found[0] != found[1] else found[:1]
+
+
+def meaning(number: int, name: str) -> str:
+    """Return what a setting means, with its unit."""
+    return CONFIGS[number].__dataclass_fields__[name].metadata["meaning"]
+
+
+def comment(number: int, name: str, literal) -> str:
+    """Return what stands behind the value of a setting in a parameters cell.
+
+    That is its meaning, and behind None what that takes.
+    """
+    if literal is not None:
+        return meaning(number, name)
+    return f"{meaning(number, name)}; None: {', tiny '.join(map(str, defaults(number, name)))}"
 
 
 def page() -> str:
-    """Return the text of docs/parameters.md.
-
-    A parameter that several notebooks share, with one comment and one default, is one row.
-    """
-    rows: dict[tuple[str, ...], list[str]] = {}
-    for number, path in NOTEBOOKS.items():
-        settings = CONFIGS[number]
-        presets = [settings.for_size(size) for size in ("tiny", "124M")]
-        for name, parameter in papermill.inspect_notebook(path).items():
-            literal = ast.literal_eval(parameter["default"])
-            defaults = [getattr(preset, name) if literal is None else literal for preset in presets]
-            shown = [f"`{default}`" if default != "" else "empty" for default in defaults]
-            row = (name, type(defaults[1]).__name__, *shown, parameter["help"].replace("|", "\\|"))
-            rows.setdefault(row, []).append(path.name[:2])
-    lines = (
-        f"| `{name}` | {', '.join(numbers)} | {kind} | {tiny} | {large} | {comment} |"
-        for (name, kind, tiny, large, comment), numbers in rows.items()
-    )
-    return HEAD + "\n".join(lines) + FOOT
+    """Return the text of docs/parameters.md."""
+    parts = [HEAD]
+    for number, title in TITLES.items():
+        parts.append(f"\n## {title}\n\n| setting | default | meaning |\n| --- | --- | --- |\n")
+        long = []
+        for name in declared(number):
+            shown = [f"`{value}`" if value != "" else '`""`' for value in defaults(number, name)]
+            if len(shown[0]) > WIDEST:
+                long.append(f"\nThe default of `{name}` is {shown[0]}.\n")
+                shown = ["below"]
+            what = meaning(number, name).replace("|", "\\|")
+            parts.append(f"| `{name}` | {', tiny '.join(shown)} | {what} |\n")
+        parts += long
+    return "".join(parts) + FOOT
 
 
 def main() -> int:

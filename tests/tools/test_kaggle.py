@@ -22,7 +22,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from golf_nb_utils.settings import ConfigError
+from golf_nb_utils.settings import ConfigError, declared
 from tools import kaggle as kaggle_tool
 from tools.kaggle import check_user, main, set_parameters, write_folders
 
@@ -220,10 +220,13 @@ def test_parameters_of_a_file_reach_the_notebooks_that_declare_them(tmp_path, ca
             papermill.inspect_notebook(str(file))
             for file in (path, tmp_path / "out" / path.stem / path.name)
         )
+        names = declared(int(path.name[:2]))
         expected = {
             name: repr(given[name]) if name in given else parameter["default"]
             for name, parameter in before.items()
         }
+        more = {name: given[name] for name in given if name in names and name not in before}
+        expected["more"] = repr(more)
         assert {name: parameter["default"] for name, parameter in after.items()} == expected
         assert [parameter["help"] for parameter in after.values()] == [
             parameter["help"] for parameter in before.values()
@@ -232,15 +235,16 @@ def test_parameters_of_a_file_reach_the_notebooks_that_declare_them(tmp_path, ca
 
 @given(
     values=st.dictionaries(
-        st.sampled_from("abc"), st.none() | st.booleans() | st.integers() | st.text()
+        st.sampled_from("abcd"), st.none() | st.booleans() | st.integers() | st.text()
     )
 )
 def test_a_cell_with_other_parameters_computes_these_and_keeps_the_rest(values):
-    source = 'a = 1  # \N{LATIN SMALL LETTER U WITH DIAERESIS} a = 2\nb = "\N{EURO SIGN} # a = 3"  # the second\nc = None'
+    source = 'a = 1  # \N{LATIN SMALL LETTER U WITH DIAERESIS} a = 2\nb = "\N{EURO SIGN} # a = 3"  # the second\nc = None\nmore = {}  # others'
     before, after = {}, {}
     exec(source, before)
     exec(changed := set_parameters(source, values), after)
     assert [after[name] for name in "abc"] == [values.get(name, before[name]) for name in "abc"]
+    assert after["more"] == {name: value for name, value in values.items() if name == "d"}
     assert changed.split("\n")[0].endswith("  # \N{LATIN SMALL LETTER U WITH DIAERESIS} a = 2")
 
 
