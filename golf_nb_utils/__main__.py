@@ -218,12 +218,12 @@ def _bodies(path: Path, model: str) -> dict[str, dict]:
     from golf_nb_utils.golf.engines import requests_to_engines
     from golf_nb_utils.golf.request import Request
 
-    book = GrammarBook(load_knowledge(knowledge_folder()))
     try:
         request = Request.from_text(path.read_text(encoding="utf-8").strip())
-        return requests_to_engines(request, book.grammar(request), model)
+        grammar = GrammarBook(load_knowledge(knowledge_folder())).grammar(request)
     except ValueError as error:
         raise ConfigError(f"{path} is not the `input` of a prompt: {error}") from error
+    return requests_to_engines(request, grammar, model)
 
 
 def add_compare(commands) -> None:

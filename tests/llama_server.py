@@ -40,10 +40,16 @@ def llama_server(path: Path):
             process.kill()
 
 
-def exported(folder: Path, model, texts, outtype: str) -> Path:
-    """The GGUF file of a model whose vocabulary is learnt from texts, or lies in the folder."""
+def project_texts() -> list[str]:
+    """A sample of what the project says, whole files: 300,000 characters."""
+    files = sorted((Path(__file__).parent.parent / "knowledge").rglob("*.md"))[::8]
+    return [path.read_text(encoding="utf-8") for path in files]
+
+
+def exported(folder: Path, model, outtype: str) -> Path:
+    """The GGUF file of a model; its vocabulary lies in the folder, or is learnt from the project's texts."""
     if not (folder / "vocab.bpe").exists():
-        learn_bpe(texts, model.config.n_vocab, folder)
+        learn_bpe(project_texts(), model.config.n_vocab, folder)
     training = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3, "loss_on": "all"}
     facts = {"model_size": "own", "seed": 1, "training": training, "metrics": {}, "data": {}}
     weights = save_model(folder / "golf.pth", model, folder, **facts)

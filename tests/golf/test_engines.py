@@ -51,11 +51,10 @@ def judge(knowledge):
 
 
 @pytest.fixture(scope="module")
-def server(tiny_records, random_model, tmp_path_factory):
+def server(random_model, tmp_path_factory):
     """The address of llama.cpp's server with a model that knows nothing, exported as we export ours."""
     model = random_model(GPTConfig(n_vocab=1500, n_ctx=2048, n_embd=32, n_head=2, n_layer=1))
-    texts = [record.output for record in tiny_records["train"]]
-    with llama_server(exported(tmp_path_factory.mktemp("llama"), model, texts, "q8_0")) as address:
+    with llama_server(exported(tmp_path_factory.mktemp("llama"), model, "q8_0")) as address:
         yield address
 
 

@@ -11,7 +11,7 @@ import requests
 import torch
 from awkward_texts import TEXTS
 from hypothesis import example, given, settings
-from llama_server import INSTRUCTION, exported, llama_server
+from llama_server import INSTRUCTION, exported, llama_server, project_texts
 from tokenizers import ByteLevelBPETokenizer
 
 from golf_nb_utils.coach.ollama import chat
@@ -28,30 +28,23 @@ REQUEST = Request("balance", 0.45, 0.8, "7-iron", "beginner")
 
 
 @pytest.fixture(scope="module")
-def texts(pytestconfig):
-    """A sample of what the project says, whole files: 300,000 characters."""
-    files = sorted((pytestconfig.rootpath / "knowledge").rglob("*.md"))[::8]
-    return [path.read_text(encoding="utf-8") for path in files]
-
-
-@pytest.fixture(scope="module")
 def model(random_model):
     return random_model(CONFIG)
 
 
 @pytest.fixture(scope="module", params=["tiny", "openai"])
-def llama(request, model, texts, tmp_path_factory):
+def llama(request, model, tmp_path_factory):
     """(our tokenizer, the address of llama.cpp's server): with a vocabulary like `tiny`'s, and one like OpenAI's."""
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "openai":
         learner = ByteLevelBPETokenizer()
-        learner.train_from_iterator(texts, CONFIG.n_vocab - 1, show_progress=False)
+        learner.train_from_iterator(project_texts(), CONFIG.n_vocab - 1, show_progress=False)
         learner.add_special_tokens([END_OF_TEXT])
         learner.save_model(str(folder))
         numbers = sorted(learner.get_vocab().items(), key=lambda token: token[1])
         (folder / "encoder.json").write_text(json.dumps(dict(numbers)), encoding="utf-8")
         (folder / "merges.txt").rename(folder / "vocab.bpe")
-    path = exported(folder, model, texts, "f32")
+    path = exported(folder, model, "f32")
     with llama_server(path) as address:
         yield load_tokenizer(folder), address
 
@@ -66,8 +59,9 @@ def tokens_of(address, text):
     return post(address, "tokenize", content=text, parse_special=False, add_special=True)["tokens"]
 
 
-def test_llama_cpp_cuts_the_projects_texts_into_the_tokens_that_the_model_learnt(llama, texts):
+def test_llama_cpp_cuts_the_projects_texts_into_the_tokens_that_the_model_learnt(llama):
     tokenizer, address = llama
+    texts = project_texts()
     assert sum(map(len, texts)) > 100_000
     for text in texts:
         assert tokens_of(address, text) == tokenizer.encode_ordinary(text)
@@ -111,13 +105,13 @@ def test_llama_cpp_computes_the_probabilities_of_the_model_and_writes_its_text(l
         assert (expected.max(axis=1) - expected[range(20), taken] < 0.01).all()
 
 
-def test_an_answer_ends_at_the_end_of_text(random_model, texts, tmp_path):
+def test_an_answer_ends_at_the_end_of_text(random_model, tmp_path):
     ending = random_model(GPTConfig(n_vocab=600, n_ctx=256, n_embd=64, n_head=4, n_layer=1))
     with torch.no_grad():
         ending.wte.weight[-1] = 1.0
         ending.ln_f.weight.zero_()
         ending.ln_f.bias.fill_(10.0)
-    with llama_server(exported(tmp_path, ending, texts, "f16")) as address:
+    with llama_server(exported(tmp_path, ending, "f16")) as address:
         found = post(address, "completion", prompt="Tempo", n_predict=20, temperature=0.0)
     assert (found["content"], found["stop_type"]) == ("", "eos")
 
@@ -132,8 +126,8 @@ def test_a_chat_with_llama_cpp_gets_the_projects_prompt(llama):
 
 
 @pytest.mark.parametrize("outtype", OUTTYPES)
-def test_each_type_keeps_every_weight_as_well_as_it_can(model, texts, tmp_path, outtype):
-    path = exported(tmp_path, model, texts, outtype)
+def test_each_type_keeps_every_weight_as_well_as_it_can(model, tmp_path, outtype):
+    path = exported(tmp_path, model, outtype)
     assert path.name == f"golf-{outtype.upper()}.gguf"
     state = model.state_dict()
     # Of llama.cpp's converter: conversion/gpt2.py, gguf-py/gguf/tensor_mapping.py.
@@ -164,24 +158,24 @@ def test_each_type_keeps_every_weight_as_well_as_it_can(model, texts, tmp_path, 
 
 
 def test_a_shape_that_q8_0_does_not_fit_is_refused_before_anything_is_written(
-    random_model, texts, tmp_path
+    random_model, tmp_path
 ):
     odd = random_model(GPTConfig(n_vocab=600, n_ctx=64, n_embd=48, n_head=4, n_layer=1))
     with pytest.raises(ConfigError, match="n_embd is 48; Q8_0 needs a multiple of 32"):
-        exported(tmp_path, odd, texts, "q8_0")
+        exported(tmp_path, odd, "q8_0")
     assert not (tmp_path / "gguf").exists()
-    exported(tmp_path, odd, texts, "f16")
+    exported(tmp_path, odd, "f16")
 
 
-def test_without_the_package_one_sentence_says_what_to_install(model, texts, tmp_path, monkeypatch):
+def test_without_the_package_one_sentence_says_what_to_install(model, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(MissingArtifactError, match="pip install -c constraints.txt gguf`"):
-        exported(tmp_path, model, texts, "f32")
+    with pytest.raises(MissingArtifactError, match=r"pip install -c constraints\.txt gguf`"):
+        exported(tmp_path, model, "f32")
     assert not (tmp_path / "gguf").exists()
 
 
-def test_the_modelfile_has_the_prompt_the_end_and_no_penalty(model, texts, tmp_path):
-    path = exported(tmp_path, model, texts, "f16")
+def test_the_modelfile_has_the_prompt_the_end_and_no_penalty(model, tmp_path):
+    path = exported(tmp_path, model, "f16")
     text = (path.parent / "Modelfile").read_text(encoding="utf-8")
     long = dict(re.findall(r'^(SYSTEM|TEMPLATE) """(.*?)"""$', text, re.MULTILINE | re.DOTALL))
     short = re.findall(r"^(?:PARAMETER )?(FROM|\w+) (\S+)$", text, re.MULTILINE)
