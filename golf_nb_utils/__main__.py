@@ -8,7 +8,7 @@ import sys
 from itertools import product
 from pathlib import Path
 
-from golf_nb_utils.files import ArtifactMismatchError, Paths
+from golf_nb_utils.files import ArtifactMismatchError, Paths, write_json
 from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.golf.coverage import (
     coverage,
@@ -175,30 +175,62 @@ def _print_coverage(knowledge: KnowledgeBase) -> None:
 
 def add_export(commands) -> None:
     """Add `export`."""
-    what = "write the fine-tuned model as a folder that transformers loads"
+    what = "write the fine-tuned model for transformers, or for llama.cpp and Ollama"
     export = commands.add_parser("export", help=what)
     export.set_defaults(function=export_model)
+    what = "transformers (default), or gguf: one file for llama.cpp and Ollama"
+    forms = ("transformers", "gguf")
+    export.add_argument("--format", choices=forms, default=forms[0], help=what)
+    what = "with gguf: how matrices are stored, f16 by default"
+    export.add_argument("--outtype", choices=("f32", "f16", "q8_0"), help=what)
+    what = "with gguf: a file with the `input` of a prompt, to write what to POST for its answer"
+    export.add_argument("--request", type=given_path, metavar="FILE", help=what)
     export.add_argument("--model-size", default="auto", help=SIZES)
     export.add_argument("--out", type=given_path, help="default: beside the model")
     export.add_argument("--output-root", default="", help=ROOT)
 
 
 def export_model(options: argparse.Namespace) -> int:
-    """Write a fine-tuned model as a folder of transformers, see huggingface.export_pretrained.
+    """Write a fine-tuned model for another library, see gpt2.huggingface and gpt2.gguf.
 
     Raises:
-        ConfigError: the size is unknown.
+        ConfigError: the size is unknown, or an option does not fit the others.
         MissingArtifactError, ArtifactMismatchError: the model is not there, or does not belong to
             its surroundings.
     """
+    from golf_nb_utils.golf.wording import INSTRUCTIONS
+    from golf_nb_utils.gpt2.gguf import export_gguf
     from golf_nb_utils.gpt2.huggingface import export_pretrained
 
     paths = Paths(output_root(options.output_root))
     size = resolve_model_size(options.model_size, has_gpu=detect_devices().n_gpus > 0)
-    out = options.out or paths.exported(size)
-    for path in export_pretrained(paths.weights(size), paths.checkpoint(size), out):
+    out = options.out or paths.exported(size, options.format)
+    model = paths.weights(size), paths.checkpoint(size), out
+    if options.format == "gguf":
+        bodies = _bodies(options.request, model[0].stem) if options.request else {}
+        written = export_gguf(*model, INSTRUCTIONS[0], options.outtype or "f16")
+        written += [write_json(out / name, body) for name, body in bodies.items()]
+    elif options.outtype or options.request:
+        raise ConfigError("--outtype and --request are for --format gguf; add that.")
+    else:
+        written = export_pretrained(*model)
+    for path in written:
         print(f"{path.stat().st_size:>14,} bytes  {path}")
     return 0
+
+
+def _bodies(path: Path, model: str) -> dict[str, dict]:
+    """What to POST for the answer to the request in a file, see engines.requests_to_engines."""
+    from golf_nb_utils.golf.answer import GrammarBook
+    from golf_nb_utils.golf.engines import requests_to_engines
+    from golf_nb_utils.golf.request import Request
+
+    try:
+        request = Request.from_text(path.read_text(encoding="utf-8").strip())
+        grammar = GrammarBook(load_knowledge(knowledge_folder())).grammar(request)
+    except ValueError as error:
+        raise ConfigError(f"{path} is not the `input` of a prompt: {error}") from error
+    return requests_to_engines(request, grammar, model)
 
 
 def add_compare(commands) -> None:

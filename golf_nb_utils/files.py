@@ -90,9 +90,9 @@ class Paths:
         """The fine-tuned weights; the sidecar has the same name and the ending .json."""
         return self.models / f"gpt2-{model_size}-golf-feedback.pth"
 
-    def exported(self, model_size: str) -> Path:
-        """The fine-tuned model as a folder that transformers loads."""
-        return self.models / f"gpt2-{model_size}-golf-feedback-transformers"
+    def exported(self, model_size: str, library: str = "transformers") -> Path:
+        """The fine-tuned model as a folder for another library: transformers, or gguf."""
+        return self.models / f"gpt2-{model_size}-golf-feedback-{library}"
 
     def run_states(self, model_size: str) -> Path:
         """What an interrupted training goes on from."""

@@ -1,4 +1,9 @@
-"""Random values that fit a JSON schema of the kind that golf.engines writes, as a server draws them that honours it."""
+"""Random values that fit a JSON schema of the kind that golf.engines writes, as a server draws them that honours it.
+
+And what llama.cpp's server makes of the schema: a grammar of the values.
+"""
+
+import json
 
 
 def resolved(schema, root):
@@ -17,3 +22,24 @@ def fitting(schema, rng, root=None):
     if "anyOf" in schema:
         return fitting(rng.choice(schema["anyOf"]), rng, root)
     return [fitting(part, rng, root) for part in schema["prefixItems"]]
+
+
+def as_gbnf(schema):
+    """The values that fit a schema as JSON without blanks, in llama.cpp's notation."""
+
+    def literal(text):
+        return json.dumps(json.dumps(text, ensure_ascii=False), ensure_ascii=False)
+
+    def rule(schema):
+        if "$ref" in schema:
+            return schema["$ref"].rpartition("/")[2]
+        if "anyOf" in schema:
+            return f"({' | '.join(map(rule, schema['anyOf']))})"
+        if "prefixItems" in schema:
+            comma = ' "," '
+            return f'"[" {comma.join(map(rule, schema["prefixItems"]))} "]"'
+        return f"({' | '.join(map(literal, schema.get('enum') or [schema['const']]))})"
+
+    rules = {"root": rule({"anyOf": schema["anyOf"]})}
+    rules |= {name: rule(part) for name, part in schema["$defs"].items()}
+    return "\n".join(f"{name} ::= {text}" for name, text in rules.items())

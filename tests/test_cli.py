@@ -1,6 +1,7 @@
 """The command line: what it refuses before anything runs, check-knowledge and export; tests/test_series.py runs the notebooks."""
 
 import dataclasses
+import json
 import os
 import re
 import shutil
@@ -15,8 +16,12 @@ import torch
 from golf_nb_utils import settings
 from golf_nb_utils.__main__ import main
 from golf_nb_utils.files import Paths
+from golf_nb_utils.golf.answer import GrammarBook
+from golf_nb_utils.golf.engines import gbnf, json_schema
+from golf_nb_utils.golf.request import Request
 from golf_nb_utils.gpt2.checkpoints import save_model
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
+from golf_nb_utils.prompt import format_input
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -342,6 +347,60 @@ def test_an_export_prints_the_files_that_it_writes_beside_the_model(
     assert {path.name for path in folder.iterdir()} == EXPORTED
     said = dict(reversed(line.strip().split(" bytes  ")) for line in captured.out.splitlines())
     assert said == {str(path): f"{path.stat().st_size:,}" for path in folder.iterdir()}
+
+
+def gguf_command(paths, *more):
+    root = str(paths.root)
+    return ["export", "--format", "gguf", "--model-size", "tiny", "--output-root", root, *more]
+
+
+REQUEST = "Area: balance\nCurrent Score: 0.45\nTarget Score: 0.80\nGap: 0.35\nClub: 7-iron\n"
+
+
+def test_an_export_as_gguf_writes_the_file_a_modelfile_and_what_to_post_for_a_request(
+    trained, tmp_path, capsys, knowledge
+):
+    paths, asked = trained("tiny"), tmp_path / "request.txt"
+    asked.write_text(REQUEST, encoding="utf-8")
+    assert main(gguf_command(paths, "--request", str(asked), "--outtype", "f32")) == 0
+    (folder,) = (path for path in paths.models.iterdir() if path.is_dir())
+    files = {path.name: path for path in folder.iterdir()}
+    model = "gpt2-tiny-golf-feedback"
+    assert folder.name == f"{model}-gguf"
+    bodies = ("llama_cpp_request.json", "ollama_request.json")
+    assert files.keys() == {f"{model}-F32.gguf", "Modelfile", *bodies}
+    said = capsys.readouterr().out
+    assert all(str(path) in said for path in files.values())
+    llama_cpp, ollama = (json.loads(files[name].read_text(encoding="utf-8")) for name in bodies)
+    request = Request("balance", 0.45, 0.8, "7-iron")
+    assert llama_cpp["prompt"] == format_input(request.entry())
+    assert (ollama["model"], ollama["messages"][0]["content"]) == (model, REQUEST.strip())
+    grammar = GrammarBook(knowledge).grammar(request)
+    assert (llama_cpp["grammar"], ollama["format"]) == (gbnf(grammar), json_schema(grammar))
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--outtype", "q8_0"], "n_embd is 8; Q8_0 needs a multiple of 32"),
+        (["--request", "{wrong}"], "wrong.txt is not the `input` of a prompt: the input has an unknown line"),
+        (["--request", "{missing}"], "No such file or directory"),
+        (["--format", "transformers", "--outtype", "f16"], "--outtype and --request are for --format gguf"),
+    ],
+    ids=["shape", "wrong", "missing", "another format"],
+)  # fmt: skip
+def test_an_export_that_cannot_be_made_ends_with_one_sentence_and_writes_nothing(
+    trained, tmp_path, capsys, more, said
+):
+    paths, wrong = trained("tiny"), tmp_path / "wrong.txt"
+    wrong.write_text("Area: balance\nMy score is bad", encoding="utf-8")
+    more = [each.format(wrong=wrong, missing=tmp_path / "missing.txt") for each in more]
+    assert main(gguf_command(paths, *more)) == 2
+    captured = capsys.readouterr()
+    assert said in captured.err
+    assert re.fullmatch(r"error: [^\n]+\n", captured.err)
+    assert captured.out == ""
+    assert not any(path.is_dir() for path in paths.models.iterdir())
 
 
 def test_an_export_goes_where_it_is_told_to(trained, tmp_path, capsys):

@@ -14,7 +14,7 @@ from golf_nb_utils.coach.generators import LLMFeedbackGenerator, WritingError
 from golf_nb_utils.golf.engines import joined, json_schema
 from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.knowledge import KnowledgeBase
-from golf_nb_utils.prompt import HEADINGS, format_input
+from golf_nb_utils.prompt import HEADINGS
 
 
 class OllamaFeedbackGenerator(LLMFeedbackGenerator):
@@ -69,7 +69,7 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
         options = {"temperature": temperature, "seed": seed % 2**31}
         body = {
             "model": self.model,
-            "messages": [{"role": "user", "content": chat_prompt(entry)}],
+            "messages": chat(entry, self.steered),
             "stream": False,
             "options": options | {"num_predict": self.max_new_tokens},
         }
@@ -128,14 +128,21 @@ class OllamaFeedbackGenerator(LLMFeedbackGenerator):
         raise WritingError(f"{shown} {reason}{without}.")
 
 
-def chat_prompt(entry: dict) -> str:
-    """Return what a model is told that was not trained on our prompt: it with the headings."""
-    headings = "\n".join(HEADINGS.values())
-    asked = (
-        f"{entry['instruction']} Answer in three parts, under exactly these headings, "
-        f"each on a line of its own:\n{headings}"
-    )
-    return format_input(entry | {"instruction": asked})
+def chat(entry: dict, steered: bool) -> list[dict[str, str]]:
+    """Return the messages that ask for an answer: the instruction as the system's, and the input.
+
+    The template of our own exported model makes its prompt of the two (gpt2.gguf). A model that
+    writes freely is told the headings as well; steered, it cannot miss them.
+    """
+    instruction = entry["instruction"]
+    if not steered:
+        headings = "\n".join(HEADINGS.values())
+        instruction += (
+            " Answer in three parts, under exactly these headings, "
+            f"each on a line of its own:\n{headings}"
+        )
+    said = {"system": instruction, "user": entry["input"]}
+    return [{"role": role, "content": content} for role, content in said.items()]
 
 
 def ollama_url(host: str) -> str:

@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterator
 
 from golf_nb_utils.golf.grammar import Either, Grammar, Maybe, Node, Row, Say
+from golf_nb_utils.golf.request import Request
+from golf_nb_utils.prompt import format_input
 
 
 class _Shared:
@@ -98,3 +100,19 @@ def joined(text: str) -> str:
     except (json.JSONDecodeError, RecursionError) as error:
         # JSON may have a hundred thousand brackets.
         raise ValueError(f"an answer is a JSON array, found {text[:40]!r} ({error}).") from error
+
+
+def requests_to_engines(request: Request, grammar: Grammar, model: str) -> dict[str, dict]:
+    """Return {file name: what to POST}, to /completion of llama.cpp and /api/chat of Ollama.
+
+    `model` is what Ollama calls our exported model, whose template makes the prompt. Neither limits
+    the tokens: the grammar ends the answer.
+    """
+    entry = request.entry()
+    messages = [{"role": "user", "content": entry["input"]}]
+    ollama = {"model": model, "messages": messages, "stream": False, "options": {"num_predict": -1}}
+    llama_cpp = {"prompt": format_input(entry), "temperature": 0, "grammar": gbnf(grammar)}
+    return {
+        "llama_cpp_request.json": llama_cpp,
+        "ollama_request.json": ollama | {"format": json_schema(grammar)},
+    }

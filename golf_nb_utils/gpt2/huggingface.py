@@ -80,9 +80,8 @@ def export_pretrained(weights: Path, checkpoint_folder: Path, out: Path) -> list
     settings = {"architectures": ["GPT2LMHeadModel"], **_ARCHITECTURE, **ids}
     settings |= {"torch_dtype": "float32"}
     settings |= {theirs: getattr(config, ours) for ours, theirs in _SHAPE.items()}
-    settings |= {
-        "n_ctx": config.n_ctx
-    }  # llama.cpp's converter asks for it, and OpenAI's gpt2 has it
+    # llama.cpp's converter asks for it, and OpenAI's gpt2 has it.
+    settings |= {"n_ctx": config.n_ctx}
     preset = SampleConfig.for_size(sidecar["model_size"])
     names = ("temperature", "top_k", "max_new_tokens")
     sampling = {"do_sample": True} | {name: getattr(preset, name) for name in names}

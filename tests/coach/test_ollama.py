@@ -1,18 +1,22 @@
-"""Ollama, beside a server that speaks its protocol as docs/api.md has it: right answers are given, all else ends at the template."""
+"""Ollama, beside a server that speaks its protocol as docs/api.md has it: right answers are given, all else ends at the template.
+
+Behind one of these servers llama.cpp itself writes, with a model that the product exported.
+"""
 
 import gzip
 import json
 import os
 import random
-import re
 import threading
 import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import requests
 from feedback_judge import HAPPENING, SHOULD, STEPS, Judge
-from schema_values import fitting
+from llama_server import exported, llama_server
+from schema_values import as_gbnf, fitting
 from some_requests import some_request
 
 from golf_nb_utils.coach.generators import WritingError
@@ -20,6 +24,7 @@ from golf_nb_utils.coach.ollama import OllamaFeedbackGenerator, ollama_url
 from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.grammar import GrammarError
 from golf_nb_utils.golf.request import Request
+from golf_nb_utils.settings import GPTConfig
 
 REQUEST = {
     "area": "balance", "issue": "Falling onto the heels", "current_score": 0.45, "target_score": 0.80, "gap": 0.35, "impact_level": "high",
@@ -84,9 +89,7 @@ def message(text):
 
 def right(book, body):
     """A right answer to a request as the server sees it."""
-    content = body["messages"][0]["content"]
-    text = re.search(r"### Input:\n(.*?)\n\n### Response:", content, re.DOTALL)[1]
-    return book.draw(Request.from_text(text), 1).text
+    return book.draw(Request.from_text(body["messages"][-1]["content"]), 1).text
 
 
 def steered(body):
@@ -120,10 +123,10 @@ def test_a_right_answer_of_ollama_is_given(ollama, book, judge):
     assert {key: body[key] for key in ("model", "stream")} == {"model": "llama3.2", "stream": False}
     assert set(body["options"]) == {"temperature", "seed", "num_predict"}
     assert body["options"]["temperature"] == 0
-    (only,) = body["messages"]
-    assert only["role"] == "user"
-    for text in (SHOULD, HAPPENING, STEPS, "Area: balance", "Current Score: 0.45"):
-        assert text in only["content"]
+    system, user = body["messages"]
+    assert (system["role"], user["role"]) == ("system", "user")
+    assert all(heading in system["content"] for heading in (SHOULD, HAPPENING, STEPS))
+    assert user["content"].startswith("Area: balance\nCurrent Score: 0.45\n")
     assert [*generator.stream_feedback(**REQUEST)] == [feedback["suggestion"], feedback]
 
 
@@ -159,6 +162,39 @@ def test_a_steered_model_answers_requests_of_every_kind_at_the_first_attempt(
         else:
             judge.check(feedback, request.area, None)
             assert feedback["generated_by"] == "template"
+
+
+@pytest.fixture(scope="module")
+def llama(random_model, tmp_path_factory):
+    """The address of llama.cpp's server with an exported model that knows nothing."""
+    model = random_model(GPTConfig(n_vocab=1500, n_ctx=2048, n_embd=32, n_head=2, n_layer=1))
+    with llama_server(exported(tmp_path_factory.mktemp("llama"), model, "f16")) as address:
+        yield address
+
+
+def test_llama_cpp_behind_the_protocol_answers_right_with_an_exported_model(
+    ollama, llama, judge, knowledge
+):
+    """As Ollama does it: the model's template makes the prompt, llama.cpp gets `format` as a grammar."""
+
+    def reply(body):
+        options = body["options"]
+        asked = {name: options[name] for name in ("temperature", "seed")}
+        asked |= {"messages": body["messages"], "max_tokens": options["num_predict"]}
+        asked["grammar"] = as_gbnf(body["format"])
+        answer = requests.post(f"{llama}/v1/chat/completions", json=asked, timeout=60)
+        assert answer.ok, answer.text
+        return message(answer.json()["choices"][0]["message"]["content"])
+
+    generator, _ = ollama(reply)
+    rng = random.Random(4)
+    asked = [each for each in (some_request(rng, knowledge) for _ in range(12)) if each.is_scored]
+    answers = generator.generate_many([*map(arguments, asked)])
+    assert len(answers) > 5
+    for request, feedback in zip(asked, answers, strict=True):
+        scores = (request.current_score, request.target_score, request.all_scores or {})
+        judge.check(feedback, request.area, scores)
+        assert feedback["generated_by"] == "ollama/llama3.2", feedback["verification"]["refused"]
 
 
 def test_a_server_that_does_not_read_the_schema_may_still_be_right(ollama, book, judge):

@@ -5,23 +5,22 @@ import random
 import re
 from types import SimpleNamespace
 
-import gguf
-import numpy as np
 import pytest
-import xllamacpp
+import requests
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from judge import Judge
+from llama_server import exported, llama_server
 from schema_values import fitting, resolved
 from some_requests import some_request
 
 from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.areas import AREAS
-from golf_nb_utils.golf.engines import gbnf, joined, json_schema
+from golf_nb_utils.golf.engines import gbnf, joined, json_schema, requests_to_engines
 from golf_nb_utils.golf.grammar import Either, Grammar, Maybe, Row, Say
 from golf_nb_utils.golf.request import Request
-from golf_nb_utils.gpt2.tokenizer import learn_bpe
+from golf_nb_utils.settings import GPTConfig
 
 SEEDS = st.integers(0, 2**32 - 1)
 # Whatever a notation may have to escape, with forms of each kind.
@@ -51,53 +50,19 @@ def judge(knowledge):
     return Judge(knowledge)
 
 
-def write_random_gpt2(path, tokens, merges, n_embd=32):
-    """A GPT-2 of one layer in llama.cpp's format, every matrix drawn at random."""
-    rng, writer = np.random.default_rng(0), gguf.GGUFWriter(path, "gpt2")
-    end = len(tokens) - 1
-    writer.add_context_length(2048)
-    writer.add_embedding_length(n_embd)
-    writer.add_feed_forward_length(4 * n_embd)
-    writer.add_block_count(1)
-    writer.add_head_count(2)
-    writer.add_layer_norm_eps(1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types([gguf.TokenType.NORMAL] * end + [gguf.TokenType.CONTROL])
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(end)
-    writer.add_eos_token_id(end)
-    matrices = {
-        "token_embd": (len(tokens), n_embd), "position_embd": (2048, n_embd), "blk.0.attn_qkv": (3 * n_embd, n_embd),
-        "blk.0.attn_output": (n_embd, n_embd), "blk.0.ffn_up": (4 * n_embd, n_embd), "blk.0.ffn_down": (n_embd, 4 * n_embd),
-    }  # fmt: skip
-    for name, shape in matrices.items():
-        writer.add_tensor(f"{name}.weight", rng.normal(0, 0.2, shape).astype(np.float32))
-        if "embd" not in name:
-            writer.add_tensor(f"{name}.bias", np.zeros(shape[0], np.float32))
-    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
-        writer.add_tensor(f"{name}.weight", np.ones(n_embd, np.float32))
-        writer.add_tensor(f"{name}.bias", np.zeros(n_embd, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-
-
 @pytest.fixture(scope="module")
-def server(tiny_records, tmp_path_factory):
-    """llama.cpp's server with a model that knows nothing."""
-    folder = tmp_path_factory.mktemp("llama")
-    learn_bpe([record.output for record in tiny_records["train"]], 1500, folder)
-    tokens = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-    merges = (folder / "vocab.bpe").read_text(encoding="utf-8").splitlines()[1:]
-    write_random_gpt2(folder / "model.gguf", list(tokens), merges)
-    params = xllamacpp.CommonParams()
-    params.model.path = str(folder / "model.gguf")
-    params.n_ctx, params.port, params.warmup, params.verbosity = 2048, 0, False, -1
-    params.cpuparams.n_threads = 1
-    return xllamacpp.Server(params)
+def server(random_model, tmp_path_factory):
+    """The address of llama.cpp's server with a model that knows nothing, exported as we export ours."""
+    model = random_model(GPTConfig(n_vocab=1500, n_ctx=2048, n_embd=32, n_head=2, n_layer=1))
+    with llama_server(exported(tmp_path_factory.mktemp("llama"), model, "q8_0")) as address:
+        yield address
+
+
+def written(server, body):
+    """The text that llama.cpp answers to the body of a request."""
+    reply = requests.post(f"{server}/completion", json=body, timeout=60)
+    assert reply.ok, reply.text
+    return reply.json()["content"]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +73,7 @@ def llama(server):
         asked = {"prompt": "Coach me.", "n_predict": 2000, "grammar": gbnf(grammar), "seed": seed}
         # By default it leaves out what is unlikely.
         sampling = {"temperature": temperature, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
-        return server.handle_completions(asked | sampling)["choices"][0]["text"]
+        return written(server, asked | sampling)
 
     return write
 
@@ -148,7 +113,18 @@ def test_the_snippet_of_the_page_for_apps_gets_a_right_answer(
     names = {"coach": SimpleNamespace(knowledge=knowledge)}
     exec(compile(snippet, "docs/app.md", "exec"), names)
     request = Request("balance", 0.45, 0.8)
-    assert judge.why_wrong(names["completion"](request, server.listening_address), request) == ""
+    assert judge.why_wrong(names["completion"](request, server), request) == ""
+
+
+def test_what_is_written_for_llama_cpp_gets_a_right_answer_as_it_stands(
+    server, book, judge, knowledge
+):
+    rng = random.Random(2)
+    request = some_request(rng, knowledge)
+    while not request.is_scored:
+        request = some_request(rng, knowledge)
+    bodies = requests_to_engines(request, book.grammar(request), "golf")
+    assert judge.why_wrong(written(server, bodies["llama_cpp_request.json"]), request) == ""
 
 
 def test_llama_cpp_writes_every_text_of_a_grammar_and_no_other(llama):

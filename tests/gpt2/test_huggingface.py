@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from awkward_texts import TEXTS
 from huggingface_hub import constants
 from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers
@@ -66,27 +66,6 @@ FACTS = {
     "training": {"epochs": 3, "batch_size": 4, "learning_rate": 0.0025, "loss_on": "response"},
     "metrics": {"val_loss": 0.0871, "perplexity": 1.0911},
 }
-# Surrogates are no text; characters that this Python does not know yet may be letters to one library and not to another.
-UNICODE = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cn")), max_size=40)
-PIECES = st.sampled_from(
-    [
-        "don't",
-        "I'LL",
-        "we've",
-        " ",
-        "   ",
-        "\n\n",
-        "\t",
-        "\u00a0",
-        "0.45",
-        "87.0%",
-        "1234567",
-        "½",
-        END_OF_TEXT,
-        " , .",
-    ]
-)
-TEXTS = st.lists(UNICODE | PIECES | st.integers().map(str), max_size=8).map("".join)
 
 
 @pytest.fixture(autouse=True)
@@ -244,7 +223,7 @@ def test_transformers_writes_the_text_that_the_exported_model_writes(theirs, sav
         assert expected.shape[1] > 1
 
 
-def test_transformers_knows_the_shape_and_the_end_of_text(theirs, saved):
+def test_transformers_knows_the_shape_and_the_end_of_text(theirs, saved, exported):
     loaded, tokenizer = theirs
     config = loaded.config
     assert {name: getattr(config, name) for name in SHAPE_IN_CONFIG_JSON} == SHAPE_IN_CONFIG_JSON
@@ -255,6 +234,8 @@ def test_transformers_knows_the_shape_and_the_end_of_text(theirs, saved):
         END_OF_TEXT,
     )
     assert tokenizer.model_max_length == CONFIG.n_ctx == config.n_ctx
+    # transformers does not need it, llama.cpp's converter does.
+    assert read_json(exported[1] / "config.json")["n_ctx"] == CONFIG.n_ctx
     assert len(tokenizer) == N_VOCAB == load_tokenizer(saved.folder).n_vocab
 
 
