@@ -221,7 +221,7 @@ def serve_model(options: argparse.Namespace) -> int:
 
     serving = server.load(options.model_size, options.output_root, options.name)
     serving.api_key = options.api_key
-    server.run(serving, options.host, options.port)
+    server.make_server(server.make_app(serving), options.host, options.port).run()
     return 0
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from golf_nb_utils.golf.app_request import ARGUMENTS, score_name
-from golf_nb_utils.golf.areas import AREAS
+from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
 from golf_nb_utils.golf.referral import referral_of
 
 LONGEST_PROMPT = 20_000
@@ -51,14 +51,28 @@ _FROM_TO = re.compile(rf"\b(?:from\s+)?{_NUMBER}\s*(?:to|->|→)\s*{_NUMBER}", r
 _TARGET = re.compile(rf"\b(?:target|goal|aim(?:ing)? for|want){_AFTER}{_NUMBER}", re.IGNORECASE)
 _SCORE = re.compile(rf"\b(?:current|score[sd]?){_AFTER}{_NUMBER}", re.IGNORECASE)
 _SHARE = re.compile(r"\b([0-9]+(?:[.,][0-9]+)?)\s*(%|percent\b|/\s*100\b|out of 100\b)")
+_SCORE_PATTERNS = (
+    ("target_score", _TARGET), ("current_score", _SCORE), ("current_score", _SHARE),
+)  # fmt: skip
+_READ = "\0"
+_MARKS = " \t,;:-*#>\"'"
+# What a sentence about the golfer, and not about the swing, consists of.
+_KNOWN_NAMES = re.compile(
+    r"\b(?:i'?m|i am|an?|the|my|is|with|using|for|player|golfer|handed|hander|wood|iron|wedge|"
+    r"hybrid|[0-9]+|"
+    + "|".join(map(re.escape, (*LEVELS, *CLUBS, *AUDIENCES, *HANDEDNESS)))
+    + "|"
+    + "|".join(area.label for area in AREAS.values())
+    + r")\b"
+)
 _SCORE_ENTRY = re.compile(rf"([A-Za-z][A-Za-z_ -]*?)\s*[:=]?\s*{_NUMBER}")
 # How a sentence begins that is said to a model, not by a golfer.
 _TO_A_MODEL = re.compile(
     r"(?:you(?:'re| are| will| should| must)|act as|as an? |please|give|write|explain|provide|"
-    r"respond|answer|reply|generate|return|output|format|use|do not|don't|keep (?:it|the|your)|be |"
-    r"describe|describing|turn |coach the|help (?:this|the)|tell (?:this|the|me|them)|analy[sz]e|"
-    r"create|based on|below is|here (?:is|are)|the following|if (?:the|a) |your (?:task|job)|"
-    r"make sure|include|hello|hi\b|thanks|thank you|the (?:golfer|user|player)'s (?:score|area))",
+    r"respond|answer|reply|generate|return|output|format|use|do not|don't|keep (?:it|the|your)|be|"
+    r"describe|describing|turn|coach the|help (?:this|the)|tell (?:this|the|me|them)|analy[sz]e|"
+    r"create|based on|below is|here (?:is|are)|the following|if (?:the|a)|your (?:task|job)|"
+    r"make sure|include|hello|hi\b|thanks|thank you|(?:can|could|would|will) you)\b",
     re.IGNORECASE,
 )
 _OWN_TEMPLATE = re.compile(r"### Input:\n(.*?)(?:\n\n### Response:|\Z)", re.DOTALL)
@@ -77,38 +91,33 @@ _MISSING = {
 }
 
 
-def read_prompt(text: str) -> dict:
+def read_prompt(text: str, is_golfers: bool = True) -> dict:
     """Return the arguments of generate_feedback that a prompt tells; what it does not is left out.
 
-    No text makes it raise. Values are as golf.app_request reads them, which judges them.
+    No text makes it raise. Values are as golf.app_request reads them, which judges them. Of a text
+    that is not the golfer's (the system's part of a chat) only JSON and fields are read.
     """
     text = text[-LONGEST_PROMPT:]
     if own := _OWN_TEMPLATE.search(text):
         text = own[1]
     named, text = _read_json(text)
-    left = []
-    for line in text.splitlines():
-        left.append(_read_fields(line, named))
-    free = "\n".join(left)
-    free = _read_scores(free, named)
-    words = " ".join(_sentences(free))
-    if "area" not in named and (area := _area_in(free)):
-        named["area"] = area
+    free = "\n".join(_read_fields(line, named) for line in text.splitlines())
+    said = []
+    if is_golfers:
+        free = _read_scores(free, named)
+        if "area" not in named and (area := _area_in(free)):
+            named["area"] = area
+        said = _said(free)
+    words = [each for each in said if _tells_more(each)]
     if words and not named.get("issue"):
-        named["issue"] = words
-    context = {name: named.pop(name) for name in _OF_THE_GOLFER if name in named}
-    if context and not isinstance(named.get("golfer_context"), Mapping):
-        named["golfer_context"] = context
-    elif context:
-        named["golfer_context"] = {**named["golfer_context"], **context}
-    elif words:
-        named.setdefault("golfer_context", words)
+        named["issue"] = ". ".join(words)
+    _add_the_golfer(named, said)
     return {name: named[name] for name in ARGUMENTS if named.get(name) is not None}
 
 
-def read_chat(prompts: Iterable[str]) -> dict:
+def read_chat(prompts: Iterable[str], system: str = "") -> dict:
     """Return the arguments that a golfer's messages tell, oldest first; what came last counts."""
-    found: dict = {}
+    found = read_prompt(system, is_golfers=False)
     for prompt in prompts:
         found |= read_prompt(prompt)
     return found
@@ -212,30 +221,48 @@ def _read_fields(line: str, named: dict) -> str:
 
 
 def _read_scores(text: str, named: dict) -> str:
-    """Add score and target that stand in free text; return the text without them."""
-    if not any(name in named for name in _SCORES) and (found := _FROM_TO.search(text)):
+    """Add score and target that stand in free text; return the text with _READ in their place."""
+    found = _FROM_TO.search(text)
+    if found and (found[2] or found[4]) and not any(name in named for name in _SCORES):
         units = found[2] or found[4]
-        if units:
-            named["current_score"] = _as_share(found[1], units)
-            named["target_score"] = _as_share(found[3], units)
-            text = text[: found.start()] + text[found.end() :]
-    for name, pattern in (
-        ("target_score", _TARGET),
-        ("current_score", _SCORE),
-        ("current_score", _SHARE),
-    ):
-        found = None if name in named else pattern.search(text)
-        if found:
+        named["current_score"] = _as_share(found[1], units)
+        named["target_score"] = _as_share(found[3], units)
+        text = text[: found.start()] + _READ + text[found.end() :]
+    for name, pattern in _SCORE_PATTERNS:
+        if name not in named and (found := pattern.search(text)):
             named[name] = _as_share(found[1], found[2])
-            text = text[: found.start()] + text[found.end() :]
+            text = text[: found.start()] + _READ + text[found.end() :]
     return text
 
 
-def _sentences(text: str) -> list[str]:
-    """The sentences that a golfer may have said."""
-    parts = (part.strip(" \t,;:-*#>") for part in re.split(r"(?<=[.!?])\s+|\n+", text))
-    said = [part for part in parts if len(re.findall(r"[^\W\d_]{2,}", part)) >= 2]
-    return [part for part in said if not _TO_A_MODEL.match(part)]
+def _said(text: str) -> list[str]:
+    """The sentences that a golfer may have said, without the clauses that told a score."""
+    sentences = re.split(r"(?<=[.!?])\s+|\n+", text)
+    said = []
+    for sentence in sentences:
+        if _TO_A_MODEL.match(sentence.strip(_MARKS)):
+            continue
+        if _READ in sentence:
+            clauses = re.split(r"[,;:.]|\band\b|\bbut\b", sentence)
+            sentence = ", ".join(each.strip(_MARKS) for each in clauses if _READ not in each)
+        said.append(sentence.strip(_MARKS + ".,"))
+    return [each for each in said if re.search(r"[^\W\d_]{2}", each)]
+
+
+def _tells_more(sentence: str) -> bool:
+    """Whether a sentence tells more than an area, a club, or who plays."""
+    left = _KNOWN_NAMES.sub(" ", sentence.casefold())
+    return len(re.findall(r"[^\W\d_]+", left)) >= 2
+
+
+def _add_the_golfer(named: dict, said: list[str]) -> None:
+    """Put what tells of the golfer where generate_feedback expects it."""
+    told = {name: named.pop(name) for name in _OF_THE_GOLFER if name in named}
+    given = named.get("golfer_context")
+    if told:
+        named["golfer_context"] = told | (given if isinstance(given, Mapping) else {})
+    elif given is None and said:
+        named["golfer_context"] = ". ".join(said)
 
 
 def _area_in(text: str) -> str | None:

@@ -99,13 +99,14 @@ class Batcher:
         while is_open or self._running:
             is_open = self._let_join(is_open)
             self._running = [pair for pair in self._running if not pair[0].is_gone]
-            going = self._coach.step([writing for _, writing in self._running])
-            going_ids = {id(writing) for writing in going}
-            self._running = [
-                (job, writing)
-                for job, writing in self._running
-                if self._tell(job, writing, id(writing) in going_ids)
-            ]
+            try:
+                self._coach.step([writing for _, writing in self._running])
+            except Exception as error:
+                # Nothing may end the thread that serves everybody.
+                for job, _ in self._running:
+                    _fail(job, error)
+                self._running = []
+            self._running = [pair for pair in self._running if self._goes_on(*pair)]
 
     def _let_join(self, is_open: bool) -> bool:
         """Give free rows to those who wait; return whether more may come."""
@@ -122,16 +123,14 @@ class Batcher:
             try:
                 writing = self._coach.begin(job.arguments, **job.sampling)
             except Exception as error:
-                # Nothing that somebody sends may end the thread that serves everybody.
-                job.tell(Written("", 0, is_last=True, error=f"{type(error).__name__}: {error}"))
+                _fail(job, error)
                 continue
-            job.n_prompt = (
-                len(writing.row.unread) - len(writing.row.result.tokens) if writing.row else 0
-            )
+            if row := writing.row:
+                job.n_prompt = len(row.unread) - len(row.result.tokens)
             self._running.append((job, writing))
         return is_open
 
-    def _tell(self, job: Job, writing: Writing, goes_on: bool) -> bool:
+    def _goes_on(self, job: Job, writing: Writing) -> bool:
         """Tell how far an answer is; return whether it goes on."""
         job.chosen_at = job.chosen_at or time.monotonic()
         tokens = writing.row.result.tokens if writing.row else []
@@ -140,12 +139,16 @@ class Batcher:
             text = self._coach.text_of(tokens[:most])
             job.tell(Written(text, most, is_last=True, is_cut=True))
             return False
-        if goes_on:
+        if self._coach.can_go_on(writing):
             job.tell(Written(self._coach.text_of(tokens), len(tokens)))
             return True
         try:
             feedback = self._coach.finish(writing)
             job.tell(Written(feedback["suggestion"], len(tokens), is_last=True, feedback=feedback))
         except Exception as error:
-            job.tell(Written("", 0, is_last=True, error=f"{type(error).__name__}: {error}"))
+            _fail(job, error)
         return False
+
+
+def _fail(job: Job, error: Exception) -> None:
+    job.tell(Written("", 0, is_last=True, error=f"{type(error).__name__}: {error}"))

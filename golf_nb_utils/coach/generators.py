@@ -622,10 +622,14 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
                 writing.error = WritingError(f"the model wrote no answer: {error}")
         return writing
 
-    def step(self, writings: list[Writing]) -> list[Writing]:
-        """Let the model choose once in each answer; return those that are not at their end."""
-        going = [each for each in writings if each.row and not each.error]
-        going = [each for each in going if self._steerer.can_go_on(each.row)]
+    def can_go_on(self, writing: Writing) -> bool:
+        """Whether there is more to write."""
+        row = writing.row
+        return row is not None and writing.error is None and self._steerer.can_go_on(row)
+
+    def step(self, writings: list[Writing]) -> None:
+        """Let the model choose once in each answer that can go on."""
+        going = [each for each in writings if self.can_go_on(each)]
         try:
             with self._lock:
                 self._steerer.step([each.row for each in going])
@@ -633,8 +637,6 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
             # No memory left, weights that are not numbers.
             for each in going:
                 each.error = WritingError(f"the model wrote no answer: {error}")
-            return []
-        return [each for each in going if self._steerer.can_go_on(each.row)]
 
     def text_of(self, tokens: list[int]) -> str:
         """Return the text of tokens; a character of which they have a part only is left out."""

@@ -25,8 +25,11 @@ SECONDS_TO_READ = 30.0
 class BoundedProtocol(H11Protocol):
     """HTTP over one connection, which is closed if there are too many, or nothing is asked.
 
-    uvicorn's own time limit holds between two requests of a connection, not for the first.
+    uvicorn's own time limit holds between two requests of a connection, not for the first, and ends
+    with the first byte.
     """
+
+    _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Take a connection, if there is room for it."""
@@ -39,26 +42,23 @@ class BoundedProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Take bytes; uvicorn stops the clock of a kept connection at the first of them."""
         super().data_received(data)
-        if self.cycle is None or self.cycle.response_complete:
-            return
-        self._head_timer.cancel()
-
-    def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
-        super().on_response_complete()
-        self._wait_for_a_head()
+        if self.cycle and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._head_timer is None:
+            self._wait_for_a_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        if hasattr(self, "_head_timer"):
-            self._head_timer.cancel()
+        self._stop_waiting()
         super().connection_lost(exc)
 
     def _wait_for_a_head(self) -> None:
-        if hasattr(self, "_head_timer"):
+        self._head_timer = self.loop.call_later(SECONDS_TO_ASK, self.transport.abort)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer:
             self._head_timer.cancel()
-        if not self.transport.is_closing():
-            self._head_timer = self.loop.call_later(SECONDS_TO_ASK, self.transport.abort)
+            self._head_timer = None
 
 
 async def read_body(request: Request) -> bytes:

@@ -6,7 +6,6 @@ OpenAI: platform.openai.com/docs/api-reference/chat, which Ollama serves below /
 
 import json
 import math
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -25,9 +24,8 @@ class RefusedError(Exception):
 class Model:
     """What there is to say of the model that is served."""
 
-    name: str
-    other_name: str
-    """A name that an app asks for, which means this model; "" for none."""
+    names: tuple[str, ...]
+    """Its own, and one that an app asks for."""
     size: int
     """Bytes of its weights."""
     digest: str
@@ -42,7 +40,7 @@ class Model:
             RefusedError: 404, the name is another model's.
         """
         asked = str(name or "").removesuffix(":latest").casefold()
-        if asked not in {self.name.casefold(), self.other_name.casefold() or self.name.casefold()}:
+        if asked not in map(str.casefold, self.names):
             raise RefusedError(404, f"model {str(name or '')[:200]!r} not found")
         return name
 
@@ -140,15 +138,15 @@ def _fitting(value, schema):
     return value
 
 
-def texts_of(messages) -> list[str]:
-    """Return what the user says in the messages of a chat, oldest first.
+def texts_of(messages) -> tuple[list[str], str]:
+    """Return what the user says in the messages of a chat, oldest first, and the system's part.
 
     Raises:
         RefusedError: 400, they are no messages.
     """
     if not isinstance(messages, list):
         raise RefusedError(400, "messages must be a list")
-    texts = []
+    texts: dict[str, list[str]] = {}
     for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise RefusedError(400, "a message must be an object with role and content")
@@ -158,9 +156,8 @@ def texts_of(messages) -> list[str]:
             content = "\n".join(part for part in parts if isinstance(part, str))
         if not isinstance(content, str):
             raise RefusedError(400, "the content of a message must be a string")
-        if message["role"] == "user":
-            texts.append(content)
-    return texts
+        texts.setdefault(message["role"], []).append(content)
+    return texts.get("user", []), "\n".join(texts.get("system", []))
 
 
 # Ollama's answers.
@@ -193,12 +190,12 @@ def _details(model: Model) -> dict:
 
 def tags(model: Model) -> dict:
     """Return the models that there are."""
-    names = dict.fromkeys(name for name in (model.name, model.other_name) if name)
     about = {
         "modified_at": model.modified_at, "size": model.size, "digest": model.digest,
         "details": _details(model),
     }  # fmt: skip
-    return {"models": [{"name": f"{n}:latest", "model": f"{n}:latest"} | about for n in names]}
+    names = (name if ":" in name else f"{name}:latest" for name in model.names)
+    return {"models": [{"name": name, "model": name} | about for name in names]}
 
 
 def running(model: Model) -> dict:
@@ -210,7 +207,7 @@ def running(model: Model) -> dict:
 def show(model: Model) -> dict:
     """Return what there is to say of the model."""
     return {
-        "modelfile": f"# {model.name}, fine-tuned and steered by golf_nb_utils",
+        "modelfile": f"# {model.names[0]}, fine-tuned and steered by golf_nb_utils",
         "parameters": "temperature 0", "template": "{{ .Prompt }}",
         "license": "see LICENSE-MODEL.md", "capabilities": ["completion"],
         "modified_at": model.modified_at, "details": _details(model),
@@ -233,8 +230,7 @@ def openai_error(status: int, message: str) -> dict:
 
 def openai_models(model: Model) -> dict:
     """Return the list of models."""
-    names = dict.fromkeys(name for name in (model.name, model.other_name) if name)
-    return {"object": "list", "data": [openai_model(model, name) for name in names]}
+    return {"object": "list", "data": [openai_model(model, name) for name in model.names]}
 
 
 def openai_model(model: Model, name: str) -> dict:
@@ -278,9 +274,13 @@ def _head(model: str, number: str, kind: str) -> dict:
     }  # fmt: skip
 
 
-def cut_at(text: str, stops: tuple[str, ...]) -> str | None:
-    """Return the text before the first of the `stops` in it, or None where there is none."""
-    if not stops:
-        return None
-    found = re.search("|".join(map(re.escape, stops)), text)
-    return text[: found.start()] if found else None
+def before_stop(text: str, stops: tuple[str, ...], is_last: bool) -> tuple[str, bool]:
+    """Return a text up to the first of the `stops`, and whether there is one in it.
+
+    While more may come, what may be the beginning of one is held back.
+    """
+    places = [text.index(stop) for stop in stops if stop in text]
+    if places:
+        return text[: min(places)], True
+    held = [n for stop in stops for n in range(1, len(stop)) if text.endswith(stop[:n])]
+    return text[: len(text) - (0 if is_last else max(held, default=0))], False

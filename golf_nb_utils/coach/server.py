@@ -12,7 +12,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -92,7 +92,7 @@ def model_of(
     """Describe a coach's model whose weights lie in a file."""
     config, about = coach._model.config, weights.stat()
     return Model(
-        name=coach.generated_by, other_name=other_name, size=about.st_size, digest=digest,
+        names=(coach.generated_by, *filter(None, [other_name])), size=about.st_size, digest=digest,
         n_parameters=sum(each.numel() for each in coach._model.parameters()), n_ctx=config.n_ctx,
         modified_at=datetime.fromtimestamp(about.st_mtime, UTC).isoformat(),
     )  # fmt: skip
@@ -139,20 +139,26 @@ def make_app(serving: Serving, n_rows: int = ROWS, n_waiting: int = WAITING) -> 
         routes=routes,
         lifespan=lifespan,
         middleware=[Middleware(limits.bounded, note=note)],
-        exception_handlers={RefusedError: refused, HTTPException: refused, BusyError: refused},
+        exception_handlers={
+            RefusedError: refused,
+            HTTPException: refused,
+            BusyError: refused,
+            500: refused,
+        },
     )
     app.state.serving = serving
     return app
 
 
-def run(serving: Serving, host: str, port: int) -> None:
-    """Serve until SIGTERM or Ctrl-C: what runs ends, nothing new is taken."""
-    serving.is_local = limits.is_loopback(host)
-    uvicorn.run(
-        make_app(serving), host=host, port=port, http=limits.BoundedProtocol, ws="none",
-        log_level="warning", server_header=False, timeout_keep_alive=30,
+def make_server(app: Starlette, host: str, port: int) -> uvicorn.Server:
+    """Return a server; `run` ends at SIGTERM or Ctrl-C: what runs ends, nothing new is taken."""
+    app.state.serving.is_local = limits.is_loopback(host)
+    config = uvicorn.Config(
+        app, host, port, http=limits.BoundedProtocol, ws="none", log_level="warning",
+        server_header=False, timeout_keep_alive=30,
         timeout_graceful_shutdown=int(SECONDS_TO_ANSWER),
     )  # fmt: skip
+    return uvicorn.Server(config)
 
 
 def _asked(endpoint: Callable) -> Callable:
@@ -194,6 +200,9 @@ async def refused(request: Request, error: Exception) -> Response:
         status, headers = error.status, error.headers
     elif isinstance(error, HTTPException):
         status, message, headers = error.status_code, error.detail, error.headers
+    else:
+        # What went wrong in here is for the log.
+        message = "internal error"
     is_openai = request.url.path.startswith("/v1/")
     body = protocol.openai_error(status, message) if is_openai else {"error": message}
     return _json(body, status, headers)
@@ -340,9 +349,9 @@ async def _question(serving: Serving, text: str) -> AsyncIterator[Written]:
     yield Written(text, 0, is_last=True, feedback=feedback)
 
 
-def prompted(serving: Serving, prompts: list[str], wishes: Wishes) -> Answer:
+def prompted(serving: Serving, prompts: list[str], system: str, wishes: Wishes) -> Answer:
     """Begin an answer to what a golfer's messages say; it has the wishes' stops and format."""
-    arguments = read_chat(prompts)
+    arguments = read_chat(prompts, system)
     if question := question_for(arguments):
         answer = Answer(_question(serving, question))
     else:
@@ -362,13 +371,12 @@ async def _as_wished(pieces: AsyncIterator[Written], wishes: Wishes) -> AsyncIte
                 # JSON is whole or it is none, so it comes in one piece.
                 if each.is_last:
                     text = protocol.as_json(each.feedback, wishes.format) if each.feedback else ""
-                    yield Written(text, each.n_tokens, True, each.is_cut, each.feedback)
+                    yield replace(each, text=text)
                 continue
-            cut = protocol.cut_at(each.text, wishes.stop)
-            if cut is not None:
-                yield Written(cut, each.n_tokens, is_last=True)
+            text, is_stopped = protocol.before_stop(each.text, wishes.stop, each.is_last)
+            yield replace(each, text=text, is_last=each.is_last or is_stopped)
+            if is_stopped:
                 return
-            yield each
 
 
 async def _increments(answer: Answer) -> AsyncIterator[tuple[str, Written]]:
@@ -433,31 +441,39 @@ async def generate(request: Request, serving: Serving, body: dict) -> Response:
     prompt = body.get("prompt") or ""
     if not isinstance(prompt, str):
         raise RefusedError(400, "prompt must be a string")
-    return await _ollama(request, serving, body, [prompt] if prompt else [], is_chat=False)
+    system = body.get("system") or ""
+    if not isinstance(system, str):
+        raise RefusedError(400, "system must be a string")
+    said = ([prompt], system) if prompt else None
+    return await _ollama(request, serving, body, said, is_chat=False)
 
 
 async def chat(request: Request, serving: Serving, body: dict) -> Response:
     """Answer the messages of a chat."""
     messages = body.get("messages") or []
-    texts = protocol.texts_of(messages)
+    said = protocol.texts_of(messages)
     if body.get("tools"):
-        raise RefusedError(400, f"{serving.model.name} does not support tools")
-    return await _ollama(request, serving, body, texts if messages else [], is_chat=True)
+        raise RefusedError(400, f"{serving.model.names[0]} does not support tools")
+    return await _ollama(request, serving, body, said if messages else None, is_chat=True)
 
 
 async def _ollama(
-    request: Request, serving: Serving, body: dict, prompts: list[str], is_chat: bool
+    request: Request,
+    serving: Serving,
+    body: dict,
+    said: tuple[list[str], str] | None,
+    is_chat: bool,
 ) -> Response:
     name = serving.model.require(body.get("model"))
     options = body.get("options") or {}
     if not isinstance(options, dict):
         raise RefusedError(400, "options must be an object")
     wishes = protocol.wishes(options, body.get("format"), "num_predict")
-    if not prompts:
+    if said is None:
         # Without a prompt a client only wants to have the model loaded, or unloaded.
         reason = "unload" if body.get("keep_alive") in (0, "0") else "load"
         return _json(protocol.line(name, "", is_chat, reason))
-    answer = prompted(serving, prompts, wishes)
+    answer = prompted(serving, *said, wishes)
     if body.get("stream") is False:
         last = await _whole(request, answer)
         reason = "length" if last.is_cut else "stop"
@@ -483,10 +499,10 @@ async def _ollama(
 async def openai_chat(request: Request, serving: Serving, body: dict) -> Response:
     """Answer the messages of a chat."""
     name = serving.model.require(body.get("model"))
-    texts = protocol.texts_of(body.get("messages"))
+    said = protocol.texts_of(body.get("messages"))
     most = "max_tokens" if body.get("max_tokens") is not None else "max_completion_tokens"
     wishes = protocol.wishes(body, _response_format(body.get("response_format")), most)
-    answer, number = prompted(serving, texts, wishes), uuid.uuid4().hex
+    answer, number = prompted(serving, *said, wishes), uuid.uuid4().hex
     if not body.get("stream"):
         last = await _whole(request, answer)
         reason = "length" if last.is_cut else "stop"
