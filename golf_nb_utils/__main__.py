@@ -1,6 +1,6 @@
 """The command line: `run` executes the notebooks with papermill, `check-knowledge` validates the
-knowledge base, `export` writes a fine-tuned model for other libraries, `compare` holds two
-evaluations against each other."""
+knowledge base, `export` writes a fine-tuned model for other libraries, `serve` answers in place of
+Ollama, `compare` holds two evaluations against each other."""
 
 import argparse
 import os
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     replace_what_cannot_be_shown()
     parser = argparse.ArgumentParser(prog="python -m golf_nb_utils", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (add_run, add_check_knowledge, add_export, add_compare):
+    for add in (add_run, add_check_knowledge, add_export, add_serve, add_compare):
         add(commands)
     options = parser.parse_args(arguments)
     try:
@@ -231,6 +231,37 @@ def _bodies(path: Path, model: str) -> dict[str, dict]:
     except ValueError as error:
         raise ConfigError(f"{path} is not the `input` of a prompt: {error}") from error
     return requests_to_engines(request, grammar, model)
+
+
+def add_serve(commands) -> None:
+    """Add `serve`."""
+    what = "answer over HTTP, in place of Ollama"
+    serve = commands.add_parser("serve", help=what)
+    serve.set_defaults(function=serve_model)
+    serve.add_argument("--host", default="127.0.0.1", help="default: this machine alone")
+    serve.add_argument("--port", type=int, default=11434, help="default: Ollama's, 11434")
+    serve.add_argument("--model-size", default="auto", help=SIZES)
+    what = "also answer to this name of a model: the one that the app asks Ollama for"
+    serve.add_argument("--name", default="", help=what)
+    serve.add_argument("--output-root", default="", help=ROOT)
+    what = "ask clients for this key (default: GOLF_API_KEY, which other users cannot list)"
+    serve.add_argument("--api-key", default=os.environ.get("GOLF_API_KEY", ""), help=what)
+
+
+def serve_model(options: argparse.Namespace) -> int:
+    """Serve a fine-tuned model until SIGTERM or Ctrl-C, see coach.server.
+
+    Raises:
+        ConfigError: the size is unknown.
+        MissingArtifactError, ArtifactMismatchError: the model is not there, or does not belong to
+            its surroundings.
+    """
+    from golf_nb_utils.coach import server
+
+    serving = server.load(options.model_size, options.output_root, options.name)
+    serving.api_key = options.api_key
+    server.make_server(server.make_app(serving), options.host, options.port).run()
+    return 0
 
 
 def add_compare(commands) -> None:

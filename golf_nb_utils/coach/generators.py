@@ -50,7 +50,7 @@ from golf_nb_utils.golf.wording import REFERRED, SAY_BY_ID, WITHOUT_SCORE
 from golf_nb_utils.gpt2.checkpoints import load_model
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.gpt2.sampling import generate_batch, in_batches, stream_batch
-from golf_nb_utils.gpt2.steering import Steerer
+from golf_nb_utils.gpt2.steering import Row, Steerer
 from golf_nb_utils.gpt2.tokenizer import load_tokenizer, token_ids_to_text
 from golf_nb_utils.host import detect_devices, input_roots, knowledge_folder, output_root
 from golf_nb_utils.prompt import format_input
@@ -116,6 +116,16 @@ class _Asked:
             "chain": chain,
             "considered": [[fault, round(share, 3)] for fault, share in considered],
         }
+
+
+@dataclass
+class Writing:
+    """An answer that is written beside others, see FineTunedGolfFeedbackGenerator.begin."""
+
+    asked: _Asked
+    row: Row | None = None
+    """Where the model is; None where no model is needed, or none could begin."""
+    error: WritingError | None = None
 
 
 class LLMFeedbackGenerator(ABC):
@@ -255,6 +265,11 @@ class LLMFeedbackGenerator(ABC):
     def _probabilities(self, area: str, text: str) -> Probabilities:
         """How likely it is that words mean this or that."""
         return self.reader.probabilities(area, text)
+
+    @property
+    def verifier(self) -> Verifier:
+        """What judges the answers."""
+        return self._verifier
 
     @property
     def reader(self) -> Reader:
@@ -575,14 +590,71 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
             alone = zip(prompts, entries, strict=True)
             return [self._steer_batch([prompt], [entry])[0] for prompt, entry in alone]
         texts = [self._tokenizer.decode(each.tokens) for each in found]
-        n_ctx = self._model.config.n_ctx
-        reason = (
-            f"the model wrote no answer: with its prompt it exceeds the context of {n_ctx} tokens."
-        )
         return [
-            text if each.is_whole else WritingError(reason, text)
+            text if each.is_whole else WritingError(self._too_long(), text)
             for text, each in zip(texts, found, strict=True)
         ]
+
+    def begin(
+        self,
+        arguments: dict,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> Writing:
+        """Return an answer to a dict of generate_feedback's arguments, on its way.
+
+        `step` writes on it beside others, and `finish` gives what generate_feedback returns. Only a
+        steered coach can; temperature, top_p and seed are those of Steerer.begin.
+        """
+        asked = self._read(arguments)
+        writing = Writing(asked)
+        if asked.request.is_scored:
+            try:
+                writing.row = self._steerer.begin(
+                    self._prompt(asked.entry).tolist(),
+                    self._grammar(asked.entry),
+                    asked.seed if seed is None else seed,
+                    temperature,
+                    top_p,
+                )
+            except (GrammarError, ValueError, RuntimeError) as error:
+                writing.error = WritingError(f"the model wrote no answer: {error}")
+        return writing
+
+    def can_go_on(self, writing: Writing) -> bool:
+        """Whether there is more to write."""
+        row = writing.row
+        return row is not None and writing.error is None and self._steerer.can_go_on(row)
+
+    def step(self, writings: list[Writing]) -> None:
+        """Let the model choose once in each answer that can go on."""
+        going = [each for each in writings if self.can_go_on(each)]
+        try:
+            with self._lock:
+                self._steerer.step([each.row for each in going])
+        except (ValueError, RuntimeError) as error:
+            # No memory left, weights that are not numbers.
+            for each in going:
+                each.error = WritingError(f"the model wrote no answer: {error}")
+
+    def text_of(self, tokens: list[int]) -> str:
+        """Return the text of tokens; a character of which they have a part only is left out."""
+        return self._tokenizer.decode(tokens, errors="ignore")
+
+    def finish(self, writing: Writing) -> dict:
+        """Return verified feedback: what was written, or where it is not whole the template's."""
+        row, first = writing.row, writing.error
+        if row and not first:
+            is_whole, text = row.result.is_whole, self.text_of(row.result.tokens)
+            first = [text] if is_whole else WritingError(self._too_long())
+        return self._answered([writing.asked], first)[0]
+
+    def _too_long(self) -> str:
+        n_ctx = self._model.config.n_ctx
+        return (
+            f"the model wrote no answer: with its prompt it exceeds the context of {n_ctx} tokens."
+        )
 
     def _grammar(self, entry: dict) -> tuple:
         """What Steerer needs of the right answers to an entry."""

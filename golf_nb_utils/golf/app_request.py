@@ -164,7 +164,7 @@ def _squeezed(text) -> str:
     return re.sub(r"[\W_]+", "", text[:LONGEST_TEXT].casefold()) if isinstance(text, str) else ""
 
 
-def _score_name(value) -> str | None:
+def score_name(value) -> str | None:
     """The key of ALL_SCORES that a name in any spelling stands for."""
     names = {_squeezed(name): name for name in ALL_SCORES}
     names |= {name.removesuffix("quality"): key for name, key in names.items()} | _OTHER_AREA_NAMES
@@ -176,13 +176,13 @@ def _score_name(value) -> str | None:
 
 def _read_area(value, scores: dict[str, float], remarks: list[str]) -> tuple[str, bool, bool]:
     """The area, whether it is the one that was sent, and whether anything decided on it."""
-    name = _score_name(value)
+    name = score_name(value)
     if name in AREAS:
         return name, True, True
     squeezed = [_squeezed(key) for key in AREAS]
     close = difflib.get_close_matches(_squeezed(value)[:40], squeezed, n=1, cutoff=0.8)
     if close and name is None:
-        name = _score_name(close[0])
+        name = score_name(close[0])
         remarks.append(f"area {_shown(value)} was read as {name}.")
         return name, True, True
     remarks.append(f"area {_shown(value)} is none of {', '.join(AREAS)}.")
@@ -258,7 +258,7 @@ def _read_all_scores(value, remarks: list[str]) -> dict[str, float]:
     if isinstance(value, Mapping):
         named = {}
         for key in list(value)[:100]:
-            name = _score_name(key)
+            name = score_name(key)
             if name is None or name in named:
                 remarks.append(
                     f"all_quality_scores has the key {_shown(key)}, which is none of "

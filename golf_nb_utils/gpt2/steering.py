@@ -98,12 +98,20 @@ class _Walk:
         return taken
 
 
-class _Row:
+class Row:
     """A prompt on its way to an answer, with the keys and values of all that it has read."""
 
-    def __init__(self, prompt: list[int], walk: _Walk | None, seed: int):
+    def __init__(
+        self,
+        prompt: list[int],
+        walk: _Walk | None,
+        seed: int = 0,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ):
         self.walk, self.unread, self.result = walk, prompt, Steered()
         self.numbers = torch.Generator().manual_seed(seed)
+        self.temperature, self.top_p = temperature, top_p
         self.n_read = 0
         self.cache = torch.empty(0)  # (layers, 2, heads, slots, features), once there is something
 
@@ -173,10 +181,14 @@ class Steerer:
         """
         seeds = range(len(prompts)) if seeds is None else seeds
         rows = [
-            _Row(list(prompt), _Walk(*grammar, self._encode, self._end), seed)
+            self._row(prompt, grammar, seed, temperature, top_p)
             for prompt, grammar, seed in zip(prompts, grammars, seeds, strict=True)
         ]
-        for _ in self._passes(rows, temperature, top_p):
+        if len(rows) > 1:
+            self._read_what_is_shared(rows)
+        for row in rows:
+            row.take([])
+        while self.step(rows):
             pass
         return [row.result for row in rows]
 
@@ -190,11 +202,50 @@ class Steerer:
         Raises:
             ValueError: as `write`, or prompt and answer exceed the context.
         """
-        row = _Row(list(prompt), _Walk(*grammar, self._encode, self._end), 0)
-        for _ in self._passes([row], 0.0, 1.0):
+        row = self.begin(prompt, grammar)
+        while self.step([row]):
             yield row.result.tokens
         if not row.result.is_whole:
             self._require_room(row.n_tokens)
+
+    def begin(
+        self,
+        prompt: Sequence[int],
+        grammar: tuple[NextTexts, object],
+        seed: int = 0,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+    ) -> Row:
+        """Return a row that `step` lets write on, beside any others; parameters as in `write`.
+
+        Raises:
+            ValueError: the prompt is empty.
+        """
+        row = self._row(prompt, grammar, seed, temperature, top_p)
+        row.take([])
+        return row
+
+    def step(self, rows: Sequence[Row]) -> bool:
+        """Let each row that can go on read and choose once, in one pass; return whether any could.
+
+        Between two steps rows may join and leave: none of them sees the others, so each writes what
+        it would write alone (continuous batching, as Orca and vLLM do it).
+
+        Raises:
+            ValueError: the model's probabilities are not numbers.
+        """
+        rows = [row for row in rows if self.can_go_on(row)]
+        if not rows:
+            return False
+        # Entered anew for each pass: a reader may pause, and goes on with grad mode as it was.
+        with torch.inference_mode():
+            logits = self._read(rows)
+            for row, scores in zip(rows, logits.log_softmax(dim=1), strict=True):
+                legal = row.walk.legal()
+                chosen = _choose(scores[legal], row)
+                row.result.note(scores[legal], chosen)
+                row.take([legal[chosen]])
+        return True
 
     def log_probabilities(self, prompt: Sequence[int], texts: Sequence[str]) -> list[float]:
         """Return how likely each text is to follow a prompt (token ids), as a natural logarithm.
@@ -205,7 +256,7 @@ class Steerer:
         if not prompt:
             raise ValueError("a prompt is empty; expected at least one token.")
         tokens = [list(self._encode(text)) for text in texts]
-        rows = [_Row([*prompt, *own], None, 0) for own in tokens]
+        rows = [Row([*prompt, *own], None) for own in tokens]
         self._read_what_is_shared(rows, len(prompt))
         counts = [len(row.unread) for row in rows]
         with torch.inference_mode():
@@ -217,27 +268,17 @@ class Steerer:
             found = scores[torch.arange(len(ids), device=ids.device), ids]
         return [float(each.sum()) for each in found.split(list(map(len, tokens)))]
 
-    def _passes(self, rows: list[_Row], temperature: float, top_p: float) -> Iterator[None]:
-        """Let the rows write; pause after each pass through the model."""
-        if not all(row.unread for row in rows):
-            raise ValueError("a prompt is empty; expected at least one token.")
-        if len(rows) > 1:
-            self._read_what_is_shared(rows)
-        for row in rows:
-            row.take([])
-        n_ctx = self._model.config.n_ctx
-        while rows := [row for row in rows if not row.walk.has_ended and row.n_tokens <= n_ctx]:
-            # Entered anew for each pass: a reader may pause, and goes on with grad mode as it was.
-            with torch.inference_mode():
-                logits = self._read(rows)
-                for row, scores in zip(rows, logits.log_softmax(dim=1), strict=True):
-                    legal = row.walk.legal()
-                    chosen = _choose(scores[legal], temperature, top_p, row.numbers)
-                    row.result.note(scores[legal], chosen)
-                    row.take([legal[chosen]])
-            yield
+    def can_go_on(self, row: Row) -> bool:
+        """Whether a row is not at its end, and the context has room for what it reads next."""
+        return not row.walk.has_ended and row.n_tokens <= self._model.config.n_ctx
 
-    def _read_what_is_shared(self, rows: list[_Row], most: int | None = None) -> None:
+    def _row(self, prompt, grammar, seed, temperature, top_p) -> Row:
+        if not prompt:
+            raise ValueError("a prompt is empty; expected at least one token.")
+        walk = _Walk(*grammar, self._encode, self._end)
+        return Row(list(prompt), walk, seed, temperature, top_p)
+
+    def _read_what_is_shared(self, rows: list[Row], most: int | None = None) -> None:
         """Read the beginning that all prompts share once: candidates share all but the last token.
 
         Each row needs a token of its own to read, whose logits are those of its first choice; so of
@@ -248,7 +289,7 @@ class Steerer:
         shared = [tokens[0] for tokens in takewhile(lambda column: len(set(column)) == 1, columns)]
         if not shared:
             return
-        reader = _Row(shared, rows[0].walk, 0)
+        reader = Row(shared, None)
         with torch.inference_mode():
             self._read([reader])
         for row in rows:
@@ -256,7 +297,7 @@ class Steerer:
             row.cache, row.n_read = reader.cache[..., : len(shared), :], len(shared)
             del row.unread[: len(shared)]
 
-    def _read(self, rows: list[_Row]) -> torch.Tensor:
+    def _read(self, rows: list[Row]) -> torch.Tensor:
         """Let each row read its tokens; return the logits after its last, (rows, n_vocab)."""
         counts = torch.tensor([len(row.unread) for row in rows])
         states = self._states(rows)
@@ -271,7 +312,7 @@ class Steerer:
                 "shorten the prompt."
             )
 
-    def _states(self, rows: list[_Row]) -> torch.Tensor:
+    def _states(self, rows: list[Row]) -> torch.Tensor:
         """Let each row read its tokens; return the final state of each, (tokens, n_embd).
 
         The tokens of all rows go through the matrices as one long list, so nothing is padded: a row
@@ -302,13 +343,11 @@ class Steerer:
         return model.ln_f(x)
 
 
-def _choose(
-    scores: torch.Tensor, temperature: float, top_p: float, generator: torch.Generator
-) -> int:
-    """The place of the token that is taken, of those with these log-probabilities."""
-    if temperature == 0:
+def _choose(scores: torch.Tensor, row: Row) -> int:
+    """The place of the token that a row takes, of those with these log-probabilities."""
+    if row.temperature == 0:
         return int(scores.argmax())
-    cumulative, order = cumulative_probabilities(scores[None], temperature, 0, top_p)
-    drawn = torch.rand(1, 1, generator=generator, dtype=torch.float64).to(scores.device)
+    cumulative, order = cumulative_probabilities(scores[None], row.temperature, 0, row.top_p)
+    drawn = torch.rand(1, 1, generator=row.numbers, dtype=torch.float64).to(scores.device)
     place = torch.searchsorted(cumulative, drawn * cumulative[:, -1:], right=True)
     return int(order[0, place[0, 0].clamp(max=len(scores) - 1)])
