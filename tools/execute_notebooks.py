@@ -26,8 +26,8 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        tags = cell.metadata.get("tags")
-        cell.metadata = {"tags": tags} if tags else {}
+        kept = ("cellView", "jupyter", "tags")  # what folds a cell on Colab, in JupyterLab
+        cell.metadata = {name: cell.metadata[name] for name in kept if cell.metadata.get(name)}
         for output in cell.get("outputs", []):
             if "text" in output:
                 output.text = output.text.replace(str(REPOSITORY), SHOWN_PATH)
