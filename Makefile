@@ -1,12 +1,13 @@
 # make run    sets up and runs the four notebooks (MODEL_SIZE=124M EPOCHS=3 BATCH_SIZE=8 LR=5e-5 change the run)
 # make gpu    measures all that needs a GPU, in eight minutes (benchmarks/README.md says how without make)
+# make links  writes the repository's address where it is quoted (REPOSITORY=https://github.com/you/golf-feedback-llm)
 # make test   sets up and runs all tests (make chromium first, as root on Debian, if the browser test is not to be skipped)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test unit notebooks chromium bench gpu lint clean
+.PHONY: run test unit notebooks chromium bench gpu links lint clean
 .DELETE_ON_ERROR:
 
 run: $(VENV)/run.stamp
@@ -41,6 +42,9 @@ bench: $(VENV)/test.stamp
 # Needs the venv only to make sure of the packages: on a machine that has torch already call the script itself.
 gpu: $(VENV)/test.stamp
 	$(BIN)/python benchmarks/gpu.py --out experimental/gpu --minutes 8
+
+links:
+	$(PYTHON) tools/links.py $(REPOSITORY)
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .

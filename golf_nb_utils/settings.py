@@ -417,11 +417,10 @@ def read(number: int, variables: Mapping) -> _Settings:
     if not isinstance(more, Mapping):
         wrong = "must be a dict {name: value}; papermill takes each setting by its own name"
         raise ConfigError(f"`{MORE}` {wrong}, -p seed 7, found {shown(more)}.")
-    assigned = _assigned(variables.get("In", ())) - {MORE}
-    for name in [*more, *sorted(assigned)]:
-        if name not in names:
-            close = nearest(str(name), names)
-            raise ConfigError(f"notebook {number:02} has no setting {shown(name)}{close}.")
+    unknown = {name: nearest(str(name), names) for name in more if name not in names}
+    unknown |= _misspelt(variables.get("In", ()), names)
+    for name, close in unknown.items():
+        raise ConfigError(f"notebook {number:02} has no setting {shown(name)}{close}.")
     given = {name: variables[name] for name in names if variables.get(name) is not None}
     for name in more:
         if name in given and more[name] is not None:
@@ -435,24 +434,27 @@ def read(number: int, variables: Mapping) -> _Settings:
     return CONFIGS[number].for_size(size, **given)
 
 
-def _assigned(cells: Iterable[str]) -> set[str]:
-    """Return the names that the last parameters cell, and the last that papermill injected, assign.
+def _misspelt(cells: Iterable[str], names: list[str]) -> dict[str, str]:
+    """Return {variable: what it resembles} of the last parameters cell and papermill's last.
 
-    A misspelt one would be a variable that nobody reads; papermill only warns, and of every name
-    that the cell lacks. `cells` is IPython's `In`.
+    A misspelt setting would be a variable that nobody reads; papermill only warns, and of every
+    name that the cell lacks. Those of other notebooks, as a file of parameters has them, may be
+    there, and so may variables of one's own. `cells` is IPython's `In`.
     """
     found = {}
     for cell in cells:
         for mark in (f"{MORE} = ", "# Parameters\n"):
             if f"\n{mark}" in f"\n{cell}":
                 found[mark] = cell
-    names = set()
+    known = {MORE} | {name for number in CONFIGS for name in declared(number)}
+    resembled = {}
     for cell in found.values():
         with suppress(SyntaxError):
-            for node in ast.parse(cell).body:
-                targets = node.targets if isinstance(node, ast.Assign) else []
-                names |= {target.id for target in targets if isinstance(target, ast.Name)}
-    return names
+            for node in ast.walk(ast.parse(cell)):
+                is_new = isinstance(node, ast.Name) and node.id not in known
+                if is_new and isinstance(node.ctx, ast.Store) and nearest(node.id, names):
+                    resembled[node.id] = nearest(node.id, names)
+    return resembled
 
 
 # The parameters of a run, before it begins.

@@ -381,7 +381,9 @@ def test_the_report_names_the_host_the_number_format_its_reason_and_the_folder(
     assert re.fullmatch(r"kaggle \(\w+, headless: True\): 2 x Tesla T4, float16 \(.+\)", first)
     assert devices.reason in first
     assert second.startswith(f"output root {tmp_path / 'not yet'}, 57 GB free")
-    assert f"; python {platform.python_version()}, torch {torch.__version__.split('+')[0]}" in second
+    assert (
+        f"; python {platform.python_version()}, torch {torch.__version__.split('+')[0]}" in second
+    )
 
 
 CPU_ALONE = Devices(torch.device("cpu"), (), (), torch.float32, "no GPU")

@@ -35,10 +35,13 @@ from golf_nb_utils.golf import reader as reading
 from golf_nb_utils.gpt2 import checkpoints
 from golf_nb_utils.gpt2.checkpoints import save_model, state_dict_to_tf
 from golf_nb_utils.gpt2.tokenizer import learn_bpe
+from tools import links
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
-URL = "https://github.com/golf-feedback-llm/golf-feedback-llm"
+ADDRESS, TAG = links.published()
+URL = "https://github.com/somebody/golf-feedback-llm"
+"""Where the machines' notebooks are published."""
 KAGGLE, KAGGLE_BATCH = (
     {"KAGGLE_KERNEL_RUN_TYPE": "Interactive"},
     {"KAGGLE_KERNEL_RUN_TYPE": "Batch"},
@@ -58,7 +61,7 @@ LAYOUTS = {
     "by owner": "datasets/somebody/golf-feedback-llm",
     "deep": "datasets/somebody/golf-feedback-llm/versions/3/golf-feedback-llm-main",
 }
-OFFLINE = "echo \"fatal: unable to access '$5/': Could not resolve host: github.com\" >&2; exit 128"
+OFFLINE = "echo \"fatal: unable to access '$7/': Could not resolve host: github.com\" >&2; exit 128"
 
 pytestmark = pytest.mark.skipif(
     os.name != "posix", reason="the machines are made of POSIX permissions and a shell"
@@ -118,7 +121,6 @@ class Machine:
         )
         for folder in (self.input, self.working, self.tmp, self.bin):
             folder.mkdir(parents=True)
-        self.clone = self.tmp / "golf-feedback-llm"
         self.git(OFFLINE)
 
     def git(self, script: str) -> None:
@@ -138,12 +140,22 @@ class Machine:
         variables: dict[str, str],
         cwd: Path | None = None,
         papermill: tuple[str, ...] = (),
+        **replaced: str,
     ) -> subprocess.CompletedProcess:
-        """`papermill` are the arguments of the process that starts the kernel, where there is one."""
+        """`papermill` are the arguments of the process that starts the kernel, where there is one.
+
+        `address` is where the repository is published, `proc` where the system tells of processes.
+        """
         cell = code_cells(notebook)[0]
-        assert cell.count('"/kaggle/input"') == 1
-        cell = cell.replace('"/kaggle/input"', repr(str(self.input)))
-        script = f"{cell}\nimport golf_nb_utils\nprint('from', golf_nb_utils.__path__[0])\nassert 'torch' not in sys.modules"
+        for old, new in {
+            '"/kaggle/input"': repr(str(self.input)),
+            f'{ADDRESS}"': f'{replaced.get("address", URL)}"',
+            '"/proc"': repr(replaced.get("proc", "/proc")),
+        }.items():
+            assert cell.count(old) == 1
+            cell = cell.replace(old, new)
+        # Twice, as people run cells.
+        script = f"{cell}\n{cell}\nimport golf_nb_utils\nprint('from', golf_nb_utils.__path__[0])\nassert 'torch' not in sys.modules"
         # -S: without site-packages. -B: no __pycache__ in the clone.
         command = [sys.executable, "-S", "-B", "-c", script]
         if papermill:
@@ -172,7 +184,7 @@ def refusal(result: subprocess.CompletedProcess) -> str:
     """The last line of a failure: what a user reads."""
     assert result.returncode == 1
     last = result.stderr.rstrip("\n").splitlines()[-1]
-    assert last.startswith("RuntimeError: golf_nb_utils is not here and cannot be cloned")
+    assert last.startswith("RuntimeError: golf_nb_utils is missing (")
     assert last.endswith(".")
     return last
 
@@ -188,11 +200,23 @@ def test_on_kaggle_an_attached_dataset_is_found_without_a_network(machine, path,
 
 
 @on_each_host
-def test_a_clone_around_the_notebook_is_found_and_not_cloned_again(machine, variables):
+@pytest.mark.parametrize("place", ["notebooks", ""], ids=["its notebooks", "its root"])
+def test_the_clone_that_the_notebook_lies_in_is_found_and_not_cloned_again(
+    machine, variables, place
+):
     home = package_in(machine.root / "my clone")
     (home / "notebooks").mkdir()
-    assert found(machine.run(NOTEBOOKS[0], variables, cwd=home / "notebooks")) == home
+    assert found(machine.run(NOTEBOOKS[0], variables, cwd=home / place)) == home
     assert machine.git_calls() == []
+
+
+def test_what_somebody_left_above_or_in_the_temporary_folder_is_not_run(machine):
+    for folder in (machine.root, machine.tmp, machine.tmp / "golf-feedback-llm"):
+        package_in(folder)
+    assert "Could not resolve host" in refusal(machine.run(NOTEBOOKS[0], LOCAL))
+    # In the folder `notebooks` of what is no clone it is one folder up that counts, and no further.
+    (machine.working / "notebooks").mkdir()
+    assert refusal(machine.run(NOTEBOOKS[0], LOCAL, cwd=machine.working / "notebooks"))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells how a kernel was started")
@@ -204,31 +228,64 @@ def test_papermill_started_elsewhere_runs_the_notebook_with_the_clone_that_it_li
     (home / "notebooks").mkdir()
     notebook = home / "notebooks" / NOTEBOOKS[0].name
     notebook.touch()
-    package_in(machine.clone)
     if form == "relative":
         notebook = Path(os.path.relpath(notebook, machine.working))
-    given = (str(notebook), "out.ipynb", "-p", "n_examples", "20")
+    # A clone in which only the output lies is none of the notebook's.
+    other = package_in(machine.root / "other")
+    (other / "runs").mkdir()
+    given = (str(notebook), str(other / "runs" / "out.ipynb"), "-p", "n_examples", "20")
     result = machine.run(NOTEBOOKS[0], LOCAL, papermill=given)
     assert found(result) == home
     assert machine.git_calls() == []
+    shutil.rmtree(home / "golf_nb_utils")
+    assert refusal(machine.run(NOTEBOOKS[0], LOCAL, papermill=given))
+
+
+def test_where_the_system_does_not_tell_of_papermill_the_sentence_says_what_to_give_it(machine):
+    home = package_in(machine.root / "my clone")
+    (home / "notebooks").mkdir()
+    given = (str(home / "notebooks" / NOTEBOOKS[0].name), "out.ipynb")
+    mac = {"papermill": given, "proc": "/no/such/folder"}
+    said = refusal(machine.run(NOTEBOOKS[0], LOCAL, **mac))
+    assert "give papermill --cwd CLONE/notebooks" in said
+    assert found(machine.run(NOTEBOOKS[0], LOCAL, cwd=home / "notebooks", **mac)) == home
 
 
 @on_each_host
-def test_with_internet_the_repository_is_cloned_once_and_then_there_for_the_next_notebook(
+def test_with_internet_the_tag_is_cloned_once_into_a_folder_of_its_own(machine, variables):
+    source = package_in(machine.root / "github")
+    machine.git(f'cp -R {shlex.quote(str(source))}/. "$8"')
+    homes = [found(machine.run(path, variables)) for path in NOTEBOOKS[:2]]
+    assert homes[0] != homes[1]
+    assert {home.parent for home in homes} == {machine.tmp}
+    assert all(stat.S_IMODE(home.stat().st_mode) == 0o700 for home in homes)
+    # GIT_TERMINAL_PROMPT=0: a repository that is gone makes git ask for a password, and nobody is there to answer.
+    assert machine.git_calls() == [
+        f"0 clone --quiet --depth 1 --branch {TAG} {URL} {home}" for home in homes
+    ]
+
+
+def test_an_address_is_an_argument_and_no_shells_business(machine):
+    found_out = machine.root / "found out"
+    address = f"https://github.com/a/b;touch${{IFS}}{found_out}"
+    assert refusal(machine.run(NOTEBOOKS[0], LOCAL, address=address))
+    assert not found_out.exists()
+    assert address.split()[0] in machine.git_calls()[0]
+
+
+@on_each_host
+def test_as_long_as_nobody_has_published_it_nothing_is_cloned_and_what_to_set_is_said(
     machine, variables
 ):
-    source = package_in(machine.root / "github")
-    machine.git(f'cp -R {shlex.quote(str(source))} "$6"')
-    assert found(machine.run(NOTEBOOKS[0], variables)) == machine.clone
-    machine.git(OFFLINE)
-    assert found(machine.run(NOTEBOOKS[1], variables)) == machine.clone
-    # GIT_TERMINAL_PROMPT=0: a repository that is gone makes git ask for a password, and nobody is there to answer.
-    assert machine.git_calls() == [f"0 clone --quiet --depth 1 {URL} {machine.clone}"]
+    said = refusal(machine.run(NOTEBOOKS[0], variables, address="https://github.com/OWNER/golf"))
+    assert "(it has no address: make links REPOSITORY=https://...)" in said
+    assert any(all(word in said for word in words) for words in MENU.values())
+    assert machine.git_calls() == []
 
 
 MENU = {
     "kaggle": ("Settings > Internet on", "Add Input"),
-    "colab": ("Runtime > Disconnect and delete runtime, then Run all",),
+    "colab": ("Runtime > Restart session and run all",),
     "local": ("open this notebook in a clone of it",),
 }
 
@@ -248,7 +305,7 @@ def test_without_package_and_network_one_sentence_says_what_to_click_on_this_hos
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ("", r"git: .*not found"),
+        ("", r"No such file or directory: 'git'"),
         (
             "printf 'remote: Not found.\\nfatal: repository not found\\n' >&2; exit 128",
             "remote: Not found. fatal: repository not found",
@@ -266,31 +323,32 @@ def test_whatever_keeps_git_from_cloning_is_said_in_the_same_sentence(machine, s
 
 
 def test_half_a_clone_is_not_taken_for_the_package(machine):
-    (machine.clone / ".git").mkdir(parents=True)
+    half = "mkdir $8/golf_nb_utils && touch $8/golf_nb_utils/__init__.py"
     machine.git(
-        "echo \"fatal: destination path '$6' already exists and is not an empty directory.\" >&2; exit 128"
+        f'{half.replace("$8", chr(34) + "$8" + chr(34))}; echo "fatal: early EOF" >&2; exit 128'
     )
-    assert "already exists" in refusal(machine.run(NOTEBOOKS[0], COLAB))
+    assert "early EOF" in refusal(machine.run(NOTEBOOKS[0], COLAB))
 
 
 def test_a_folder_of_the_packages_name_without_its_code_is_passed_over(machine):
     (machine.input / "golf" / "golf_nb_utils").mkdir(parents=True)
     (machine.root / "golf_nb_utils").mkdir()
+    (machine.root / "notebooks").mkdir()
     home = package_in(machine.input / LAYOUTS["deep"])
-    assert found(machine.run(NOTEBOOKS[0], KAGGLE)) == home
+    assert found(machine.run(NOTEBOOKS[0], KAGGLE, cwd=machine.root / "notebooks")) == home
 
 
-def test_the_clone_around_the_notebook_goes_before_a_dataset_and_that_before_the_output_of_a_notebook_and_a_clone_in_tmp(
+def test_the_clone_of_the_notebook_goes_before_a_dataset_and_that_before_the_output_of_a_notebook(
     machine,
 ):
+    (machine.root / "notebooks").mkdir()
     homes = [
         package_in(machine.root),
         package_in(machine.input / "datasets" / "somebody" / "golf"),
         package_in(machine.input / "notebooks" / "somebody" / "golf-01"),
-        package_in(machine.clone),
     ]
     for home in homes:
-        assert found(machine.run(NOTEBOOKS[0], KAGGLE)) == home
+        assert found(machine.run(NOTEBOOKS[0], KAGGLE, cwd=machine.root / "notebooks")) == home
         (home / "golf_nb_utils" / "__init__.py").unlink()
         (home / "golf_nb_utils").rmdir()
 
@@ -424,7 +482,7 @@ def test_notebook_03_takes_the_attached_outputs_of_01_and_02_and_plans_for_the_g
     assert f"steps of {n_records} records an epoch" in printed
     assert names["n_devices"] == max(n_gpus, 1)
     assert ("2 x Tesla T4" in printed, "1 x Tesla T4" in printed) == (n_gpus == 2, n_gpus == 1)
-    assert re.search(r"host +kaggle \(.*headless: True\)", printed)
+    assert re.search(r"^kaggle \(.*headless: True\)", printed, re.MULTILINE)
 
 
 @pytest.mark.parametrize("layout", ATTACHED.values(), ids=ATTACHED)

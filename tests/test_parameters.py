@@ -505,6 +505,13 @@ def test_a_setting_that_is_unknown_or_given_twice_is_refused_by_its_name(variabl
         settings.read(3, variables)
 
 
+def test_other_notebooks_settings_papermills_own_names_and_variables_of_ones_own_may_be_there():
+    injected = "# Parameters\nn_examples = 5\nPAPERMILL_INPUT_PATH = 'a.ipynb'\n"
+    own = "drive = '/content/drive/MyDrive'\noutput_root = drive + '/golf'\nmore = {}"
+    variables = {"In": [own, injected], "n_examples": 5, "output_root": "/golf"}
+    assert settings.read(3, variables).output_root == "/golf"
+
+
 def test_a_name_that_was_misspelt_and_corrected_is_no_longer_refused():
     cells = [
         "epocs = 1\nmore = {}",

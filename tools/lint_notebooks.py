@@ -13,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -20,11 +21,20 @@ import nbformat
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NOTEBOOKS = REPOSITORY / "notebooks"
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
+CLONED = (
+    f"--branch v{PROJECT['project']['version']} {PROJECT['tool']['golf_nb_utils']['repository']}"
+)
 
 CELLS = range(25, 41)
 CODE_LINES = 25
 BOOTSTRAP_LINES = 30
 PARAMETER_LINES = 7
+BOOTSTRAP_METADATA = {
+    "cellView": "form",
+    "jupyter": {"source_hidden": True},
+    "tags": ["bootstrap"],
+}
 FUNCTION_LINES = 10
 BYTES = 1_000_000
 
@@ -188,7 +198,10 @@ def spine(notebook, path) -> list[str]:
         "previous and next": re.match("Previous: |Next: ", neighbours),
         "contract table in cell 1, of reads, writes, time, memory":
             contract == ["reads", "writes", "time", "memory"],
-        "bootstrap as first code cell": 'find_spec("golf_nb_utils")' in code[0].source,
+        "bootstrap as first code cell, tagged and folded on Colab and in JupyterLab":
+            'find_spec("golf_nb_utils")' in code[0].source
+            and code[0].source.startswith("# @title Setup: ")
+            and code[0].metadata == BOOTSTRAP_METADATA,
         "parameters as second code cell": "parameters" in tags(code[1]),
         "resolved configuration, printed, as third code cell, which watches those below it":
             called >= {"read", "environment_report", "print", "watch"},
@@ -370,9 +383,11 @@ def previous_and_next(notebook, path) -> list[str]:
 def badges(notebook, path) -> list[str]:
     """Both badges open this notebook, of the repository that the bootstrap cell clones."""
     bootstrap = cells_of(notebook, "code")[0][1].source
-    found = re.search(r'"https://github[.]com/([\w-]+/[\w-]+)"', bootstrap)
+    found = re.search(r'https://github[.]com/([\w-]+/[\w.-]+)"', bootstrap)
     if found is None:
         return ["the bootstrap cell names no repository"]
+    if f'{CLONED}"' not in bootstrap:
+        return [f"the bootstrap cell lacks {CLONED!r}, of pyproject.toml: run `make links`"]
     file = f"{found[1]}/blob/main/notebooks/{path.name}"
     expected = [
         f"https://colab.research.google.com/github/{file}",

@@ -329,8 +329,15 @@ class GrammarBook:
 
     def drills_of(self, chain: Advice, request: Request) -> tuple[Drill, ...]:
         """Return the drills for a chain that are for this golfer, and not the one that failed."""
-        found = self._drills_of[chain.id]
-        fitting = [drill for drill in found if self.pool(drill.id, "drill", request)]
+        topic, fitting = self.topics[chain.topic], []
+        for drill in self._drills_of[chain.id]:
+            # A drill of a topic for one club serves chains of topics for all: whoever does not say
+            # the club may hold another.
+            is_for_any = (request.club or set(topic.clubs) <= set(drill.clubs)) and (
+                request.level or set(topic.levels) <= set(drill.levels)
+            )
+            if is_for_any and self.pool(drill.id, "drill", request):
+                fitting.append(drill)
         # Five minutes are for where one stands.
         at_home = [drill for drill in fitting if "home" in drill.places]
         fitting = (request.minutes == 5 and at_home) or fitting

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import random
 import re
+from dataclasses import replace
 from itertools import combinations, product
 
 import pytest
@@ -890,6 +891,35 @@ def test_who_does_not_say_the_club_is_told_no_step_for_one_club_alone(knowledge,
                     refused(book, None, answer.text.replace(steps[0][0], item.text), request)
                     tried += 1
     assert tried > 5
+
+
+@pytest.mark.parametrize(
+    ("open_one", "narrow"), [("club", {"clubs": ("driver",)}), ("level", {"levels": ("beginner",)})]
+)
+def test_who_does_not_say_the_club_or_level_is_told_no_drill_of_a_topic_for_one_alone(
+    knowledge, open_one, narrow
+):
+    # As somebody's own folder may have it: a topic for drivers, whose drill fixes a fault of all.
+    fault = next(fault for fault in knowledge.faults if fault.topic == "lead_leg_support")
+    mine = knowledge.topic("steady_over_lead_foot")
+    drills = [replace(drill, fixes=(*drill.fixes, fault.id), **narrow) for drill in mine.drills]
+    topics = [topic for topic in knowledge.topics if topic != mine]
+    own = replace(mine, drills=tuple(drills), **narrow)
+    book = GrammarBook(replace(knowledge, topics=(*topics, own)))
+    said = {"club": "driver", "level": "beginner"}
+    request = Request(fault.area, 0.3, 0.8, meaning=fault.name, **said)
+    ids, told = {drill.id for drill in drills}, {}
+    for left_open in (None, open_one):
+        asked = replace(request, **({left_open: None} if left_open else {}))
+        (chain, *_) = book.advice_for(asked)
+        told[left_open] = {drill.id for drill in book.drills_of(chain, asked)}
+        for seed in range(20):
+            answer = book.grammar(asked, [chain]).draw(random.Random(seed))
+            drawn = {book.index[name].drill for _, name in answer.sentences if name in book.index}
+            assert drawn - {""} <= told[left_open]
+    assert ids & told[None]
+    assert told[open_one]
+    assert not ids & told[open_one]
 
 
 def test_advice_adapted_to_an_audience_is_refused_once_the_input_names_it_no_longer(records, book):

@@ -9,6 +9,7 @@ import sys
 import nbformat
 import pytest
 
+from golf_nb_utils import settings
 from tools import lint_notebooks
 from tools.lint_notebooks import (
     BOOTSTRAP_LINES,
@@ -35,6 +36,8 @@ from tools.lint_notebooks import (
     previous_and_next,
     read,
     runs_headless,
+    settings_of,
+    settings_stay,
     sizes,
     spine,
     valid_format,
@@ -194,7 +197,10 @@ SPOILINGS = {
         "parameters before the bootstrap": swap_bootstrap_and_parameters,
         "parameters at the end": move_parameters_to_the_end,
         "no environment report": in_code(2, r"environment_report\(", "detect_devices("),
-        "no validated configuration": in_code(2, r"for_size\(", "as_given("),
+        "no validated configuration": in_code(2, r"settings\.read\(", "as_given("),
+        "a bootstrap in full view": lambda notebook: cells_of(notebook, "code")[0][1].metadata.pop("cellView"),
+        "a bootstrap without a tag": set_tags(0),
+        "a bootstrap without a title": in_code(0, r"# @title.*\n"),
         "artifacts not shown": lambda notebook: cells_of(notebook, "code")[-1][1].outputs.clear(),
         "manifest not last": lambda notebook: cells_of(notebook, "code")[-1][1].outputs.append(
             nbformat.v4.new_output("stream", text="1 bytes  report.html\n")
@@ -202,7 +208,7 @@ SPOILINGS = {
         "no next": without_cell(-1),
         "no code": lambda notebook: notebook.__setitem__("cells", [cell for cell in notebook.cells if cell.cell_type == "markdown"]),
     },
-    one_bootstrap: {"another order of places": in_code(0, r"\*Path\.cwd\(\)\.parents", "Path.home()")},
+    one_bootstrap: {"another order of places": in_code(0, r"cwd, \*data", "*data, cwd")},
     parameters: {
         "no tag": set_tags(1),
         "two cells": set_tags(2, "parameters"),
@@ -214,6 +220,16 @@ SPOILINGS = {
         "an annotation": in_code(1, "epochs =", "epochs: int ="),
         "a name twice": in_code(1, r"\Z", "\nseed = 124  # the other"),
         "none at all": in_code(1, r"(?s).+"),
+        "no more": in_code(1, r"\nmore = .*"),
+        "more is not the last": in_code(1, r"\A", "more = {}  # others\n"),
+        "a line too many": in_code(1, r"\A", "resume = None  # go on\nbeta2 = None  # AdamW's\n"),
+    },
+    settings_stay: {
+        "assigned": adding("epochs = 5"),
+        "imported": adding("from golf_nb_utils import settings as more"),
+        "a loop's": adding("for seed in range(3):\n    pass"),
+        "a function's name": adding("def method():\n    pass"),
+        "in the cell that reads them": in_code(2, r"\Z", "\nmodel_size = config.model_size"),
     },
     sizes: {
         "a long cell": adding("\n".join("pass" for _ in range(CODE_LINES))),
@@ -278,14 +294,15 @@ SPOILINGS = {
     badges: {
         "Colab opens another": in_cell(0, r"(?<=main/notebooks/)\S+?ipynb", "01_generate_data.ipynb"),
         "Kaggle opens another": in_cell(0, r"(?<=welcome\?src=)[^)]+ipynb", "https://github.com/a/b/blob/main/notebooks/01_generate_data.ipynb"),
-        "another repository than the bootstrap's": in_code(0, r"github[.]com/[\w-]+", "github.com/somebody"),
+        "another repository than the bootstrap's": in_cell(0, r"github/[\w-]+", "github/somebody"),
+        "another repository than the project's": in_code(0, r"github[.]com/[\w-]+", "github.com/somebody"),
+        "another tag than the version's": in_code(0, r"--branch v[\d.]+", "--branch main"),
         "no repository": in_code(0, r"https://github[.]com", "https://example.org"),
         "no badge of Kaggle": in_cell(0, r" \[!\[Open in Kaggle.*"),
     },
     names_are_defined_above: {
         "a name of nothing": adding("print(nothing)"),
         "no imports": in_code(2, r"from golf_nb_utils import host, settings\n"),
-        "no parameter": in_code(1, r"model_size = .*\n"),
         "a cell that defines what others use is gone": lambda notebook: notebook.cells.pop(cells_of(notebook, "code")[3][0]),
         "a cell that defines what others use comes after them": lambda notebook: notebook.cells.append(
             notebook.cells.pop(cells_of(notebook, "code")[3][0])
@@ -366,6 +383,18 @@ def test_the_script_says_which_cell_of_which_notebook_and_ends_with_exit_code_1(
         f"{path.name}: cell {number}, line {line - 1}: input",
         f"{path.name}: cell {number}, line {line}: F821 Undefined name `nothing`",
     ]
+
+
+def test_names_of_comprehensions_and_functions_are_no_settings():
+    notebook = read(NOTEBOOKS[0])
+    before = settings_stay(notebook, NOTEBOOKS[0])
+    adding("sizes = [seed for seed in range(3)]\ndef draw(seed):\n    jsonl = seed")(notebook)
+    assert settings_stay(notebook, NOTEBOOKS[0]) == before
+
+
+def test_the_settings_that_the_lint_reads_are_those_of_the_package():
+    for number in settings.CONFIGS:
+        assert settings_of(number) == {*settings.declared(number), settings.MORE}
 
 
 def test_a_folder_without_notebooks_is_a_fault(tmp_path, capsys):
