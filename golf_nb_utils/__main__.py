@@ -255,12 +255,14 @@ def serve_model(options: argparse.Namespace) -> int:
         ConfigError: the size is unknown.
         MissingArtifactError, ArtifactMismatchError: the model is not there, or does not belong to
             its surroundings.
+        OSError: the address is taken.
     """
     from golf_nb_utils.coach import server
 
+    listener = server.listen(options.host, options.port)
     serving = server.load(options.model_size, options.output_root, options.name)
     serving.api_key = options.api_key
-    server.make_server(server.make_app(serving), options.host, options.port).run()
+    server.serve(serving, listener)
     return 0
 
 

@@ -41,7 +41,14 @@ _NAMES = {
 }  # fmt: skip
 _OF_THE_GOLFER = ("club", "level", "handedness", "audience", "minutes", "drill")
 # A field of these has the rest of its line, commas and all; the others end at a comma.
-_WHOLE_LINE = {"issue", "all_quality_scores", "all_weaknesses", "all_strengths", "golfer_context"}
+_WHOLE_LINE = {
+    "issue",
+    "drill",
+    "all_quality_scores",
+    "all_weaknesses",
+    "all_strengths",
+    "golfer_context",
+}
 _SCORES = ("current_score", "target_score")
 
 _FIELD = re.compile(r"[ \t>*#-]*([A-Za-z][A-Za-z_ ]{1,24}?)[ \t*]*[:=][ \t*]*(?=\S)")
@@ -216,6 +223,8 @@ def _read_fields(line: str, named: dict) -> str:
             value = [value]
         elif name in _SCORES:
             value = _score(value)
+        elif name == "minutes" and (number := re.match("[0-9]{1,4}", value)):
+            value = int(number[0])
         named.setdefault(name, value)
     return left
 

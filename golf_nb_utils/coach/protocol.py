@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from golf_nb_utils.prompt import HEADINGS
+from golf_nb_utils.settings import GPTConfig
 
 
 class RefusedError(Exception):
@@ -29,9 +30,8 @@ class Model:
     size: int
     """Bytes of its weights."""
     digest: str
-    n_parameters: int
-    n_ctx: int
-    modified_at: str
+    config: GPTConfig
+    modified_at: datetime
 
     def require(self, name) -> str:
         """Return the name as it was asked for.
@@ -184,14 +184,14 @@ def line(model: str, text: str, is_chat: bool, reason: str = "", numbers: dict |
 def _details(model: Model) -> dict:
     return {
         "parent_model": "", "format": "pytorch", "family": "gpt2", "families": ["gpt2"],
-        "parameter_size": f"{model.n_parameters / 1e6:.1f}M", "quantization_level": "F32",
+        "parameter_size": f"{model.config.n_parameters / 1e6:.1f}M", "quantization_level": "F32",
     }  # fmt: skip
 
 
 def tags(model: Model) -> dict:
     """Return the models that there are."""
     about = {
-        "modified_at": model.modified_at, "size": model.size, "digest": model.digest,
+        "modified_at": model.modified_at.isoformat(), "size": model.size, "digest": model.digest,
         "details": _details(model),
     }  # fmt: skip
     names = (name if ":" in name else f"{name}:latest" for name in model.names)
@@ -200,7 +200,11 @@ def tags(model: Model) -> dict:
 
 def running(model: Model) -> dict:
     """Return the models that are loaded: the same, for as long as the server runs."""
-    more = {"expires_at": "2318-01-01T00:00:00Z", "size_vram": 0, "context_length": model.n_ctx}
+    more = {
+        "expires_at": "2318-01-01T00:00:00Z",
+        "size_vram": 0,
+        "context_length": model.config.n_ctx,
+    }
     return {"models": [each | more for each in tags(model)["models"]]}
 
 
@@ -210,10 +214,10 @@ def show(model: Model) -> dict:
         "modelfile": f"# {model.names[0]}, fine-tuned and steered by golf_nb_utils",
         "parameters": "temperature 0", "template": "{{ .Prompt }}",
         "license": "see LICENSE-MODEL.md", "capabilities": ["completion"],
-        "modified_at": model.modified_at, "details": _details(model),
+        "modified_at": model.modified_at.isoformat(), "details": _details(model),
         "model_info": {
-            "general.architecture": "gpt2", "general.parameter_count": model.n_parameters,
-            "gpt2.context_length": model.n_ctx,
+            "general.architecture": "gpt2", "general.parameter_count": model.config.n_parameters,
+            "gpt2.context_length": model.config.n_ctx,
         },
     }  # fmt: skip
 
@@ -235,7 +239,7 @@ def openai_models(model: Model) -> dict:
 
 def openai_model(model: Model, name: str) -> dict:
     """Return one model."""
-    created = int(datetime.fromisoformat(model.modified_at).timestamp())
+    created = int(model.modified_at.timestamp())
     return {"id": name, "object": "model", "created": created, "owned_by": "library"}
 
 

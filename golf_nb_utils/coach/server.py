@@ -9,6 +9,7 @@ it tells comes back here, piece by piece; every piece is the beginning of a righ
 import asyncio
 import contextlib
 import json
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -35,6 +36,7 @@ from golf_nb_utils.coach.thumbs import keep_thumb
 from golf_nb_utils.files import Paths, read_json
 from golf_nb_utils.host import output_root
 from golf_nb_utils.prompt import HEADINGS
+from golf_nb_utils.settings import GPTConfig
 
 ROWS, WAITING = 16, 64
 """Answers that are written at once, and requests that may wait for one to end."""
@@ -62,40 +64,28 @@ class Serving:
     """While the app runs."""
 
 
-def load(model_size: str, output_root_: str = "", other_name: str = "") -> Serving:
-    """Load a fine-tuned model, ready to be served.
+def load(model_size: str, root: str = "", other_name: str = "") -> Serving:
+    """Load a fine-tuned model from an output root; `other_name` is one that it answers to, too.
 
     Raises:
         ConfigError, MissingArtifactError, ArtifactMismatchError: see
             FineTunedGolfFeedbackGenerator.load.
     """
-    coach = FineTunedGolfFeedbackGenerator.load(model_size, output_root=output_root_)
-    # What is learnt or read once is not left to the first golfer.
-    coach.finish(
-        coach.begin(
-            {"area": "balance", "issue": "falling back", "current_score": 0.4, "target_score": 0.8}
-        )
-    )
-    paths = Paths(output_root(output_root_))
+    coach = FineTunedGolfFeedbackGenerator.load(model_size, output_root=root)
+    # What is learnt, read or allocated once is not left to the first golfer.
+    scores = {"current_score": 0.4, "target_score": 0.8}
+    coach.generate_many([{"area": "balance", "issue": "falling back"} | scores])
+    paths = Paths(output_root(root))
     weights = paths.weights(coach.config.model_size)
-    sidecar = read_json(weights.with_suffix(".json"))
-    return Serving(
-        model_of(coach, sidecar["weights_sha256"], weights, other_name),
-        coach,
-        paths.user_feedback(),
+    sidecar, about = read_json(weights.with_suffix(".json")), weights.stat()
+    model = Model(
+        names=(coach.generated_by, *filter(None, [other_name])),
+        size=about.st_size,
+        digest=sidecar["weights_sha256"],
+        config=GPTConfig(**sidecar["config"]),
+        modified_at=datetime.fromtimestamp(about.st_mtime, UTC),
     )
-
-
-def model_of(
-    coach: FineTunedGolfFeedbackGenerator, digest: str, weights: Path, other_name: str = ""
-) -> Model:
-    """Describe a coach's model whose weights lie in a file."""
-    config, about = coach._model.config, weights.stat()
-    return Model(
-        names=(coach.generated_by, *filter(None, [other_name])), size=about.st_size, digest=digest,
-        n_parameters=sum(each.numel() for each in coach._model.parameters()), n_ctx=config.n_ctx,
-        modified_at=datetime.fromtimestamp(about.st_mtime, UTC).isoformat(),
-    )  # fmt: skip
+    return Serving(model, coach, paths.user_feedback())
 
 
 def make_app(serving: Serving, n_rows: int = ROWS, n_waiting: int = WAITING) -> Starlette:
@@ -150,13 +140,34 @@ def make_app(serving: Serving, n_rows: int = ROWS, n_waiting: int = WAITING) -> 
     return app
 
 
-def make_server(app: Starlette, host: str, port: int) -> uvicorn.Server:
-    """Return a server; `run` ends at SIGTERM or Ctrl-C: what runs ends, nothing new is taken."""
-    app.state.serving.is_local = limits.is_loopback(host)
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that takes connections; who comes before the model is loaded waits.
+
+    Raises:
+        OSError: the address is taken, or none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=limits.CONNECTIONS)
+    except OSError as error:
+        advice = "stop what listens there (is it Ollama?), or choose another --port"
+        raise OSError(f"cannot listen at {host}, port {port} ({error}); {advice}") from error
+
+
+def serve(serving: Serving, listener: socket.socket) -> None:
+    """Serve until SIGTERM or Ctrl-C; then what runs ends, and nothing new is taken."""
+    host, port, *_ = listener.getsockname()
+    serving.is_local = limits.is_loopback(host)
+    at = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"{serving.model.names[0]} answers at {at}, the page is at {at}/coach", flush=True)
+    uvicorn_server(make_app(serving)).run([listener])
+
+
+def uvicorn_server(app: Starlette) -> uvicorn.Server:
+    """Return the server of an app, with its bounds."""
     config = uvicorn.Config(
-        app, host, port, http=limits.BoundedProtocol, ws="none", log_level="warning",
-        server_header=False, timeout_keep_alive=30,
-        timeout_graceful_shutdown=int(SECONDS_TO_ANSWER),
+        app, http=limits.BoundedProtocol, ws="none", log_level="warning", server_header=False,
+        timeout_keep_alive=30, timeout_graceful_shutdown=int(SECONDS_TO_ANSWER),
     )  # fmt: skip
     return uvicorn.Server(config)
 

@@ -1,15 +1,20 @@
 """The server, asked by the clients that apps use, unchanged, and by people who mean it no good."""
 
-import asyncio
 import contextlib
+import functools
 import json
+import os
 import random
 import re
+import signal
 import socket
 import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
+import httpx
 import jsonschema
 import ollama
 import openai
@@ -19,10 +24,16 @@ from feedback_judge import Judge
 from langchain_ollama import ChatOllama, OllamaLLM
 from prometheus_client.parser import text_string_to_metric_families
 
+from golf_nb_utils.__main__ import main
 from golf_nb_utils.coach import limits
 from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator
-from golf_nb_utils.coach.server import Serving, make_app, make_server, model_of
+from golf_nb_utils.coach.protocol import Model
+from golf_nb_utils.coach.server import Serving, listen, make_app, uvicorn_server
+from golf_nb_utils.files import Paths, write_manifest
+from golf_nb_utils.golf.reader import reader_path
 from golf_nb_utils.golf.request import Request
+from golf_nb_utils.gpt2.checkpoints import save_model
+from golf_nb_utils.gpt2.tokenizer import learn_bpe
 from golf_nb_utils.prompt import HEADINGS, format_input
 from golf_nb_utils.settings import GPTConfig, SampleConfig
 
@@ -31,6 +42,7 @@ ASKED = {
     "golfer_context": {"club": "7-iron", "level": "beginner"},
 }  # fmt: skip
 PROMPT = "Area: balance, score 45 %, target 80 %, Club: 7-iron, Level: beginner\nIssue: Falling onto the heels"
+SHAPE = GPTConfig(n_vocab=257, n_ctx=4096, n_embd=16, n_head=2, n_layer=1)
 MODEL = "gpt2-tiny-golf-feedback"
 QUESTION = "I would love to help with your swing"
 
@@ -56,7 +68,7 @@ class Gated(FineTunedGolfFeedbackGenerator):
 def running(app):
     """Serve an app on a free port of 127.0.0.1; yield its address."""
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
-        server = make_server(app, "127.0.0.1", 0)
+        server = uvicorn_server(app)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -67,7 +79,7 @@ def running(app):
 
 @pytest.fixture(scope="module")
 def coach(knowledge, reader, random_model, byte_tokenizer):
-    model = random_model(GPTConfig(n_vocab=257, n_ctx=4096, n_embd=16, n_head=2, n_layer=1), seed=1)
+    model = random_model(SHAPE, seed=1)
     coach = Gated(model, byte_tokenizer, SampleConfig(model_size="tiny"), knowledge)
     coach._reader = reader
     return coach
@@ -76,9 +88,7 @@ def coach(knowledge, reader, random_model, byte_tokenizer):
 @pytest.fixture(scope="module")
 def serving(coach, tmp_path_factory):
     folder = tmp_path_factory.mktemp("serving")
-    weights = folder / "weights.pth"
-    weights.write_bytes(b"weights")
-    model = model_of(coach, "0" * 64, weights, "llama3.2")
+    model = Model((MODEL, "llama3.2"), 1, "0" * 64, SHAPE, datetime.now(UTC))
     return Serving(model, coach, folder / "feedback.jsonl")
 
 
@@ -212,7 +222,7 @@ def test_json_has_what_its_schema_names(client, expected):
         "properties": {"what_to_do": {"type": "array", "items": {"type": "string"}}, "mood": {}},
         "required": ["what_to_do"],
     }
-    (piece, last) = client.generate(MODEL, PROMPT, format=schema, stream=True)
+    piece, _ = client.generate(MODEL, PROMPT, format=schema, stream=True)
     value = json.loads(piece.response)
     jsonschema.validate(value, schema)
     assert "\n".join(value["what_to_do"]) == expected["what_to_do"]
@@ -396,24 +406,22 @@ def test_many_at_once_get_what_each_would_get_alone(url, coach):
 
 
 def test_a_full_queue_refuses_at_once_and_serves_again_later(url, closed_gate, expected):
-    with ThreadPoolExecutor(12) as threads:
-        taken = [
-            threads.submit(requests.post, f"{url}/feedback", json=ASKED, timeout=60)
-            for _ in range(12)
-        ]
-        # Four have a row, eight wait.
+    with ThreadPoolExecutor(9) as threads:
+        ask = functools.partial(requests.post, f"{url}/feedback", json=ASKED, timeout=60)
+        # The first is being written and goes no further, eight wait.
+        taken = [threads.submit(ask)]
+        until(url, "golf_running", 1)
+        taken += [threads.submit(ask) for _ in range(8)]
         until(url, "golf_queue_length", 8)
-        for path, body in (
-            ("feedback", ASKED),
-            ("api/generate", {"model": MODEL, "prompt": PROMPT}),
-        ):
+        for path in ("feedback", "api/generate"):
+            body = ASKED | {"model": MODEL, "prompt": PROMPT}
             refused = requests.post(f"{url}/{path}", json=body, timeout=60)
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "1")
             assert "busy" in refused.json()["error"]
         # Who only looks is answered all the while.
         assert requests.get(f"{url}/api/tags", timeout=60).ok
         closed_gate.set()
-        assert [answer.result().json() for answer in taken] == [expected] * 12
+        assert [answer.result().json() for answer in taken] == [expected] * 9
     assert requests.post(f"{url}/feedback", json=ASKED, timeout=60).json() == expected
 
 
@@ -537,3 +545,82 @@ def test_with_a_key_only_who_has_it_may_ask(url, serving, monkeypatch):
     client = ollama.Client(host=url, headers={"Authorization": "Bearer s3cret"})
     assert client.list().models
     assert openai.OpenAI(base_url=f"{url}/v1", api_key="s3cret").models.list().data
+
+
+# The command.
+
+
+@pytest.fixture
+def serve(tmp_path, knowledge, reader, random_model):
+    """A function that starts `serve` on a port with a model that nobody trained: (process, address)."""
+    paths = Paths(tmp_path)
+    texts = [item.text for topic in knowledge.topics[:9] for _, _, item in topic.items()]
+    learn_bpe(texts, 400, paths.checkpoint("tiny"))
+    write_manifest(paths.checkpoint("tiny"), "notebook 02", [])
+    model = random_model(GPTConfig(n_vocab=400, n_ctx=2048, n_embd=16, n_head=2, n_layer=1))
+    save_model(paths.weights("tiny"), model, paths.checkpoint("tiny"))
+    write_manifest(paths.models, "notebook 03", [])
+    paths.data.mkdir()
+    reader.save(reader_path(paths.data))
+    write_manifest(paths.data, "notebook 01", [])
+    processes = []
+
+    def start(port=0):
+        command = [
+            sys.executable,
+            "-m",
+            "golf_nb_utils",
+            "serve",
+            "--model-size",
+            "tiny",
+            "--port",
+            str(port),
+            "--name",
+            "llama3.2",
+        ]
+        env = os.environ | {"GOLF_API_KEY": "s3cret"}
+        process = subprocess.Popen(
+            [*command, "--output-root", str(tmp_path)], env=env, stdout=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        said = process.stdout.readline()
+        return process, re.search(r"http://[0-9.]+:([0-9]+)", said)
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_server_is_an_error_and_one_that_is_told_to_end_ends_what_it_began(serve):
+    headers = {"Authorization": "Bearer s3cret"}
+
+    def ask(address):
+        client = ollama.Client(host=address, headers=headers)
+        pieces = client.generate("llama3.2", PROMPT, stream=True)
+        return client, pieces, next(pieces).response
+
+    process, found = serve()
+    _, pieces, _ = ask(found[0])
+    process.send_signal(signal.SIGSTOP)
+    process.kill()
+    with pytest.raises(httpx.TransportError):
+        list(pieces)
+    # The same port is free at once.
+    process, again = serve(int(found[1]))
+    assert again[0] == found[0]
+    client, pieces, first = ask(found[0])
+    process.send_signal(signal.SIGTERM)
+    *texts, last = pieces
+    assert first + "".join(piece.response for piece in texts)
+    assert last.done_reason == "stop"
+    process.wait(60)
+    with pytest.raises(ConnectionError):
+        client.list()
+
+
+def test_a_port_that_is_taken_is_said_before_a_model_is_loaded(capsys):
+    with listen("127.0.0.1", 0) as taken:
+        port = str(taken.getsockname()[1])
+        assert main(["serve", "--port", port, "--output-root", "nowhere"]) == 2
+    assert f"cannot listen at 127.0.0.1, port {port}" in capsys.readouterr().err
