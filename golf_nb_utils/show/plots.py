@@ -12,8 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from IPython import get_ipython
-from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.pylabtools import select_figure_formats
+from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,19 +33,22 @@ SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "larg
 SYSTEM_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
 
 
-def show_in(shell: InteractiveShell) -> None:
-    """Make a notebook show a figure that is a cell's value, and keep its description as `alt`.
-
-    IPython knows the format of figures that pyplot made, and of no others.
-    """
-    select_figure_formats(shell, {"png"}, bbox_inches="tight")
-    pictures = shell.display_formatter.formatters["image/png"]
-    draw = pictures.lookup_by_type(Figure)
-    pictures.for_type(Figure, lambda figure: (draw(figure), {"alt": figure.get_label()}))
+def describe(figure: Figure) -> str:
+    """Return the alternative text of a figure: its label, or else its titles and axes."""
+    said = [figure.get_suptitle()]
+    for axis in figure.axes:
+        said += [axis.get_title(), axis.get_xlabel(), axis.get_ylabel()]
+    return figure.get_label() or ". ".join(filter(None, said)).replace("\n", " ")
 
 
-if get_ipython() is not None:
-    show_in(get_ipython())
+if (shell := get_ipython()) is not None:
+    # Figures made without pyplot have no picture in a notebook until IPython knows their format.
+    shell.display_formatter.formatters["image/png"].for_type(
+        Figure, lambda one: (print_figure(one, "png", bbox_inches="tight"), {"alt": describe(one)})
+    )
+    shell.display_formatter.formatters["text/plain"].for_type(
+        Figure, lambda one, printer, _: printer.text(f"Figure: {describe(one)}")
+    )
 
 
 def _figure(width: float, height: float, n_axes: int = 1, **options) -> tuple[Figure, list[Axes]]:
@@ -58,10 +60,16 @@ def _figure(width: float, height: float, n_axes: int = 1, **options) -> tuple[Fi
     return figure, axes
 
 
-def described(figure: Figure, text: str) -> Figure:
-    """Return the figure with what it shows in words, for those who do not see it (its `alt`)."""
-    figure.set_label(text)
-    return figure
+def _narrow(height: float) -> tuple[Figure, list[Axes]]:
+    """A figure whose text is read on a phone: 4.8 inches become 390 pixels, and 10 points 11."""
+    figure, axes = _figure(4.8, height)
+    figure.set_dpi(130)
+    return figure, axes
+
+
+def _finding(figure: Figure, text: str) -> None:
+    """What the figure shows, as its title."""
+    figure.suptitle(textwrap.fill(text, 46), x=0.01, ha="left", fontsize=12, weight="bold")
 
 
 def _legend_beside(axis: Axes, title: str | None = None) -> None:
@@ -193,27 +201,26 @@ def plot_logits(expected: np.ndarray, found: dict[str, np.ndarray], model_name: 
     `found` is {title: logits}, the right conversion first; all are (n_tokens, n_vocab). Of a large
     vocabulary evenly spaced logits are drawn, and the largest difference is that of all.
     """
-    figure, panels = _figure(5.4, 3.9, 2, sharex=True, sharey=True)
+    figure, panels = _figure(4.8, 3.5, 2, sharex=True, sharey=True)
+    figure.set_dpi(130)
     every = max(1, expected.size // 4000)
     known = expected.ravel()[::every]
     looks = ({"color": GREEN, "marker": "."}, {"color": RUST, "marker": "x", "linewidths": 0.7})
-    largest = {title: float(np.abs(one - expected).max()) for title, one in found.items()}
+    largest = {title: _plain(np.abs(logits - expected).max()) for title, logits in found.items()}
     for axis, look, (title, logits) in zip(panels, looks, found.items(), strict=True):
         axis.axline((0, 0), slope=1, color="#333333", linewidth=0.8)
-        axis.scatter(known, logits.ravel()[::every], s=14, **look)
-        axis.set_title(f"{title}\nlargest difference\n{_plain(largest[title])}", fontsize=13)
+        axis.scatter(known, logits.ravel()[::every], s=12, **look)
+        axis.set_title(f"{title}\nlargest difference\n{largest[title]}", fontsize=11)
         axis.set_box_aspect(1)
-        axis.tick_params(labelsize=11)
-    figure.supxlabel(f"logits by NumPy from the checkpoint\n({model_name})", fontsize=12)
-    figure.supylabel("logits by PyTorch", fontsize=12)
-    figure.suptitle("Both load without an error. One is wrong.", fontsize=14, weight="bold")
-    differences = ", ".join(f"{title}, {_plain(value)}" for title, value in largest.items())
-    return described(
-        figure,
-        f"Two scatter plots of the PyTorch model's logits against those that NumPy computes from "
-        f"the checkpoint of {model_name}. On the diagonal both agree. Largest differences: "
-        f"{differences}.",
+    figure.supxlabel(f"logits by NumPy from the checkpoint\n({model_name})", fontsize=10)
+    figure.supylabel("logits by PyTorch", fontsize=10)
+    _finding(figure, "Both load without an error. One is wrong.")
+    figure.set_label(
+        f"Both load without an error, one is wrong. Two scatter plots of {model_name}: PyTorch's "
+        "logits against those that NumPy computes from the checkpoint. Largest differences: "
+        + ", ".join(f"{title} {value}" for title, value in largest.items())
     )
+    return figure
 
 
 def _plain(value: float) -> str:
@@ -226,7 +233,7 @@ def plot_parameters(counts: dict[str, dict[str, int]]) -> Figure:
 
     All have the same four parts; the title says between which shares the first one lies.
     """
-    figure, (axis,) = _figure(5.4, 3.9)
+    figure, (axis,) = _narrow(3.7)
     totals = {model: sum(parts.values()) for model, parts in counts.items()}
     shares = {
         model: {part: count / totals[model] for part, count in parts.items()}
@@ -243,18 +250,19 @@ def plot_parameters(counts: dict[str, dict[str, int]]) -> Figure:
         left = [start + width for start, width in zip(left, widths, strict=True)]
     axis.invert_yaxis()
     axis.xaxis.set_major_formatter(PercentFormatter(1))
-    axis.tick_params(labelsize=11)
-    axis.set_xlabel("share of the parameters", fontsize=12)
+    axis.set_xlabel("share of the parameters")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     first = next(iter(parts))
     by_share = sorted(shares, key=lambda model: shares[model][first])
     ends = (f"{shares[model][first]:.0%} of {model}" for model in (by_share[0], by_share[-1]))
-    figure.suptitle(f"{first}: {' to '.join(ends)}", fontsize=13, weight="bold")
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
+    title = f"{first}: {' to '.join(ends)}"
+    _finding(figure, title)
     rows = "; ".join(
         f"{model}: " + ", ".join(f"{part} {share:.0%}" for part, share in parts.items())
         for model, parts in shares.items()
     )
-    return described(figure, f"Stacked bars of how the parameters divide. {rows}.")
+    figure.set_label(f"{title}. Stacked bars of how the parameters divide. {rows}.")
+    return figure
 
 
 def plot_mistakes(differences: dict[str, float], bound: float) -> Figure:
@@ -262,37 +270,32 @@ def plot_mistakes(differences: dict[str, float], bound: float) -> Figure:
 
     The first one is right. A difference above `bound` counts as noticed; the axis is logarithmic.
     """
-    figure, (axis,) = _figure(5.4, 4.2)
-    names, values = list(differences), list(differences.values())
-    smallest = min([value for value in values if value > 0] + [bound]) / 8
+    figure, (axis,) = _narrow(3.9)
+    values = list(differences.values())
+    start = min([value for value in values if value > 0] + [bound]) / 8
     for row, value in enumerate(values):
-        look = {"color": RUST, "marker": "X"} if value > bound else {"color": GREEN, "marker": "o"}
-        axis.plot([smallest, max(value, smallest)], [row, row], color=look["color"], linewidth=2)
-        axis.plot([max(value, smallest)], [row], markersize=9, **look)
-        axis.annotate(
-            _plain(value),
-            (max(value, smallest), row),
-            (8, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=11,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
-        )
+        colour, marker = (RUST, "X") if value > bound else (GREEN, "o")
+        end = max(value, start)
+        axis.plot([start, end], [row, row], color=colour, linewidth=2)
+        axis.plot([end], [row], color=colour, marker=marker, markersize=8)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "bbox": box}
+        axis.annotate(_plain(value), (end, row), **beside)
     axis.axvline(bound, color="#333333", linestyle="--", label=f"bound, {_plain(bound)}")
     axis.set_xscale("log")
-    axis.set_xlim(smallest, 200 * max(*values, bound))
-    axis.set_yticks(range(len(names)), names, fontsize=12)
-    axis.tick_params(axis="y", length=0)
-    axis.tick_params(axis="x", labelsize=11)
-    axis.invert_yaxis()
-    axis.set_xlabel("largest difference of the logits (log scale)", fontsize=12)
+    axis.set_xlim(start, 200 * max(*values, bound))
     axis.xaxis.set_major_locator(LogLocator(numticks=5))
+    axis.set_yticks(range(len(values)), list(differences))
+    axis.tick_params(axis="y", length=0)
+    axis.invert_yaxis()
+    axis.set_xlabel("largest difference of the logits (log scale)")
+    figure.legend(loc="outside lower center", frameon=False)
     noticed, made = sum(value > bound for value in values[1:]), len(values) - 1
     title = f"The number notices {noticed} of {made} silent mistakes"
-    figure.suptitle(title, fontsize=13, weight="bold")
-    figure.legend(loc="outside lower center", frameon=False, fontsize=11)
+    _finding(figure, title)
     rows = ", ".join(f"{name} {_plain(value)}" for name, value in differences.items())
-    return described(figure, f"{title}. The bound is {_plain(bound)}. {rows}.")
+    figure.set_label(f"{title}. The bound is {_plain(bound)}. {rows}.")
+    return figure
 
 
 # Notebook 03: training.
