@@ -215,6 +215,7 @@ def plot_logits(expected: np.ndarray, found: dict[str, np.ndarray], model_name: 
     figure.supxlabel(f"logits by NumPy from the checkpoint\n({model_name})", fontsize=10)
     figure.supylabel("logits by PyTorch", fontsize=10)
     _finding(figure, "Both load without an error. One is wrong.")
+    figure.get_layout_engine().set(h_pad=0.1)  # or the titles touch
     figure.set_label(
         f"Both load without an error, one is wrong. Two scatter plots of {model_name}: PyTorch's "
         "logits against those that NumPy computes from the checkpoint. Largest differences: "
