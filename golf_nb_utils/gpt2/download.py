@@ -34,9 +34,10 @@ from golf_nb_utils.files import (
     sha256_file,
     write_with,
 )
-from golf_nb_utils.gpt2 import transfer
+from golf_nb_utils.gpt2 import checkpoints, huggingface, transfer
 from golf_nb_utils.gpt2.transfer import DownloadError
-from golf_nb_utils.settings import CheckpointConfig, ConfigError, nearest
+from golf_nb_utils.host import input_roots
+from golf_nb_utils.settings import GPT_CONFIGS, CheckpointConfig, ConfigError, nearest
 
 OFFICIAL_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 BACKUP_URL = CheckpointConfig.backup_url
@@ -82,6 +83,38 @@ KNOWN_SHA256 |= {
     for size in (*KNOWN_SIZES, *DERIVED_SIZES)
     for name, value in TOKENIZER_SHA256.items()
 }
+
+
+def bring_checkpoint(
+    config: CheckpointConfig, folder: Path, texts: Sequence[str] = ()
+) -> dict[str, dict]:
+    """Bring the GPT-2 that notebook 02's settings ask for into `folder`, wherever it comes from.
+
+    `tiny` is made, with a vocabulary learnt from `texts`. A `checkpoint_folder` has to hold all
+    that is read; without one the attached inputs are searched, and then the hosts are asked.
+    Returns what is known of each file (see download_checkpoint). Those of TensorFlow are not among
+    them where transformers saved the model: then model.safetensors is there at once.
+
+    Raises:
+        ConfigError, MissingArtifactError, DownloadError, PermissionError: see given_folder,
+            take_checkpoint and download_checkpoint.
+        CheckpointError: the folder's model is no such GPT-2.
+    """
+    size = config.model_size
+    given = given_folder(size, config.checkpoint_folder)
+    if size == "tiny":
+        checkpoints.make_tiny_checkpoint(folder, texts, config.seed)
+        return {name: {"verified": "made here", "source": None} for name in CHECKPOINT_FILES}
+    if given and huggingface.is_pretrained(given):
+        huggingface.import_pretrained(given, folder, GPT_CONFIGS.get(size))
+        names = ("encoder.json", "hparams.json", "vocab.bpe")
+        return {name: {"verified": "unchecked", "source": str(given)} for name in names}
+    if given and size == "own":
+        return take_checkpoint(given, folder)
+    if given:
+        return download_checkpoint(size, folder, (), [given])
+    urls = (OFFICIAL_URL, config.backup_url, *config.more_urls.split())
+    return download_checkpoint(size, folder, urls, find_folders(size, input_roots()))
 
 
 def download_checkpoint(

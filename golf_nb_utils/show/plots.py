@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from IPython import get_ipython
-from IPython.core.pylabtools import select_figure_formats
+from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import LogLocator, PercentFormatter
 
 from golf_nb_utils.evaluation.metrics import METRICS
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
@@ -23,7 +24,6 @@ from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
 from golf_nb_utils.golf.checks import CHECKS
 from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.wording import SEVERITY_EDGES
-from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import is_headless
 from golf_nb_utils.training.history import History
 
@@ -32,9 +32,23 @@ SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "larg
 # One for each system, in the order in which a figure is given them.
 SYSTEM_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
 
-if get_ipython() is not None:
+
+def describe(figure: Figure) -> str:
+    """Return the alternative text of a figure: its label, or else its titles and axes."""
+    said = [figure.get_suptitle()]
+    for axis in figure.axes:
+        said += [axis.get_title(), axis.get_xlabel(), axis.get_ylabel()]
+    return figure.get_label() or ". ".join(filter(None, said)).replace("\n", " ")
+
+
+if (shell := get_ipython()) is not None:
     # Figures made without pyplot have no picture in a notebook until IPython knows their format.
-    select_figure_formats(get_ipython(), {"png"}, bbox_inches="tight")
+    shell.display_formatter.formatters["image/png"].for_type(
+        Figure, lambda one: (print_figure(one, "png", bbox_inches="tight"), {"alt": describe(one)})
+    )
+    shell.display_formatter.formatters["text/plain"].for_type(
+        Figure, lambda one, printer, _: printer.text(f"Figure: {describe(one)}")
+    )
 
 
 def _figure(width: float, height: float, n_axes: int = 1, **options) -> tuple[Figure, list[Axes]]:
@@ -44,6 +58,18 @@ def _figure(width: float, height: float, n_axes: int = 1, **options) -> tuple[Fi
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def _narrow(height: float) -> tuple[Figure, list[Axes]]:
+    """A figure whose text is read on a phone: 4.8 inches become 390 pixels, and 10 points 11."""
+    figure, axes = _figure(4.8, height)
+    figure.set_dpi(130)
+    return figure, axes
+
+
+def _finding(figure: Figure, text: str) -> None:
+    """What the figure shows, as its title."""
+    figure.suptitle(textwrap.fill(text, 46), x=0.01, ha="left", fontsize=12, weight="bold")
 
 
 def _legend_beside(axis: Axes, title: str | None = None) -> None:
@@ -169,36 +195,107 @@ def plot_understood(curve: dict[float, dict[str, tuple]], asserted_from: float) 
 # Notebook 02: the model.
 
 
-def plot_parameters(counts: dict[str, int]) -> Figure:
-    """Return one bar for each part of the model, {part: number of parameters}."""
-    figure, (axis,) = _figure(8, 2.6)
-    bars = axis.barh(list(counts), list(counts.values()), color=GREEN)
-    axis.bar_label(bars, [f"{count:,}" for count in counts.values()], padding=4)
-    axis.invert_yaxis()
-    axis.margins(x=0.2)
-    axis.set(xlabel="parameters", title=f"Where the {sum(counts.values()):,} parameters are")
+def plot_logits(expected: np.ndarray, found: dict[str, np.ndarray], model_name: str) -> Figure:
+    """Return a panel for each conversion of one model: its logits against those expected of it.
+
+    `found` is {title: logits}, the right conversion first; all are (n_tokens, n_vocab). Of a large
+    vocabulary evenly spaced logits are drawn, and the largest difference is that of all.
+    """
+    figure, panels = _figure(4.8, 3.5, 2, sharex=True, sharey=True)
+    figure.set_dpi(130)
+    every = max(1, expected.size // 4000)
+    known = expected.ravel()[::every]
+    looks = ({"color": GREEN, "marker": "."}, {"color": RUST, "marker": "x", "linewidths": 0.7})
+    largest = {title: _plain(np.abs(logits - expected).max()) for title, logits in found.items()}
+    for axis, look, (title, logits) in zip(panels, looks, found.items(), strict=True):
+        axis.axline((0, 0), slope=1, color="#333333", linewidth=0.8)
+        axis.scatter(known, logits.ravel()[::every], s=12, **look)
+        axis.set_title(f"{title}\nlargest difference\n{largest[title]}", fontsize=11)
+        axis.set_box_aspect(1)
+    figure.supxlabel(f"logits by NumPy from the checkpoint\n({model_name})", fontsize=10)
+    figure.supylabel("logits by PyTorch", fontsize=10)
+    _finding(figure, "Both load without an error. One is wrong.")
+    figure.get_layout_engine().set(h_pad=0.1)  # or the titles touch
+    figure.set_label(
+        f"Both load without an error, one is wrong. Two scatter plots of {model_name}: PyTorch's "
+        "logits against those that NumPy computes from the checkpoint. Largest differences: "
+        + ", ".join(f"{title} {value}" for title, value in largest.items())
+    )
     return figure
 
 
-def plot_weight_scales(model: GPTModel) -> Figure:
-    """Return the root mean square of each kind of matrix, layer by layer."""
-    figure, (axis,) = _figure(8, 3.0)
-    # Thick below thin: kinds of the same size, as freshly drawn ones are, stay visible.
-    kinds = {
-        "attn.c_attn": (GREEN, 5),
-        "attn.c_proj": (GOLD, 5),
-        "mlp.c_fc": (GREY, 2),
-        "mlp.c_proj": (RUST, 2),
+def _plain(value: float) -> str:
+    """Two digits that count, and no exponent: 0.0000012."""
+    return np.format_float_positional(value, 2, fractional=False, trim="-")
+
+
+def plot_parameters(counts: dict[str, dict[str, int]]) -> Figure:
+    """Return a bar a model, {model: {part: number of parameters}}: how its parameters divide.
+
+    All have the same four parts; the title says between which shares the first one lies.
+    """
+    figure, (axis,) = _narrow(3.7)
+    totals = {model: sum(parts.values()) for model, parts in counts.items()}
+    shares = {
+        model: {part: count / totals[model] for part, count in parts.items()}
+        for model, parts in counts.items()
     }
-    for kind, (colour, width) in kinds.items():
-        weights = [block.get_parameter(f"{kind}.weight").detach() for block in model.h]
-        scales = [float(weight.square().mean().sqrt()) for weight in weights]
-        dots = {"marker": "o", "markersize": 2 * width}
-        axis.plot(range(len(scales)), scales, linewidth=width, color=colour, label=kind, **dots)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axis.set(xlabel="layer", ylabel="root mean square of the weights", ylim=(0, None))
-    axis.set_title("How large the weights are")
-    _legend_beside(axis)
+    labels = [f"{model}\n{total / 1e6:,.1f} M" for model, total in totals.items()]
+    left = [0.0] * len(counts)
+    looks = zip((GREEN, "#a9c9b7", GOLD, "white"), ("", "//", "..", ""), strict=True)
+    parts = next(iter(shares.values()))
+    for part, (colour, hatch) in zip(parts, looks, strict=True):
+        widths = [share[part] for share in shares.values()]
+        look = {"color": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.6}
+        axis.barh(labels, widths, left=left, label=part, **look)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
+    axis.set_xlabel("share of the parameters")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    first = next(iter(parts))
+    by_share = sorted(shares, key=lambda model: shares[model][first])
+    ends = (f"{shares[model][first]:.0%} of {model}" for model in (by_share[0], by_share[-1]))
+    title = f"{first}: {' to '.join(ends)}"
+    _finding(figure, title)
+    rows = "; ".join(
+        f"{model}: " + ", ".join(f"{part} {share:.0%}" for part, share in parts.items())
+        for model, parts in shares.items()
+    )
+    figure.set_label(f"{title}. Stacked bars of how the parameters divide. {rows}.")
+    return figure
+
+
+def plot_mistakes(differences: dict[str, float], bound: float) -> Figure:
+    """Return a mark for each conversion, {what is wrong with it: largest difference of the logits}.
+
+    The first one is right. A difference above `bound` counts as noticed; the axis is logarithmic.
+    """
+    figure, (axis,) = _narrow(3.9)
+    values = list(differences.values())
+    start = min([value for value in values if value > 0] + [bound]) / 8
+    for row, value in enumerate(values):
+        colour, marker = (RUST, "X") if value > bound else (GREEN, "o")
+        end = max(value, start)
+        axis.plot([start, end], [row, row], color=colour, linewidth=2)
+        axis.plot([end], [row], color=colour, marker=marker, markersize=8)
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        beside = {"xytext": (8, 0), "textcoords": "offset points", "va": "center", "bbox": box}
+        axis.annotate(_plain(value), (end, row), **beside)
+    axis.axvline(bound, color="#333333", linestyle="--", label=f"bound, {_plain(bound)}")
+    axis.set_xscale("log")
+    axis.set_xlim(start, 200 * max(*values, bound))
+    axis.xaxis.set_major_locator(LogLocator(numticks=5))
+    axis.set_yticks(range(len(values)), list(differences))
+    axis.tick_params(axis="y", length=0)
+    axis.invert_yaxis()
+    axis.set_xlabel("largest difference of the logits (log scale)")
+    figure.legend(loc="outside lower center", frameon=False)
+    noticed, made = sum(value > bound for value in values[1:]), len(values) - 1
+    title = f"The number notices {noticed} of {made} silent mistakes"
+    _finding(figure, title)
+    rows = ", ".join(f"{name} {_plain(value)}" for name, value in differences.items())
+    figure.set_label(f"{title}. The bound is {_plain(bound)}. {rows}.")
     return figure
 
 

@@ -22,13 +22,16 @@ from pathlib import Path
 
 import hosts
 import pytest
+import torch
 import trustme
 from hosts import ALWAYS, FileOnFullDisk, Host
+from own_gpt2 import write_own_gpt2
 
 from golf_nb_utils.files import CHECKPOINT_FILES, DAMAGED, MANIFEST, MissingArtifactError
 from golf_nb_utils.gpt2 import download, transfer
+from golf_nb_utils.gpt2.checkpoints import load_base_model
 from golf_nb_utils.gpt2.download import DownloadError, download_checkpoint
-from golf_nb_utils.settings import GPT_CONFIGS, ConfigError
+from golf_nb_utils.settings import GPT_CONFIGS, CheckpointConfig, ConfigError
 
 CHUNK = 16
 DATA, META = "model.ckpt.data-00000-of-00001", "model.ckpt.meta"
@@ -852,6 +855,46 @@ def test_a_checkpoint_of_any_shape_is_taken_with_nothing_known_of_it(tmp_path, l
         assert contents(folder) == contents(given)
         assert {result["verified"] for result in results.values()} == {"unchecked"}
     assert results[DATA]["sha256"] == hashlib.sha256(b"of another shape").hexdigest()
+
+
+@pytest.fixture
+def settings(monkeypatch, official, backup, tmp_path):
+    """A function that returns notebook 02's settings, with hosts of ours and one folder of attached inputs."""
+    monkeypatch.setattr(download, "OFFICIAL_URL", official.url)
+    monkeypatch.setattr(download, "input_roots", lambda: [tmp_path / "input"])
+    return lambda model_size, folder="": CheckpointConfig(
+        model_size=model_size, backup_url=backup.url, checkpoint_folder=str(folder)
+    )
+
+
+def test_of_a_folder_that_is_named_all_is_taken_and_no_host_is_asked(official, settings, tmp_path):
+    given = fill(tmp_path / "given", "checkpoint")
+    results = download.bring_checkpoint(settings("124M", given), tmp_path / "folder")
+    assert {result["source"] for result in results.values()} == {str(given)}
+    (given / "vocab.bpe").unlink()
+    with pytest.raises(MissingArtifactError, match=r"vocab\.bpe"):
+        download.bring_checkpoint(settings("124M", given), tmp_path / "another")
+    own = download.bring_checkpoint(settings("own", fill(tmp_path / "own")), tmp_path / "folder_2")
+    assert set(own) == set(CHECKPOINT_FILES)
+    assert official.requests == []
+
+
+def test_without_a_named_folder_the_attached_inputs_come_before_the_hosts(
+    official, backup, settings, tmp_path
+):
+    attached = fill(tmp_path / "input" / "somebody" / "gpt2", "vocab.bpe")
+    official.files.clear()
+    results = download.bring_checkpoint(settings("124M"), tmp_path / "folder")
+    sources = {name: result["source"] for name, result in results.items()}
+    assert sources == dict.fromkeys(CONTENT, str(attached)) | {"vocab.bpe": backup.url}
+
+
+def test_what_transformers_saved_is_a_model_at_once(settings, tmp_path):
+    model = write_own_gpt2(tmp_path / "own", ["a swing"], 300, n_ctx=8)
+    results = download.bring_checkpoint(settings("own", tmp_path / "own"), tmp_path / "folder")
+    assert set(results) == {"encoder.json", "hparams.json", "vocab.bpe"}
+    loaded = load_base_model(tmp_path / "folder")
+    assert torch.equal(loaded.wte.weight, model.wte.weight)
 
 
 def test_a_checkpoint_that_lacks_files_is_not_taken(tmp_path):

@@ -12,8 +12,6 @@ import pytest
 
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
 from golf_nb_utils.golf.records import Record
-from golf_nb_utils.gpt2.model import GPTModel
-from golf_nb_utils.settings import GPTConfig
 from golf_nb_utils.show import plots
 from golf_nb_utils.training.history import History
 
@@ -57,6 +55,15 @@ def pairs(cell, by_severity=(2, 0, 1)):
     }  # fmt: skip
 
 
+COUNTS = {
+    "small": {"embedding": 300, "attention": 100, "MLP": 500, "norms": 100},
+    "medium": {"embedding": 2_000, "attention": 1_000, "MLP": 1_000, "norms": 0},
+    "large": {"embedding": 1_000_000, "attention": 4_000_000, "MLP": 4_000_000, "norms": 1_000_000},
+}
+LOGITS = np.array([[0.0, 1.0, 2.0], [-1.0, 0.5, 3.0]])
+CONVERSIONS = {"right": LOGITS + 0.0004, "wrong": -LOGITS}
+MISTAKES = {"nothing wrong": 0.001, "rounded": 0.05, "a swap": 0.5}
+
 FIGURES = {
     "records": lambda: plots.plot_records(RECORDS),
     "coverage": lambda: plots.plot_coverage(pairs(lambda area, club, level: area + club + level)),
@@ -67,9 +74,11 @@ FIGURES = {
     "nearest without test answers": lambda: plots.plot_nearest({"val": [], "test": []}, 0.8),
     "nearest without a held-out set": lambda: plots.plot_nearest({}, 0.8),
     "token lengths": lambda: plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024),
-    "parameters": lambda: plots.plot_parameters({"embedding": 524_288, "attention": 100}),
-    "weight scales": lambda: plots.plot_weight_scales(
-        GPTModel(GPTConfig(n_vocab=5, n_ctx=4, n_embd=4, n_head=2, n_layer=2))
+    "parameters": lambda: plots.plot_parameters(COUNTS),
+    "logits": lambda: plots.plot_logits(LOGITS, CONVERSIONS, "tiny"),
+    "mistakes": lambda: plots.plot_mistakes(MISTAKES, 0.1),
+    "mistakes of a model that is compared with itself": lambda: plots.plot_mistakes(
+        {"nothing wrong": 0.0, "a swap": 0.5}, 0.1
     ),
     "losses": lambda: plots.plot_losses(history()),
     "losses before the first evaluation": lambda: plots.plot_losses(History()),
@@ -197,37 +206,72 @@ def test_the_longest_record_is_marked_and_set_against_the_context():
     assert {"train", "val"} <= {text.get_text() for text in axis.get_legend().get_texts()}
 
 
-def test_the_bars_of_parameters_are_labelled_with_their_counts():
-    (axis,) = plots.plot_parameters({"embedding": 524_288, "attention": 100}).axes
-    assert [patch.get_width() for patch in axis.patches] == [524_288, 100]
-    assert {"524,288", "100"} <= {text.get_text() for text in axis.texts}
-    assert "524,388" in axis.get_title()
+def test_a_models_parts_fill_its_bar_and_the_title_has_the_least_and_the_largest_share():
+    figure = plots.plot_parameters(COUNTS)
+    (axis,) = figure.axes
+    drawn = {
+        part.get_label(): [(patch.get_x(), patch.get_width()) for patch in part]
+        for part in axis.containers
+    }
+    expected = {
+        "embedding": [(0, 0.3), (0, 0.5), (0, 0.1)],
+        "attention": [(0.3, 0.1), (0.5, 0.25), (0.1, 0.4)],
+        "MLP": [(0.4, 0.5), (0.75, 0.25), (0.5, 0.4)],
+        "norms": [(0.9, 0.1), (1, 0), (0.9, 0.1)],
+    }
+    assert list(drawn) == list(expected)
+    for part, bars in expected.items():
+        np.testing.assert_allclose(drawn[part], bars, atol=1e-12)
+    assert figure.get_suptitle() == "embedding: 10% of large to 50% of medium"
+    names = [label.get_text() for label in axis.get_yticklabels()]
+    assert names == ["small\n0.0 M", "medium\n0.0 M", "large\n10.0 M"]
 
 
-@pytest.mark.parametrize("n_layer", [2, 12])
-def test_each_kind_of_matrix_is_a_line_with_the_root_mean_square_of_each_layer(
-    random_model, n_layer
-):
-    model = random_model(GPTConfig(n_vocab=5, n_ctx=4, n_embd=8, n_head=2, n_layer=n_layer))
-    (axis,) = plots.plot_weight_scales(model).axes
-    kinds = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
-    assert {text.get_text() for text in axis.get_legend().get_texts()} == set(kinds)
-    drawn = {line.get_label(): line for line in axis.lines}
-    assert len(axis.lines) == 4
-    assert len({line.get_color() for line in axis.lines}) == 4
-    weights = model.state_dict()
-    for kind in kinds:
-        matrices = [
-            weights[f"h.{layer}.{kind}.weight"].numpy().astype(np.float64)
-            for layer in range(n_layer)
-        ]
-        assert list(drawn[kind].get_xdata()) == list(range(n_layer))
+def test_each_conversion_is_drawn_against_what_is_expected_with_its_largest_difference():
+    right, wrong = plots.plot_logits(LOGITS, CONVERSIONS, "tiny").axes
+    assert right.get_title() == "right\nlargest difference\n0.0004"
+    assert wrong.get_title() == "wrong\nlargest difference\n6"
+    for axis, logits in ((right, LOGITS + 0.0004), (wrong, -LOGITS)):
+        (dots,) = axis.collections
         np.testing.assert_allclose(
-            drawn[kind].get_ydata(), [np.sqrt(np.mean(matrix**2)) for matrix in matrices], rtol=1e-5
+            dots.get_offsets(), np.stack([LOGITS.ravel(), logits.ravel()], axis=1)
         )
-    # A layer is no fraction, and a scale is seen from nothing on.
-    assert all(float(tick).is_integer() for tick in axis.get_xticks())
-    assert axis.get_ylim()[0] == 0
+
+
+def test_of_many_logits_some_are_drawn_and_all_are_compared():
+    expected = np.zeros((100, 900))
+    off = expected.copy()
+    off[0, 1] = 7  # between two that are drawn
+    figure = plots.plot_logits(expected, {"right": expected, "wrong": off}, "124M")
+    (dots,) = figure.axes[1].collections
+    assert len(dots.get_offsets()) < 5000
+    assert not dots.get_offsets()[:, 1].any()
+    assert figure.axes[1].get_title().endswith("7")
+
+
+def test_a_mistake_above_the_bound_is_noticed_and_has_another_mark():
+    figure = plots.plot_mistakes(MISTAKES, 0.1)
+    (axis,) = figure.axes
+    marks = {
+        line.get_xdata()[0]: line.get_marker() for line in axis.lines if len(line.get_xdata()) == 1
+    }
+    assert marks == {0.001: "o", 0.05: "o", 0.5: "X"}
+    assert figure.get_suptitle() == "The number notices 1 of 2 silent mistakes"
+    assert [text.get_text() for text in axis.texts] == ["0.001", "0.05", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("parameters", ("large: embedding 10%", "medium: embedding 50%")),
+        ("logits", ("right 0.0004", "wrong 6")),
+        ("mistakes", ("nothing wrong 0.001", "a swap 0.5", "bound is 0.1")),
+    ],
+)
+def test_a_figure_of_notebook_02_says_its_numbers_in_words(name, said):
+    words = plots.describe(FIGURES[name]())
+    for part in said:
+        assert part in words
 
 
 def test_both_losses_are_drawn_over_the_steps_and_the_tokens():
