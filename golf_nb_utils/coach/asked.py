@@ -32,7 +32,7 @@ _NAMES = {
     "allscores": "all_quality_scores", "allqualityscores": "all_quality_scores",
     "scores": "all_quality_scores", "qualityscores": "all_quality_scores",
     "weaknesses": "all_weaknesses", "allweaknesses": "all_weaknesses",
-    "meaning": "all_weaknesses", "strengths": "all_strengths", "allstrengths": "all_strengths",
+    "meaning": "meaning", "strengths": "all_strengths", "allstrengths": "all_strengths",
     "golfercontext": "golfer_context", "context": "golfer_context",
     "club": "club", "level": "level", "skilllevel": "level", "experience": "level",
     "handedness": "handedness", "hand": "handedness", "golfer": "audience", "audience": "audience",
@@ -44,6 +44,7 @@ _OF_THE_GOLFER = ("club", "level", "handedness", "audience", "minutes", "drill")
 _WHOLE_LINE = {
     "issue",
     "drill",
+    "meaning",
     "all_quality_scores",
     "all_weaknesses",
     "all_strengths",
@@ -101,8 +102,9 @@ _MISSING = {
 def read_prompt(text: str, is_golfers: bool = True) -> dict:
     """Return the arguments of generate_feedback that a prompt tells; what it does not is left out.
 
-    No text makes it raise. Values are as golf.app_request reads them, which judges them. Of a text
-    that is not the golfer's (the system's part of a chat) only JSON and fields are read.
+    One more is `meaning`, which our own template has: what the words were taken for. No text makes
+    it raise. Values are as golf.app_request reads them, which judges them. Of a text that is not
+    the golfer's (the system's part of a chat) only JSON and fields are read.
     """
     text = text[-LONGEST_PROMPT:]
     if own := _OWN_TEMPLATE.search(text):
@@ -119,7 +121,10 @@ def read_prompt(text: str, is_golfers: bool = True) -> dict:
     if words and not named.get("issue"):
         named["issue"] = ". ".join(words)
     _add_the_golfer(named, said)
-    return {name: named[name] for name in ARGUMENTS if named.get(name) is not None}
+    if "meaning" in named:
+        # Where nobody said anything, the name of a fault is what there is to hear.
+        named.setdefault("issue", named["meaning"])
+    return {name: named[name] for name in (*ARGUMENTS, "meaning") if named.get(name) is not None}
 
 
 def read_chat(prompts: Iterable[str], system: str = "") -> dict:

@@ -41,8 +41,8 @@ class Job:
     arguments: dict
     tell: Callable[[Written], None]
     """Called by the thread that writes."""
-    sampling: dict = field(default_factory=dict)
-    """temperature, top_p and seed of FineTunedGolfFeedbackGenerator.begin."""
+    options: dict = field(default_factory=dict)
+    """Other parameters of FineTunedGolfFeedbackGenerator.begin."""
     most_tokens: int | None = None
     is_gone: bool = False
     """Set by who asked, when nobody waits for the answer any more."""
@@ -121,7 +121,7 @@ class Batcher:
                 continue
             job.begun_at = time.monotonic()
             try:
-                writing = self._coach.begin(job.arguments, **job.sampling)
+                writing = self._coach.begin(job.arguments, **job.options)
             except Exception as error:
                 _fail(job, error)
                 continue

@@ -292,9 +292,12 @@ class LLMFeedbackGenerator(ABC):
         words = request.observation
         return [self._causes.choose(advice, words)] if words else advice[:1]
 
-    def _read(self, arguments: dict) -> _Asked:
-        book = self._verifier.book
-        request, heard, remarks = Request.from_app(arguments, self._hear, self._names, self._drills)
+    def _read(self, arguments: dict, meaning: str = "") -> _Asked:
+        """What is asked; `meaning` is what the words mean, where somebody has read them already."""
+        book, hear = self._verifier.book, self._hear
+        if meaning:
+            hear = lambda area, _: self._hear(area, meaning)  # noqa: E731
+        request, heard, remarks = Request.from_app(arguments, hear, self._names, self._drills)
         fault, kind = book.fault_of(request), book.kind_of(request)
         if fault and fault.area == request.area and kind == "unclear" and request.is_scored:
             remarks.append(
@@ -598,6 +601,7 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
     def begin(
         self,
         arguments: dict,
+        meaning: str = "",
         temperature: float = 0.0,
         top_p: float = 1.0,
         seed: int | None = None,
@@ -605,9 +609,10 @@ class FineTunedGolfFeedbackGenerator(LLMFeedbackGenerator):
         """Return an answer to a dict of generate_feedback's arguments, on its way.
 
         `step` writes on it beside others, and `finish` gives what generate_feedback returns. Only a
-        steered coach can; temperature, top_p and seed are those of Steerer.begin.
+        steered coach can; temperature, top_p and seed are those of Steerer.begin. `meaning` is the
+        name of a fault or an outcome, as our own prompt has it, where the words were read before.
         """
-        asked = self._read(arguments)
+        asked = self._read(arguments, meaning)
         writing = Writing(asked)
         if asked.request.is_scored:
             try:

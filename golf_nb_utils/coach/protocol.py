@@ -106,8 +106,8 @@ def _schema(format) -> dict | None:
         return None
     if format == "json":
         return {}
-    if not isinstance(format, dict) or format.get("type", "object") != "object":
-        raise RefusedError(400, 'format must be "json" or the schema of an object')
+    if not isinstance(format, dict):
+        raise RefusedError(400, 'format must be "json" or a schema')
     missing = [name for name in format.get("required") or () if name not in FIELDS]
     if missing:
         raise RefusedError(
@@ -121,7 +121,13 @@ FIELDS = (*HEADINGS, "suggestion", "drill", "key_points")
 
 
 def as_json(feedback: dict, schema: dict) -> str:
-    """Return an answer as a JSON object of those of FIELDS that a schema names, by default all."""
+    """Return an answer as a JSON object of those of FIELDS that a schema names, by default all.
+
+    Where the schema is no object's, it is that of golf.engines (or nothing that an answer fits):
+    a list of texts that make the answer.
+    """
+    if schema and schema.get("type") != "object" and "properties" not in schema:
+        return json.dumps([feedback["suggestion"]])
     wanted = schema.get("properties")
     if not isinstance(wanted, dict) or not wanted:
         wanted = dict.fromkeys(FIELDS)

@@ -326,7 +326,9 @@ def answer_to(serving: Serving, arguments: dict, wishes: Wishes | None = None) -
 
     job = Job(arguments, tell)
     if wishes:
-        job.sampling, job.most_tokens = wishes.sampling, wishes.most_tokens
+        meaning = arguments.pop("meaning", None)
+        job.options = wishes.sampling | ({"meaning": meaning} if meaning else {})
+        job.most_tokens = wishes.most_tokens
     serving.batcher.put(job)
 
     async def pieces() -> AsyncIterator[Written]:

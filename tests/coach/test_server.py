@@ -27,9 +27,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from golf_nb_utils.__main__ import main
 from golf_nb_utils.coach import limits
 from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator
+from golf_nb_utils.coach.ollama import OllamaFeedbackGenerator
 from golf_nb_utils.coach.protocol import Model
 from golf_nb_utils.coach.server import Serving, listen, make_app, uvicorn_server
 from golf_nb_utils.files import Paths, write_manifest
+from golf_nb_utils.golf.checks import Verifier
 from golf_nb_utils.golf.reader import reader_path
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.gpt2.checkpoints import save_model
@@ -288,6 +290,21 @@ def test_langchains_client(url, expected):
     assert answer.usage_metadata["output_tokens"] == len(answer.content.encode())
     assert "".join(piece.content for piece in chat.stream(PROMPT)) == answer.content
     assert OllamaLLM(model=MODEL, base_url=url).invoke(PROMPT) == answer.content
+
+
+def test_our_own_client_of_ollama_is_answered_and_what_was_read_before_is_not_read_again(
+    url, knowledge, reader
+):
+    with_server = OllamaFeedbackGenerator("llama3.2", url, knowledge)
+    with_server._reader = reader
+    given = with_server.generate_feedback(**ASKED, gap=None, impact_level=None)
+    assert (given["generated_by"], given["verification"]["refused"]) == ("ollama/llama3.2", [])
+    # These words alone mean nothing that is known; the prompt says what they were taken for.
+    entry = Request(
+        "balance", 0.45, 0.8, observation="xyzzy", meaning="Falling onto the heels"
+    ).entry()
+    answer = ollama.Client(host=url).generate(MODEL, format_input(entry)).response
+    assert Verifier(knowledge).verify(answer, entry["input"]).passed
 
 
 def test_curl(url, expected):
