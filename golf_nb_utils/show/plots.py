@@ -212,13 +212,13 @@ def plot_logits(expected: np.ndarray, found: dict[str, np.ndarray], model_name: 
         axis.scatter(known, logits.ravel()[::every], s=12, **look)
         axis.set_title(f"{title}\nlargest difference\n{largest[title]}", fontsize=11)
         axis.set_box_aspect(1)
-    figure.supxlabel(f"logits by NumPy from the checkpoint\n({model_name})", fontsize=10)
+    figure.supxlabel(f"logits by NumPy\n({model_name})", fontsize=10)
     figure.supylabel("logits by PyTorch", fontsize=10)
     _finding(figure, "Both load without an error. One is wrong.")
     figure.get_layout_engine().set(h_pad=0.1)  # or the titles touch
     figure.set_label(
         f"Both load without an error, one is wrong. Two scatter plots of {model_name}: PyTorch's "
-        "logits against those that NumPy computes from the checkpoint. Largest differences: "
+        "logits against NumPy's. Largest differences: "
         + ", ".join(f"{title} {value}" for title, value in largest.items())
     )
     return figure
