@@ -216,6 +216,20 @@ def test_every_environment_variable_of_ours_is_read_by_the_code(path):
         assert f'"{variable}"' in code, variable
 
 
+OTHERS = {
+    "python",
+    "jupyter",
+    "kaggle",
+    "cp",
+    "source",
+    "git",
+    "cd",
+    "curl",
+    "ollama",
+    "llama-server",
+}
+
+
 def commands(path: Path) -> list[list[str]]:
     lines = [
         line for fence in fences(path, "bash") for line in fence.replace("\\\n", " ").splitlines()
@@ -260,7 +274,7 @@ def test_every_command_has_options_files_targets_and_parameters_that_exist(path,
             )
             assert words[1] in targets, words
             assert {word.partition("=")[0] for word in words[2:]} <= set(variables), words
-        elif words[0] in ("python", "jupyter", "kaggle", "cp", "source", "git", "cd"):
+        elif words[0] in OTHERS:
             given = [word for word in words[1:] if re.search(r"\.(py|ipynb|txt)$", word)]
             assert all((REPOSITORY / word).is_file() for word in given), words
         else:

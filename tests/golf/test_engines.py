@@ -107,9 +107,9 @@ def test_the_snippet_of_the_page_for_apps_gets_a_right_answer(
     server, judge, knowledge, pytestconfig
 ):
     page = (pytestconfig.rootpath / "docs" / "app.md").read_text(encoding="utf-8")
-    snippet = re.search(r"^## llama.cpp\n.*?^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[
-        1
-    ]
+    snippet = re.search(
+        r"^## Inside Ollama and llama.cpp\n.*?^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL
+    )[1]
     names = {"coach": SimpleNamespace(knowledge=knowledge)}
     exec(compile(snippet, "docs/app.md", "exec"), names)
     request = Request("balance", 0.45, 0.8)
