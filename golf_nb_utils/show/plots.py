@@ -106,16 +106,16 @@ def plot_origins(words: str, answer: str, rows: list[list[str]]) -> Figure:
         end = start + len(text)
         filed = f"{place.replace('.md:', ', line ')}\n{sources}"
         lines.append((text, sources if sources == "the request" else filed))
-    wrapped = [(textwrap.wrap(text, 38), origin) for text, origin in lines]
-    quoted = textwrap.wrap(f"\u201c{words}\u201d", 60)
+    wrapped = [(textwrap.wrap(text, 34), origin) for text, origin in lines]
+    quoted = textwrap.wrap(f"\u201c{words}\u201d", 54)
     # In lines of text: a sentence has room for its origin, and a gap below.
     heights = [max(len(text), len(origin.splitlines())) + 0.5 for text, origin in wrapped]
     top, bottom = len(quoted) + 1.2, len(quoted) + 1.2 + sum(heights)
-    figure = Figure(figsize=(4.8, 0.175 * bottom + 0.5), dpi=130, layout="constrained")
+    figure = Figure(figsize=(4.8, 0.19 * bottom + 0.5), dpi=130, layout="constrained")
     axis = figure.subplots()
     axis.set(xlim=(0, 1), ylim=(bottom, -0.5))
     axis.set_axis_off()
-    look = {"fontsize": 10, "va": "top", "linespacing": 1.15}
+    look = {"fontsize": 11, "va": "top", "linespacing": 1.15}
     bubble = {"boxstyle": "round,pad=0.4", "facecolor": "#eaf1ec", "edgecolor": GREEN}
     axis.text(0.03, 0, "\n".join(quoted), style="italic", bbox=bubble, **look)
     for (text, origin), height in zip(wrapped, heights, strict=True):
@@ -123,14 +123,14 @@ def plot_origins(words: str, answer: str, rows: list[list[str]]) -> Figure:
             axis.text(0, top, text[0], weight="bold", **look)
         else:
             axis.text(0.03, top, "\n".join(text), **look)
-            axis.text(0.7, top, origin, color=INK, **look | {"fontsize": 9})
+            axis.text(0.69, top, origin, color=INK, **look | {"fontsize": 9.5})
             hatched = {"hatch": "////", "facecolor": "white", "edgecolor": RUST}
             fill = hatched if origin == "the request" else {"color": GREEN}
             axis.add_patch(Rectangle((0, top), 0.012, height - 0.6, linewidth=0.8, **fill))
         top += height
     _finding(figure, "Every sentence has an address")
     figure.set_label(
-        f"A golfer says: {words} Below it, an answer of {len(rows)} parts. Beside each part stands "
+        f'A golfer says: "{words}". Below it, an answer of {len(rows)} parts. Beside each part stands '
         "the line of the topic file and the source it comes from, or that the request fills it."
     )
     return figure
