@@ -130,8 +130,8 @@ def plot_origins(words: str, answer: str, rows: list[list[str]]) -> Figure:
         top += height
     _finding(figure, "Every sentence has an address")
     figure.set_label(
-        f'A golfer says: "{words}". Below it, an answer of {len(rows)} parts. Beside each part stands '
-        "the line of the topic file and the source it comes from, or that the request fills it."
+        f'A golfer says: "{words}". Below it, an answer of {len(rows)} parts. Beside each part '
+        "stands the line of the topic file and the source it is from, or that the request fills it."
     )
     return figure
 
