@@ -6,6 +6,7 @@ along a text and finds the ids of all its sentences, or the place where it leave
 could have stood there. Because both walk one graph, what is written is what is accepted.
 """
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,6 +120,11 @@ class Grammar:
         for choice in choices(state):
             yield choice.glue + choice.text, choice.then
 
+    @property
+    def n_texts(self) -> int:
+        """How many ways lead through the graph."""
+        return _count(self.root)
+
     def draw(self, rng: random.Random) -> Answer:
         """Write an answer at random."""
         words: list[str] = []
@@ -170,6 +176,16 @@ class Grammar:
         if sentences is None:
             raise GrammarError(_unexpected(text, furthest, expected))
         return Answer(text, sentences)
+
+
+def _count(node: Node) -> int:
+    if isinstance(node, str):
+        return 1
+    if isinstance(node, Say):
+        return len(node.options)
+    if isinstance(node, Row):
+        return math.prod(map(_count, node.parts))
+    return sum(map(_count, node.forms)) if isinstance(node, Either) else 1 + _count(node.form)
 
 
 def _unexpected(text: str, place: int, expected: list[str]) -> str:

@@ -5,8 +5,8 @@ None of them goes through pyplot, whose global state would belong to the noteboo
 
 import json
 import math
+import re
 import textwrap
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,19 +16,20 @@ from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import LogLocator, PercentFormatter
 
 from golf_nb_utils.evaluation.metrics import METRICS
+from golf_nb_utils.evaluation.statistics import wilson
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
-from golf_nb_utils.golf.areas import AREAS, CLUB_FAMILIES, LEVELS, SEVERITIES
+from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.checks import CHECKS
-from golf_nb_utils.golf.records import Record
-from golf_nb_utils.golf.wording import SEVERITY_EDGES
 from golf_nb_utils.host import is_headless
 from golf_nb_utils.training.history import History
 
 GREEN, GOLD, GREY, RUST = "#2f6f4e", "#d9a441", "#8a949b", "#b4532a"
-SEVERITY_COLOURS = {"none": "#c9d8cf", "slight": "#9cc3ab", "clear": GOLD, "large": RUST}
+INK = "#4a555c"
+"""A grey that is read on white; each of these has a contrast of 4.5 or more but GOLD and GREY."""
 # One for each system, in the order in which a figure is given them.
 SYSTEM_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
 
@@ -78,100 +79,189 @@ def _legend_beside(axis: Axes, title: str | None = None) -> None:
 
 # Notebook 01: the data.
 
+KINDS = {
+    "fault": "explains the fault they name",
+    "follow_up": "another cause: the first\nremedy did not help",
+    "unclear": "no fault named: a test\nthat finds it",
+    "outcome": "a slice, a top: what\nthe ball does",
+    "other_area": "sends them to\nanother area",
+    "keep": "target met: keep it",
+    "refer": "pain: whom to see",
+}
+"""What each kind of answer does (golf.answer.GrammarBook.kind_of)."""
 
-def plot_records(records: list[Record]) -> Figure:
-    """Return stacked bars of the records by area and severity, and scores against targets.
 
-    Of each severity at most 400 records are in the cloud, since more would hide each other.
+def plot_origins(words: str, answer: str, rows: list[list[str]]) -> Figure:
+    """Return an answer as a card: what was said, then each sentence with the place it is from.
+
+    `rows` is what golf.answer.trace says of `answer`, whose first line is a heading. A green bar
+    marks a sentence of a topic file, a hatched one what the request fills in.
     """
-    figure, (bars, cloud) = _figure(11, 3.8, 2)
-    facts = [record.meta for record in records]
-    counts = Counter((meta["area"], meta["severity"]) for meta in facts)
-    labels = [area.label for area in AREAS.values()]
-    bottom = [0] * len(AREAS)
-    for severity in SEVERITY_EDGES:
-        colour = SEVERITY_COLOURS[severity]
-        heights = [counts[area, severity] for area in AREAS]
-        bars.barh(labels, heights, left=bottom, color=colour, label=severity)
-        bottom = [below + height for below, height in zip(bottom, heights, strict=True)]
-        shown = [meta for meta in facts if meta["severity"] == severity][:400]
-        current = [meta["current_score"] for meta in shown]
-        cloud.scatter(current, [meta["target_score"] for meta in shown], s=12, color=colour)
-    bars.invert_yaxis()
-    bars.set(xlabel="records", title="Every area is covered alike")
-    _legend_beside(bars, "gap to target")
-    title = "Scores and targets spread over the whole range"
-    cloud.set(xlabel="current score", ylabel="target score", title=title)
+    lines, end = [], 0
+    for text, _, place, sources in rows:
+        start = answer.index(text, end)
+        headings = re.findall(r"(?m)^[A-Z ]+(?= \()", answer[end:start])
+        lines += [(heading.capitalize(), "") for heading in headings]
+        end = start + len(text)
+        filed = f"{place.replace('.md:', ', line ')}\n{sources}"
+        lines.append((text, sources if sources == "the request" else filed))
+    wrapped = [(textwrap.wrap(text, 34), origin) for text, origin in lines]
+    quoted = textwrap.wrap(f"\u201c{words}\u201d", 54)
+    # In lines of text: a sentence has room for its origin, and a gap below.
+    heights = [max(len(text), len(origin.splitlines())) + 0.5 for text, origin in wrapped]
+    top, bottom = len(quoted) + 1.2, len(quoted) + 1.2 + sum(heights)
+    figure = Figure(figsize=(4.8, 0.19 * bottom + 0.5), dpi=130, layout="constrained")
+    axis = figure.subplots()
+    axis.set(xlim=(0, 1), ylim=(bottom, -0.5))
+    axis.set_axis_off()
+    look = {"fontsize": 11, "va": "top", "linespacing": 1.15}
+    bubble = {"boxstyle": "round,pad=0.4", "facecolor": "#eaf1ec", "edgecolor": GREEN}
+    axis.text(0.03, 0, "\n".join(quoted), style="italic", bbox=bubble, **look)
+    for (text, origin), height in zip(wrapped, heights, strict=True):
+        if not origin:
+            axis.text(0, top, text[0], weight="bold", **look)
+        else:
+            axis.text(0.03, top, "\n".join(text), **look)
+            axis.text(0.69, top, origin, color=INK, **look | {"fontsize": 9.5})
+            hatched = {"hatch": "////", "facecolor": "white", "edgecolor": RUST}
+            fill = hatched if origin == "the request" else {"color": GREEN}
+            axis.add_patch(Rectangle((0, top), 0.012, height - 0.6, linewidth=0.8, **fill))
+        top += height
+    _finding(figure, "Every sentence has an address")
+    figure.set_label(
+        f'A golfer says: "{words}". Below it, an answer of {len(rows)} parts. Beside each part '
+        "stands the line of the topic file and the source it is from, or that the request fills it."
+    )
     return figure
 
 
 def plot_coverage(pairs: dict[tuple[str, str, str, str], int]) -> Figure:
-    """Return a heat map of areas against clubs and levels.
+    """Return bars of how much there is to choose from for each area, in full swings and in putts.
 
-    `pairs` is what golf.coverage.coverage counts, by (area, severity, level, club family); a cell
-    shows the severity that is covered least.
+    `pairs` is what golf.coverage.coverage counts, by (area, severity, level, club family); a bar is
+    the case with the fewest.
     """
-    figure, (axis,) = _figure(10, 3.6)
-    cases = [(club, level) for club in CLUB_FAMILIES for level in LEVELS]
-    cells = [
-        [min(pairs[area, gap, level, club] for gap in SEVERITIES) for club, level in cases]
-        for area in AREAS
-    ]
-    axis.imshow(cells, cmap="YlGn", vmin=0, aspect="auto")
-    darkest = max(map(max, cells))
-    for row, values in enumerate(cells):
-        for column, value in enumerate(values):
-            colour = "white" if value > 0.7 * darkest else "black"
-            axis.text(column, row, str(value), ha="center", va="center", color=colour)
-    axis.set_yticks(range(len(AREAS)), [area.label for area in AREAS.values()])
-    axis.set_xticks(range(len(cases)), [level for _, level in cases], rotation=35, ha="right")
-    _name_clubs_above(axis)
-    axis.tick_params(length=0)
-    axis.spines[["left", "bottom"]].set_visible(False)
-    axis.set_title("Pairs of a chain and a drill to choose from", pad=12)
+    figure, (axis,) = _narrow(4.2)
+    fewest = {}
+    for (area, _, _, club), count in pairs.items():
+        case = area, "putts" if club == "putter" else "full swings and chips"
+        fewest[case] = min(count, fewest.get(case, count))
+    for place, (swing, colour, hatch) in enumerate(
+        (("full swings and chips", GREEN, ""), ("putts", RUST, "////"))
+    ):
+        counts = [fewest[area, swing] for area in AREAS]
+        rows = [row + 0.38 * place for row in range(len(AREAS))]
+        look = {"hatch": hatch, "edgecolor": colour, "color": "white" if hatch else colour}
+        bars = axis.barh(rows, counts, height=0.36, label=swing, **look)
+        axis.bar_label(bars, padding=3)
+    axis.set_yticks([row + 0.19 for row in range(len(AREAS))], [a.label for a in AREAS.values()])
+    axis.invert_yaxis()
+    axis.margins(x=0.12)
+    axis.set_xlabel("pairs of a chain and a drill,\nfor the golfer with the fewest")
+    figure.legend(frameon=False, loc="outside lower left", ncols=2)
+    least = min(fewest.values())
+    _finding(
+        figure,
+        f"At least {least} ways to help, whoever asks"
+        if least
+        else f"Without an answer: {sum(not count for count in pairs.values())} kinds of golfer",
+    )
     return figure
 
 
-def _name_clubs_above(axis: Axes) -> None:
-    """Each club family over the middle of its levels, with a gap to the next one."""
-    n_levels, n_clubs = len(LEVELS), len(CLUB_FAMILIES)
-    upper = axis.secondary_xaxis("top")
-    middles = [n_levels * (place + 0.5) - 0.5 for place in range(n_clubs)]
-    upper.set_xticks(middles, CLUB_FAMILIES)
-    upper.tick_params(length=0)
-    upper.spines["top"].set_visible(False)
-    for place in range(1, n_clubs):
-        axis.axvline(n_levels * place - 0.5, color="white", linewidth=3)
+def plot_kinds(counts: dict[str, int]) -> Figure:
+    """Return bars of the records by what their answer does; `counts` is {kind: records}."""
+    figure, (axis,) = _narrow(3.8)
+    shown = [kind for kind in KINDS if kind in counts]
+    diagnosed = ("fault", "follow_up")
+    colours = [GREEN if kind in diagnosed else INK for kind in shown]
+    bars = axis.barh([KINDS[kind] for kind in shown], [counts[k] for k in shown], color=colours)
+    axis.bar_label(bars, [f"{counts[kind]:,}" for kind in shown], padding=3)
+    axis.invert_yaxis()
+    axis.margins(x=0.15)
+    axis.set_xlabel("records of all files")
+    share = 1 - sum(counts.get(kind, 0) for kind in diagnosed) / sum(counts.values())
+    _finding(figure, f"{share:.0%} of the records diagnose nothing")
+    return figure
 
 
 def plot_nearest(nearest: dict[str, Sequence[float]], bar: float) -> Figure:
-    """Return histograms of how near the training set comes to each held-out answer.
+    """Return how near the training set comes to the held-out answers: a box plot, a row a file.
 
     `nearest` is {split: similarities to the nearest training answer, 0 to 1}; from `bar` on an
     answer counts as a near duplicate.
     """
-    figure, (axis,) = _figure(8, 3.2)
-    if nearest:  # a set of one or two records has nothing held out
-        edges = [place / 50 for place in range(51)]
-        colours = [GREEN, GOLD, GREY][: len(nearest)]
-        axis.hist(list(nearest.values()), bins=edges, label=list(nearest), color=colours)
-    axis.axvline(bar, color=RUST, linestyle="--", label="near duplicate")
-    measure = "similarity to the nearest training answer (character-3-gram Jaccard)"
-    axis.set(xlabel=measure, ylabel="answers", xlim=(0, 1))
-    _legend_beside(axis)
+    figure, (axis,) = _narrow(2.6)
+    # A set of one or two records has nothing held out.
+    known = {split: values for split, values in nearest.items() if len(values)}
+    for row, values in enumerate(known.values()):
+        low, first, median, third, high = np.percentile(values, (0, 25, 50, 75, 100))
+        axis.plot([low, high], [row, row], color=GREEN)
+        axis.plot([first, third], [row, row], color=GREEN, linewidth=12, solid_capstyle="butt")
+        axis.plot(median, row, "o", color="white", markersize=5)
+    axis.set_yticks(range(len(known)), list(known))
+    axis.set_ylim(max(1, len(known)) - 0.5, -0.5)
+    axis.axvline(bar, color=RUST, linestyle="--")
+    axis.annotate("near\nduplicate", (bar, 0.5), (5, 0), xycoords=axis.get_xaxis_transform(),
+                  textcoords="offset points", color=RUST, va="center")  # fmt: skip
+    axis.set(xlim=(0, 1), xlabel="likeness to the nearest training answer\n(1 is a copy)")
+    n_near = sum(value >= bar for values in known.values() for value in values)
+    copies = f"{n_near} held-out answers are near copies"
+    _finding(figure, copies if n_near else "No held-out answer is a near copy")
     return figure
 
 
-def plot_token_lengths(lengths: dict[str, list[int]], context_length: int) -> Figure:
-    """Return a histogram of tokens per record, {split: lengths}, with the longest one marked."""
-    figure, (axis,) = _figure(8, 3.2)
-    longest = max(map(max, lengths.values()))
-    colours = [GREEN, GOLD, GREY, RUST][: len(lengths)]
-    axis.hist(list(lengths.values()), bins=30, stacked=True, label=list(lengths), color=colours)
-    axis.axvline(longest, color="#333333", linestyle=":", label="longest")
-    title = f"The longest record has {longest:,} of {context_length:,} tokens"
-    axis.set(xlabel="tokens per record, end-of-text included", ylabel="records", title=title)
-    _legend_beside(axis)
+def plot_certainty(n_groups: int, share: float = 0.8) -> Figure:
+    """Return what a share on so many groups can mean: its 95 % interval, from ten to a thousand.
+
+    The interval is Wilson's (evaluation.statistics.wilson).
+    """
+    figure, (axis,) = _narrow(3.0)
+    counts = sorted({*(round(10 ** (1 + step / 20)) for step in range(41)), max(1, n_groups)})
+    ends = {n: wilson(share * n, n) for n in counts}
+    low, high = zip(*ends.values(), strict=True)
+    axis.fill_between(counts, low, high, color="#cfe0d6")
+    axis.plot(counts, low, color=GREEN)
+    axis.plot(counts, high, color=GREEN)
+    axis.set(xscale="log", ylim=(0, 1), xlabel="groups in the test set", ylabel="true share")
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.xaxis.set_major_formatter("{x:g}")
+    if not n_groups:  # a set of one or two records has nothing held out
+        _finding(figure, "Without a test set nothing is known")
+        return figure
+    least, most = ends[n_groups]
+    axis.plot([n_groups] * 2, [least, most], "o-", color=RUST)
+    axis.annotate(f" {n_groups} groups", (n_groups, most), color=RUST, va="bottom")
+    _finding(figure, f"{share:.0%} right in {n_groups} groups means {least:.0%} to {most:.0%}")
+    return figure
+
+
+def plot_heard(shares: dict[str, dict[str, tuple]], overall: float) -> Figure:
+    """Return what becomes of the words of people whom the reader never heard: a bar each.
+
+    `shares` is {name: words.shares}, `overall` the share found of all of them.
+    """
+    figure, (axis,) = _narrow(2.9)
+    names = list(shares)
+    found, wrong = ([shares[name][part][0] for name in names] for part in ("found", "wrong"))
+    silent = [1 - good - bad for good, bad in zip(found, wrong, strict=True)]
+    left = [0.0] * len(names)
+    for label, parts, look in (
+        ("right fault", found, {"color": GREEN}),
+        ("says nothing", silent, {"color": "white", "edgecolor": INK}),
+        ("wrong fault", wrong, {"color": "white", "edgecolor": RUST, "hatch": "////"}),
+    ):
+        bars = axis.barh(names, parts, left=left, label=label, height=0.6, **look)
+        if label == "right fault":
+            texts = [f"{part:.0%}" for part in parts]
+            axis.bar_label(bars, texts, label_type="center", color="white", weight="bold")
+        left = [start + part for start, part in zip(left, parts, strict=True)]
+    axis.bar_label(bars, [f" {part:.0%}" for part in wrong], color=RUST)
+    axis.invert_yaxis()
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set(xlim=(0, 1.08), xlabel="remarks that mean a fault")
+    figure.legend(frameon=False, loc="outside lower left", ncols=3, columnspacing=1)
+    _finding(figure, f"Never heard before, and {overall:.0%} understood")
     return figure
 
 
@@ -180,15 +270,22 @@ def plot_understood(curve: dict[float, dict[str, tuple]], asserted_from: float) 
 
     `curve` is {probability: words.shares}, `asserted_from` the one that the coach uses.
     """
-    figure, (axis,) = _figure(8, 3.2)
-    for name, colour in (("found", GREEN), ("wrong", RUST), ("false_alarm", GOLD)):
+    figure, (axis,) = _narrow(3.6)
+    looks = {"found": (GREEN, "o"), "false_alarm": (INK, "s"), "wrong": (RUST, "^")}
+    for name, (colour, marker) in looks.items():
         value, low, high = zip(*(at[name][:3] for at in curve.values()), strict=True)
-        axis.plot(list(curve), value, color=colour, label=name.replace("_", " "))
+        look = {"color": colour, "marker": marker, "markevery": 5, "markersize": 5}
+        axis.plot(list(curve), value, label=name.replace("_", " "), **look)
         axis.fill_between(list(curve), low, high, color=colour, alpha=0.15, linewidth=0)
-    axis.axvline(asserted_from, color="#333333", linestyle=":", label="the coach")
-    axis.yaxis.set_major_formatter(PercentFormatter(1))
-    axis.set(xlabel="a fault is named from this probability on", ylim=(0, 1))
-    _legend_beside(axis)
+    axis.axvline(asserted_from, color="#333333", linestyle=":", label="the coach's choice")
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set(xlabel="the coach names a fault only if it is\nat least this probable", ylim=(0, 1))
+    axis.set_ylabel("share of remarks")
+    figure.legend(frameon=False, loc="outside lower left", ncols=2)
+    nearest = min(curve, key=lambda value: abs(value - asserted_from))
+    found, wrong = (curve[nearest][name][0] for name in ("found", "wrong"))
+    _finding(figure, f"At {asserted_from:.0%} the coach finds {found:.0%} and errs in {wrong:.0%}")
     return figure
 
 

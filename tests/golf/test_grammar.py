@@ -85,6 +85,15 @@ def written_out(node):
     return found
 
 
+@given(NODES)
+def test_the_ways_through_a_graph_are_counted(node):
+    def ways(state):
+        return 1 if state is None else sum(ways(then) for _, then in Grammar.next_texts(state))
+
+    grammar = Grammar(Row((node, Say((("end", "!"),)))))
+    assert grammar.n_texts == ways(grammar.start)
+
+
 def reads(grammar, text):
     try:
         return grammar.read(text)

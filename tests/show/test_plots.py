@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
-from golf_nb_utils.golf.records import Record
 from golf_nb_utils.show import plots
 from golf_nb_utils.training.history import History
 
@@ -25,17 +24,15 @@ AREAS = (
 )
 LEVELS = ("beginner", "intermediate", "advanced")
 CLUBS = ("driver", "wood", "iron", "wedge", "putter")
-
-
-def record(area, severity, current, target):
-    meta = {"area": area, "severity": severity, "current_score": current, "target_score": target}
-    return Record("Coach.", "", "", meta)
-
-
-RECORDS = [
-    record("balance", "clear", 0.55, 0.8), record("balance", "clear", 0.6, 0.8), record("balance", "none", 0.9, 0.85),
-    record("setup_quality", "large", 0.2, 0.7),
-]  # fmt: skip
+ANSWER = (
+    "WHAT SHOULD HAPPEN (Ideal/Expected):\nStand tall. You aim for 80.0%.\n\n"
+    "WHAT TO DO (Actionable Steps):\n1. Stand tall."
+)
+ORIGINS = [
+    ["Stand tall.", "tall.A.ideal.1", "tall.md:7", "PGA"],
+    ["You aim for 80.0%.", "say.target.3", "wording.py", "the request"],
+    ["Stand tall.", "tall.A.steps.1", "tall.md:9", ""],
+]
 
 
 def history():
@@ -64,16 +61,22 @@ LOGITS = np.array([[0.0, 1.0, 2.0], [-1.0, 0.5, 3.0]])
 CONVERSIONS = {"right": LOGITS + 0.0004, "wrong": -LOGITS}
 MISTAKES = {"nothing wrong": 0.001, "rounded": 0.05, "a swap": 0.5}
 
+SHARES = {
+    "found": (0.75, 0.6, 0.8, 40),
+    "wrong": (0.05, 0.0, 0.1, 40),
+    "false_alarm": (0.5, 0.2, 0.8, 4),
+}
 FIGURES = {
-    "records": lambda: plots.plot_records(RECORDS),
+    "origins": lambda: plots.plot_origins("i tip over", ANSWER, ORIGINS),
     "coverage": lambda: plots.plot_coverage(pairs(lambda area, club, level: area + club + level)),
-    "coverage of nothing": lambda: plots.plot_coverage(
-        pairs(lambda area, club, level: 0, (0, 0, 0))
-    ),
+    "kinds": lambda: plots.plot_kinds({"fault": 3, "keep": 1}),
     "nearest": lambda: plots.plot_nearest({"val": [0.5, 0.6], "test": [0.7, 0.9]}, 0.8),
     "nearest without test answers": lambda: plots.plot_nearest({"val": [], "test": []}, 0.8),
     "nearest without a held-out set": lambda: plots.plot_nearest({}, 0.8),
-    "token lengths": lambda: plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024),
+    "certainty": lambda: plots.plot_certainty(90),
+    "certainty without a test set": lambda: plots.plot_certainty(0),
+    "heard": lambda: plots.plot_heard({"fern": SHARES}, 0.75),
+    "understood": lambda: plots.plot_understood({0.0: SHARES, 0.5: SHARES}, 0.5),
     "parameters": lambda: plots.plot_parameters(COUNTS),
     "logits": lambda: plots.plot_logits(LOGITS, CONVERSIONS, "tiny"),
     "mistakes": lambda: plots.plot_mistakes(MISTAKES, 0.1),
@@ -104,106 +107,91 @@ def test_a_figure_can_be_saved_and_leaves_no_trace_in_pyplot(name, monkeypatch):
     assert matplotlib.get_backend() == backend
 
 
-def test_the_records_are_counted_by_area_and_severity():
-    bars, cloud = plots.plot_records(RECORDS).axes
-    names = [label.get_text() for label in bars.get_yticklabels()]
-    assert names == [
-        "setup",
-        "tempo and rhythm",
-        "weight shift",
-        "body rotation",
-        "follow-through",
-        "balance",
-    ]
-    found = {
-        container.get_label(): {
-            name: patch.get_width()
-            for name, patch in zip(names, container, strict=True)
-            if patch.get_width()
-        }
-        for container in bars.containers
-    }
-    assert found == {
-        "none": {"balance": 1},
-        "slight": {},
-        "clear": {"balance": 2},
-        "large": {"setup": 1},
-    }
-    # Stacked, not drawn over each other: clear begins where none ends.
-    assert [patch.get_x() for patch in bars.containers[2]][-1] == 1
-    points = sorted(
-        tuple(point) for dots in cloud.collections for point in dots.get_offsets().tolist()
-    )
-    assert points == [(0.2, 0.7), (0.55, 0.8), (0.6, 0.8), (0.9, 0.85)]
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_has_words_for_whoever_does_not_see_it(name):
+    words = plots.describe(FIGURES[name]())
+    assert len(words) > 15
+    assert "\n" not in words
 
 
-def test_a_cell_of_the_coverage_is_the_pairs_at_the_severity_with_the_fewest():
-    (axis,) = plots.plot_coverage(
-        pairs(lambda area, club, level: 100 * area + 10 * club + level)
-    ).axes
-    drawn = {text.get_position(): text.get_text() for text in axis.texts}
-    places = product(range(6), range(5), range(3))
-    assert drawn == {
-        (3 * club + level, area): str(100 * area + 10 * club + level)
-        for area, club, level in places
-    }
-    (image,) = axis.images
-    for (column, row), value in drawn.items():
-        assert image.get_array()[row][column] == int(value)
+def texts_of(axis):
+    return [text.get_text() for text in axis.texts]
 
 
-def test_the_coverage_names_areas_levels_and_clubs():
-    (axis,) = plots.plot_coverage(pairs(lambda area, club, level: 1)).axes
+def test_the_card_names_the_line_and_the_source_beside_each_sentence_or_the_request():
+    (axis,) = plots.plot_origins("i tip over", ANSWER, ORIGINS).axes
+    assert texts_of(axis) == [
+        "\u201ci tip over\u201d",
+        "What should happen",
+        "Stand tall.", "tall, line 7\nPGA",
+        "You aim for 80.0%.", "the request",
+        "What to do",
+        "Stand tall.", "tall, line 9\n",
+    ]  # fmt: skip
+    # What the request fills in has a hatched bar, so that no colour is needed to tell it.
+    assert [bool(bar.get_hatch()) for bar in axis.patches] == [False, True, False]
+    tops = [text.get_position()[1] for text in axis.texts]
+    assert tops == sorted(tops)
+
+
+def test_a_bar_of_the_coverage_is_the_golfer_with_the_fewest_pairs():
+    figure = plots.plot_coverage(pairs(lambda area, club, level: 100 * area + 10 * club + level))
+    (axis,) = figure.axes
+    swings, putts = axis.containers
+    assert [bar.get_width() for bar in swings] == [0, 100, 200, 300, 400, 500]
+    # The putter is the fifth club.
+    assert [bar.get_width() for bar in putts] == [40, 140, 240, 340, 440, 540]
+    assert texts_of(axis) == [str(bar.get_width()) for bar in (*swings, *putts)]
     assert [label.get_text() for label in axis.get_yticklabels()] == [
         "setup", "tempo and rhythm", "weight shift", "body rotation", "follow-through", "balance",
     ]  # fmt: skip
-    assert [label.get_text() for label in axis.get_xticklabels()] == list(LEVELS) * 5
-    (upper,) = axis.child_axes
-    # A club stands over the middle one of its three levels.
-    assert list(zip(upper.get_xticks(), (label.get_text() for label in upper.get_xticklabels()), strict=True)) == [
-        (1, "driver"), (4, "wood"), (7, "iron"), (10, "wedge"), (13, "putter"),
-    ]  # fmt: skip
+    # One area, level, club and two of three severities have none: with the driver, see `pairs`.
+    assert figure.get_suptitle() == "Without an answer: 1 kinds of golfer"
+    figure = plots.plot_coverage(pairs(lambda area, club, level: 7 + area))
+    assert "At least 7 ways" in figure.get_suptitle()
 
 
-def test_the_numbers_of_the_coverage_can_be_read_on_dark_and_on_light_cells():
-    (axis,) = plots.plot_coverage(pairs(lambda area, club, level: 10 * (area == 0), (0, 0, 0))).axes
-    assert {(text.get_text(), text.get_color()) for text in axis.texts} == {
-        ("10", "white"),
-        ("0", "black"),
-    }
+def test_the_title_tells_how_many_records_diagnose_nothing():
+    figure = plots.plot_kinds({"keep": 2, "follow_up": 1, "fault": 5})
+    (axis,) = figure.axes
+    assert [bar.get_width() for bar in axis.patches] == [5, 1, 2]
+    assert "25%" in figure.get_suptitle()
 
 
-def test_held_out_answers_are_counted_by_how_near_training_comes_and_the_bar_is_marked():
-    (axis,) = plots.plot_nearest(
-        {"val": [0.51, 0.51, 0.83], "test": [0.31], "unseen": [1.0]}, 0.8
-    ).axes
-    labels = {
-        text.get_text(): handle
-        for handle, text in zip(
-            axis.get_legend().legend_handles, axis.get_legend().get_texts(), strict=True
-        )
-    }
-    assert set(labels) == {"val", "test", "unseen", "near duplicate"}
-    names = {labels[name].get_facecolor(): name for name in ("val", "test", "unseen")}
-    drawn = {}
-    for container in axis.containers:
-        # Fifty bins of two hundredths.
-        assert len(container) == 50
-        heights = {2 * place / 100: patch.get_height() for place, patch in enumerate(container)}
-        drawn[names[container[0].get_facecolor()]] = {
-            edge: height for edge, height in heights.items() if height
-        }
-    assert drawn == {"val": {0.5: 2, 0.82: 1}, "test": {0.3: 1}, "unseen": {0.98: 1}}
-    (line,) = axis.lines
-    assert list(line.get_xdata()) == [0.8, 0.8]
+def test_a_box_reaches_from_the_furthest_held_out_answer_to_the_nearest_and_the_bar_is_marked():
+    figure = plots.plot_nearest({"val": [0.3, 0.5, 0.7], "test": [], "unseen": [0.2, 0.4]}, 0.8)
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["val", "unseen"]
+    ends = {round(float(x), 2) for line in axis.lines for x in line.get_xdata()}
+    assert {0.3, 0.5, 0.7, 0.2, 0.4, 0.8} <= ends
+    assert "No held-out answer is a near copy" in figure.get_suptitle()
+    near = plots.plot_nearest({"val": [0.3, 0.81], "test": [0.8]}, 0.8)
+    assert "2 held-out answers" in near.get_suptitle()
 
 
-def test_the_longest_record_is_marked_and_set_against_the_context():
-    (axis,) = plots.plot_token_lengths({"train": [50, 60, 70], "val": [55]}, 1024).axes
-    (line,) = axis.lines
-    assert list(line.get_xdata()) == [70, 70]
-    assert "70 of 1,024 tokens" in axis.get_title()
-    assert {"train", "val"} <= {text.get_text() for text in axis.get_legend().get_texts()}
+def test_what_a_share_of_few_groups_can_mean_is_in_the_title():
+    # Wilson's interval of 72 of 90: prop.test(72, 90, correct = FALSE) in R gives 0.706 and 0.869.
+    figure = plots.plot_certainty(90)
+    assert figure.get_suptitle() == "80% right in 90 groups means 71% to 87%"
+
+
+def test_the_three_parts_of_a_bar_of_what_was_heard_make_all_of_it():
+    figure = plots.plot_heard({"fern": SHARES, "nettle": SHARES}, 0.75)
+    (axis,) = figure.axes
+    found, silent, wrong = axis.containers
+    for parts in zip(found, silent, wrong, strict=True):
+        assert [part.get_width() for part in parts] == pytest.approx([0.75, 0.2, 0.05])
+        assert parts[2].get_x() == pytest.approx(0.95)
+    assert "75% understood" in figure.get_suptitle()
+
+
+def test_the_shares_are_told_at_the_probability_that_the_coach_uses():
+    other = {name: (0.1, 0.0, 0.2, 40) for name in SHARES}
+    figure = plots.plot_understood({0.0: other, 0.5: SHARES, 0.9: other}, 0.5)
+    drawn = {line.get_label(): list(line.get_ydata()) for line in figure.axes[0].lines}
+    assert drawn["found"] == [0.1, 0.75, 0.1]
+    assert drawn["false alarm"] == [0.1, 0.5, 0.1]
+    assert figure.get_suptitle() == "At 50% the coach finds 75% and errs in 5%"
 
 
 def test_a_models_parts_fill_its_bar_and_the_title_has_the_least_and_the_largest_share():
