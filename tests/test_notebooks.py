@@ -3,6 +3,7 @@
 Trains `tiny` with its defaults, which takes minutes.
 """
 
+import io
 import json
 import os
 import re
@@ -10,9 +11,11 @@ import shutil
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import nbformat
 import pytest
+from PIL import Image
 from processes import REPOSITORY, run
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -94,6 +97,8 @@ def jupyterlab(committed_run, tmp_path):
     environment |= {
         "GOLF_OUTPUT_ROOT": str(committed_run[0]),
         "JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"),
+        # Nobody's own layout of the window.
+        "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces"),
     }
     options = [
         "--no-browser",
@@ -116,6 +121,47 @@ def jupyterlab(committed_run, tmp_path):
         server.terminate()
 
 
+WORDS = "I never get off my back foot. I try to scoop the ball up and hit it fat."
+
+
+# Keeps what the cards show at each moment of the writing, which is over sooner than one looks.
+WATCH = """panel => {
+  const cards = panel.querySelector(".golf-verdict").parentElement, seen = window.golfSeen = [];
+  new MutationObserver(() => seen.push(cards.innerHTML)).observe(cards, { childList: true });
+}"""
+SHOW = "(panel, html) => panel.querySelector('.golf-verdict').parentElement.innerHTML = html"
+
+
+class Film:
+    """What the panel looks like from moment to moment, if GOLF_SCREENSHOT names a PNG to write.
+
+    The last picture is that PNG; a WebP beside it shows them all in motion, the writing slowly.
+    """
+
+    def __init__(self, panel):
+        self.panel, self.path, self.frames = panel, os.environ.get("GOLF_SCREENSHOT"), []
+
+    def shoot(self, seconds):
+        """Add a picture that is shown for so long."""
+        if self.path:
+            self.frames.append((self.panel.screenshot(animations="disabled"), int(1000 * seconds)))
+
+    def save(self):
+        if not self.path:
+            return
+        Path(self.path).write_bytes(self.frames[-1][0])
+        pictures = [Image.open(io.BytesIO(shot)).convert("RGB") for shot, _ in self.frames]
+        size = [max(picture.size[axis] for picture in pictures) for axis in (0, 1)]
+        # The panel grows with the answer; the film does not.
+        sheets = [Image.new("RGB", size, "white") for _ in pictures]
+        for sheet, picture in zip(sheets, pictures, strict=True):
+            sheet.paste(picture)
+        durations = [duration for _, duration in self.frames]
+        target = Path(self.path).with_suffix(".webp")
+        options = {"save_all": True, "loop": 0, "quality": 70, "method": 6}
+        sheets[0].save(target, append_images=sheets[1:], duration=durations, **options)
+
+
 @pytest.mark.skipif(
     CHROMIUM is None,
     reason="no Chromium to open JupyterLab with; `make chromium` installs Debian's",
@@ -136,25 +182,45 @@ def test_somebody_in_jupyterlab_gets_feedback_and_says_what_they_think_of_it(
         expect(page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        button = page.get_by_role("button", name="Give feedback")
+        button = page.get_by_role("button", name="Coach me")
         expect(button).to_be_enabled(timeout=600_000)
+        film = Film(page.locator(".golf-panel"))
         # By the keyboard alone.
+        words = page.get_by_label("What happens, in your own words")
+        words.fill("")
+        film.shoot(1)
+        for word in re.findall(r"\S+\s*", WORDS):
+            words.press_sequentially(word)
+            film.shoot(0.15)
         slider = page.locator(".widget-slider").filter(has=page.get_by_text("balance", exact=True))
         # In ipywidgets 7 a handle has no role.
         slider = slider.get_by_role("slider").or_(slider.locator(".ui-slider-handle"))
         slider.focus()
         slider.press("ArrowRight")
+        film.panel.evaluate(WATCH)
         button.press("Enter")
-        cards = page.locator(".golf-card")
         # A draft has cards too; its sentences have no origin yet.
-        expect(cards.locator(".golf-origin").first).to_have_attribute(
-            "title", re.compile(r"[.]md:\d+"), timeout=120_000
+        origin = page.locator(".golf-origin")
+        expect(origin.first).to_have_attribute(
+            "aria-description", re.compile(r"[.]md:\d+"), timeout=120_000
         )
-        expect(cards).to_have_count(3)
-        page.get_by_role("button", name=re.compile("Helpful")).click()
+        expect(page.locator(".golf-card")).to_have_count(3)
+        drafts = page.evaluate("golfSeen.splice(0)")
+        assert len(drafts) > 1, "the answer came at once"
+        for html in drafts:
+            film.panel.evaluate(SHOW, html)
+            film.shoot(0.25)
+        film.shoot(3)
+        # A sentence that has the focus shows the entry of the knowledge base that it is.
+        known = page.locator('.golf-origin[aria-description*=".md:"]').nth(1)
+        known.focus()
+        source = known.evaluate("it => getComputedStyle(it, '::after').content")
+        assert source == f'"{known.get_attribute("aria-description")}"'
+        film.shoot(3)
+        film.save()
+        page.get_by_role("button", name=re.compile("Helpful")).press("Enter")
         expect(page.locator(".golf-panel").get_by_text("Kept in")).to_be_visible()
-        if "GOLF_SCREENSHOT" in os.environ:
-            page.locator(".golf-panel").screenshot(path=os.environ["GOLF_SCREENSHOT"])
     (line,) = kept.read_text(encoding="utf-8").splitlines()
     line = json.loads(line)
     assert line["thumb"] == "up"
+    assert f"Observation: {WORDS}" in line["input"]

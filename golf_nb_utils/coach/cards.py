@@ -10,20 +10,28 @@ CARD_TITLES = {
     "what_is_happening": "What is happening",
     "what_to_do": "What to do",
 }
-# Colours are those of the page around, in light and dark, with the one green of this project.
+# JupyterLab's colours where there are any (--jp-...), so that its dark theme is ours; elsewhere the
+# page's own text colour on whatever is behind it. A sentence's source is laid over the whole width
+# of its card, right below the sentence, so that it never leaves the screen.
 _STYLE = """<style>
-.golf-cards { display: flex; flex-wrap: wrap; gap: 13px; margin: 10px 0; }
-.golf-card { flex: 1 1 272px; border: 1px solid #8aa396; border-top: 4px solid #2f6f4e;
-  border-radius: 6px; padding: 8px 14px 13px;
-  line-height: 1.5; white-space: pre-wrap; overflow-wrap: anywhere; }
-.golf-card h4 { margin: 3px 0 8px; }
-.golf-draft .golf-card { border-top-style: dashed; opacity: .75; }
-.golf-origin { cursor: help;
-  text-decoration: underline dotted #2f6f4e 1px; text-underline-offset: .2em; }
-.golf-origin::after { content: "\\2009\\2713"; color: #2f8f5e; font-size: .8em; }
-.golf-verdict { margin: 5px 0; } .golf-refused { color: #c2410c; }
-.golf-sources td { padding: 2px 10px 2px 0; text-align: left; vertical-align: top; }
-.golf-sources summary { display: list-item; }
+.golf-cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 12px 0; }
+.golf-card { flex: 1 1 240px; min-width: 0; position: relative; line-height: 1.55;
+  border: 1px solid var(--jp-border-color2, #8aa396); border-top: 4px solid #3c8a61;
+  border-radius: 6px; padding: 8px 16px 14px; white-space: pre-wrap; overflow-wrap: anywhere; }
+.golf-card:last-child { flex-basis: 100%; }
+.golf-card h4 { margin: 4px 0 8px; }
+.golf-draft .golf-card { border-top-style: dashed; }
+.golf-origin { border-radius: 3px; }
+.golf-origin:hover, .golf-origin:focus { background: #3c8a6140; outline: 2px solid #3c8a61; }
+.golf-origin:hover::after, .golf-origin:focus::after { content: attr(aria-description);
+  position: absolute; left: 8px; right: 8px; z-index: 9; margin-top: 1.7em; padding: 6px 10px;
+  border-radius: 4px; background: #1d2b24; color: #fff; font-size: 12px; line-height: 1.4; }
+.golf-verdict, .golf-exception { margin: 8px 0; line-height: 1.5; }
+.golf-exception { padding-left: 10px; border-left: 4px solid #c2410c; }
+.golf-sources table { border-spacing: 0; }
+.golf-sources td { padding: 3px 10px 3px 0; text-align: left; vertical-align: top;
+  overflow-wrap: anywhere; white-space: normal; }
+.golf-sources summary { display: list-item; cursor: pointer; }
 </style>"""
 
 
@@ -32,19 +40,19 @@ def feedback_cards(feedback: dict | str | None, is_right: bool = False) -> str:
 
     `feedback` is what generate_feedback returned, or the text that is being written (`is_right`
     says that it begins a right answer), or None where nothing has been asked yet. Each sentence of
-    verified feedback shows on hover or focus the entry of the knowledge base that it is; all of
-    them stand in a table below, too, for those who do not use a mouse.
+    verified feedback shows on hover and on focus the entry of the knowledge base that it is; a
+    table below lists them all. Only what a reader should be warned of carries a mark.
     """
     if isinstance(feedback, dict):
         sentences = feedback["verification"]["sentences"]
         marks = [(sentence["text"], _with_origin(sentence)) for sentence in sentences]
         text = mark_in_order(feedback["suggestion"], marks)
         return _cards(_verdict(feedback), text) + _sources(sentences)
-    if feedback:
-        if is_right:
-            return _cards("Writing: every sentence so far is verified ...", escape(feedback))
-        return _cards("Draft, not verified yet ...", escape(feedback), " golf-draft")
-    return _cards("Set a swing, then press <b>Give feedback</b>.", "", " golf-draft")
+    if feedback is None:
+        return _STYLE + _line("Say what happens, in your own words, and press <b>Coach me</b>.")
+    if is_right:
+        return _cards(_line("Writing, verified as it goes &hellip;"), escape(feedback))
+    return _cards(_exception("A draft, not verified yet &hellip;"), escape(feedback), " golf-draft")
 
 
 def _cards(verdict: str, text: str, state: str = "") -> str:
@@ -58,14 +66,22 @@ def _cards(verdict: str, text: str, state: str = "") -> str:
         f'<div class="golf-card"><h4>{title}</h4>{bodies[part]}</div>'
         for part, title in CARD_TITLES.items()
     )
-    shown = f'<div class="golf-cards{state}">{cards}</div>'
-    return f'{_STYLE}<p class="golf-verdict">{verdict}</p>{shown}'
+    return f'{_STYLE}{verdict}<div class="golf-cards{state}">{cards}</div>'
+
+
+def _line(said: str) -> str:
+    return f'<p class="golf-verdict" role="status">{said}</p>'
+
+
+def _exception(said: str) -> str:
+    """A line that stands out, by a sign as well as by a colour."""
+    return f'<p class="golf-exception" role="status">&#9888;&#xfe0e; {said}</p>'
 
 
 def _with_origin(sentence: dict) -> str:
     origin = escape(" \u00b7 ".join(_origin(sentence)))
     text = escape(sentence["text"])
-    return f'<span class="golf-origin" tabindex="0" title="{origin}">{text}</span>'
+    return f'<span class="golf-origin" tabindex="0" aria-description="{origin}">{text}</span>'
 
 
 def _origin(sentence: dict) -> tuple[str, str, str]:
@@ -78,14 +94,17 @@ def _origin(sentence: dict) -> tuple[str, str, str]:
 def _verdict(feedback: dict) -> str:
     verification = feedback["verification"]
     n_checks, refused = len(verification["checks"]), verification["refused"]
-    said = f"&#10003; Verified: {n_checks} of {n_checks} checks hold. "
-    said += f"Written by <b>{escape(feedback['generated_by'])}</b>"
+    by = f"written by <b>{escape(feedback['generated_by'])}</b>"
+    read = verification["input"] or ""
+    meant = next((line[9:] for line in read.split("\n") if line.startswith("Meaning: ")), "")
+    understood = f"Understood as <b>{escape(meant)}</b>. " if meant else ""
+    lines = [_line(f"{understood}All {n_checks} checks passed, {by}.")]
     if refused:
         n_refused = sum(attempt["candidates"] for attempt in refused)
         why = next((reason for attempt in refused for reason in attempt["reasons"]), "")
-        first = f'<span class="golf-refused">the first, because: {escape(why)}</span>'
-        said += f". Refused before it: {n_refused}; {first}"
-    return said + "".join(f"<br>{escape(remark)}" for remark in verification["remarks"])
+        before = f"{n_refused} refused before this one. " if n_refused else "Not the first try. "
+        lines.append(_exception(f"{before}The reason: {escape(why)}"))
+    return "".join([*lines, *(_exception(escape(remark)) for remark in verification["remarks"])])
 
 
 def _sources(sentences: list[dict]) -> str:

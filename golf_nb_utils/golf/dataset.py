@@ -127,6 +127,8 @@ def _report(
     }
     if told:
         report["user_feedback"] = told.counts
+    report["names"] = {topic.id: topic.title for topic in knowledge.topics}
+    report["names"] |= {fault.id: fault.name for fault in knowledge.faults}
     for name in REPORTED:
         mine = {value: count for (key, value), count in sorted(counts.items()) if key == name}
         report[name] = mine

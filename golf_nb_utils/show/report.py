@@ -1,7 +1,7 @@
 """What an evaluation leaves behind: predictions.jsonl, report.html, and two runs compared as text.
 
 `write_report` puts the sections of `_CONTENTS` one below the other. A new section is a function
-here, and its name in that tuple.
+here, and its title in that dict.
 """
 
 import json
@@ -23,8 +23,8 @@ from golf_nb_utils.files import (
     write_text,
 )
 from golf_nb_utils.golf.checks import CHECKS
-from golf_nb_utils.html import mark_in_order, page, picture
-from golf_nb_utils.show.plots import plot_intervals, plot_log
+from golf_nb_utils.html import bars, folded, image, mark_in_order, page
+from golf_nb_utils.show.plots import plot_log
 
 PREDICTIONS = "predictions.jsonl"
 N_SHOWN = 10
@@ -43,28 +43,28 @@ _GROUPS = {
     "Text": ("tokens", "words", "reading_grade"),
     "Variety": tuple(DIVERSITY),
 }  # fmt: skip
+_SYSTEMS = {
+    "fine-tuned": "the trained model, writing freely",
+    "steered": "the same model, choosing its way through the right answers",
+    "base": "the model before fine-tuning",
+    "template": "one of the right answers, drawn at random",
+    "retrieval": "the answer of the nearest training record",
+}
+"""What stands behind the names that notebook 04 gives to systems ..."""
+_STRATA = {"unseen": "records on topics that training left out"}
+"""... and to strata; another stratum is called by its name."""
 _STYLE = """<style>
-:root { color-scheme: light dark; }
-pre { white-space: pre-wrap; font: inherit; margin: 0; } code { font-size: .85em; color: #51635a; }
-small { color: #5d6f66; white-space: nowrap; } summary { cursor: pointer; margin: .6rem 0; }
-.wide { overflow-x: auto; } .wide th:first-child, .wide td:first-child { min-width: 14rem; }
-td.group { font-weight: 600; background: #eef3f0; } img { background: #fff; border-radius: .4rem; }
-article { border-top: 1px solid #cdd8d1; margin-top: 1.5rem; }
-.answers div { border: 1px solid #cdd8d1; border-radius: .4rem; padding: .7rem;
+pre { white-space: pre-wrap; font: inherit; margin: 0; } code { font-size: .85em; }
+td small { white-space: nowrap; } .finding { font-size: 1.15rem; }
+.wide { overflow-x: auto; } .wide th:first-child, .wide td:first-child { min-width: 10rem; }
+td.group { font-weight: 600; background: var(--tint); }
+nav li { margin: .2rem 0; } details details { border-top: 1px solid var(--line); }
+.answers div { border: 1px solid var(--line); border-radius: .4rem; padding: .7rem;
   overflow-wrap: anywhere; }
-mark { background: #f6d7b8; color: inherit; padding: 0 .1em; }
-.why { font-size: .9em; color: #8a4a12; }
-.better { color: #1f6b43; font-weight: 600; } .worse { font-weight: 600; }
-.fail, .worse { color: #a12; }
-@media (max-width: 40rem) {
-  body { margin: .5rem auto; padding: 0 .6rem; } th, td { padding: .25rem .4rem; font-size: .9em; }
-  .wide th:first-child, .wide td:first-child { min-width: 8rem; }
-  .wide img { max-width: none; width: 46rem; } }
-@media (prefers-color-scheme: dark) {
-  body { background: #141c18; color: #dde6e0; } small, code { color: #9fb2a7; }
-  th, td, .answers div, article { border-color: #3b4a42; } td.group { background: #202b25; }
-  mark { background: #6b4316; color: #fff; } .why { color: #e6b277; }
-  .fail, .worse { color: #ff9d8a; } .better { color: #7fd3a4; } }
+mark { background: #f6d7b8; color: inherit; padding: 0 .1em; } .why { color: var(--rust); }
+.why { font-size: .9em; } .better { color: var(--green); font-weight: 600; }
+.worse { font-weight: 600; } .fail, .worse { color: var(--rust); }
+@media (prefers-color-scheme: dark) { mark { background: #6b4316; color: #fff; } }
 </style>"""
 # Answers are shown in notebooks, too, where the style above is not: they bring their own.
 _SIDE_BY_SIDE = (
@@ -99,72 +99,99 @@ class Evaluation:
 
 
 def write_report(path: Path, title: str, summary: str, evaluation: Evaluation) -> Path:
-    """Write one self-contained HTML page and return its path."""
-    sections = (section(evaluation) for section in _CONTENTS)
-    return write_text(path, page(title, summary, "\n".join([_STYLE, *filter(None, sections)])))
+    """Write one self-contained HTML page and return its path.
+
+    What was found comes first, then the contents, five figures at most, the best and the worst
+    answers, and last the tables; answers and tables are folded.
+    """
+    found = f'<p class="finding">{escape(" ".join(findings(evaluation)))}</p>'
+    links, parts = [], []
+    for name, write in _CONTENTS.items():
+        if body := write(evaluation):
+            anchor = f"part-{len(parts) + 1}"
+            links.append(f'<li><a href="#{anchor}">{name}</a></li>')
+            parts.append(f'<h2 id="{anchor}">{name}</h2>\n{body}')
+    contents = f'<nav aria-label="Contents"><ol>{"".join(links)}</ol></nav>'
+    return write_text(path, page(title, summary, "\n".join([_STYLE, found, contents, *parts])))
+
+
+def findings(evaluation: Evaluation) -> list[str]:
+    """Return what an evaluation found, in at most three sentences.
+
+    How often each system passes every check, which check the subject passes least, and how the
+    subject does on the next stratum or, where there is none, how well it foresees the reference.
+    """
+    (stratum, systems), *others = evaluation.systems.items()
+    subject = evaluation.subject
+    shares = {name: found["verified"] for name, found in systems.items() if "verified" in found}
+    best_first = sorted(shares, key=lambda name: -shares[name]["value"])
+    passing = ", ".join(f"{name} {_value('verified', shares[name])}" for name in best_first)
+    where = _records(evaluation, stratum)
+    said = [f"On {where}, these shares of answers pass every check: {passing}."]
+    own = systems.get(subject, {})
+    if checks := {name: own[name]["value"] for name in CHECKS if name in own}:
+        weakest, n_held = min(checks, key=checks.get), sum(value == 1 for value in checks.values())
+        always = f"Of the {len(checks)} checks, {subject} always passes {n_held}"
+        least = f'; the hardest, passed in {_value(weakest, own[weakest])}, is "{CHECKS[weakest]}"'
+        said.append(always + (least if n_held < len(checks) else "") + ".")
+    if others and "verified" in others[0][1].get(subject, {}):
+        stratum, systems = others[0]
+        share = _value("verified", systems[subject]["verified"])
+        said.append(f"On {_records(evaluation, stratum)}, {share} of its answers pass every check.")
+    elif "perplexity" in own:
+        said.append(
+            f"Its perplexity of the reference is {_value('perplexity', own['perplexity'])}."
+        )
+    return said
+
+
+def _records(evaluation: Evaluation, stratum: str) -> str:
+    n = evaluation.measured["strata"][stratum]["n_records"]
+    return f"{n:,} {_STRATA.get(stratum, f'{stratum} records')}"
 
 
 # The sections: each returns HTML, or "" where it has nothing to say.
 
 
-def _headline(evaluation: Evaluation) -> str:
-    strata, systems = evaluation.measured["strata"], evaluation.systems.values()
-    head = [f"{escape(name)}, {found['n_records']:,} records" for name, found in strata.items()]
-    rows = []
-    for name in dict.fromkeys(name for found in systems for name in found):
-        # Not every system has answered every stratum.
-        shares = [found.get(name, {}).get("verified") for found in systems]
-        rows.append((escape(name), [_figure("verified", share) for share in shares]))
-    facts = evaluation.measured
-    groups = ", ".join(f"{found['n_groups']:,} in {name}" for name, found in strata.items())
-    small_print = (
-        f"Small print: {facts['confidence']:.0%} intervals over the groups of records that share "
-        f"fault, gap, club and level ({groups}): Wilson's for shares of answers, the bootstrap "
-        f"({facts['n_resamples']:,} resamples, seed {facts['seed']}) for the other figures, the "
-        f"jackknife ({facts['n_folds']} parts) for variety. "
-        "Text without a sentence contradicts nothing: read the checks together."
-    )
-    table = _wide_table(_heading("answers that pass every check", head), rows)
-    return f"{table}\n<p>{small_print}</p>"
+def _passing(evaluation: Evaluation) -> str:
+    parts = []
+    # Two strata and no more: five figures are what one reads.
+    for stratum, systems in list(evaluation.systems.items())[:2]:
+        rows = [(name, found["verified"]) for name, found in systems.items() if "verified" in found]
+        highest = max((share["value"] for _, share in rows), default=0)
+        best = [name for name, share in rows if share["value"] == highest]
+        verb = "passes" if len(best) == 1 else "pass"
+        where = _records(evaluation, stratum)
+        parts.append(bars(f"On {where}, {' and '.join(best)} {verb} most often", rows))
+    names = (name for name in next(iter(evaluation.systems.values())) if name in _SYSTEMS)
+    who = "".join(f"<li><b>{escape(name)}</b>: {_SYSTEMS[name]}</li>" for name in names)
+    return f"{''.join(parts)}<ul>{who}</ul>"
 
 
 def _check_by_check(evaluation: Evaluation) -> str:
-    figure = plot_intervals(evaluation.systems)
-    return f'<div class="wide">{picture("Check by check", figure)}</div>'
-
-
-def _every_figure(evaluation: Evaluation) -> str:
-    strata = evaluation.measured["strata"]
-    return "\n".join(
-        f"<h2>Every figure: {escape(stratum)}, {strata[stratum]['n_records']:,} records</h2>"
-        + figures_table(systems)
-        for stratum, systems in evaluation.systems.items()
-    )
-
-
-def _comparisons(evaluation: Evaluation) -> str:
-    parts = []
-    for stratum, found in evaluation.measured["strata"].items():
-        if others := found["comparisons"]:
-            head = _heading("", (f"less {escape(name)}" for name in others))
-            table = _wide_table(head, _rows(_FIGURES, others, _difference))
-            parts.append(_folded(f"{evaluation.subject} less each other system, {stratum}", table))
-    return "\n".join(parts)
-
-
-def _changes(evaluation: Evaluation) -> str:
-    if not evaluation.changes:
+    stratum, systems = next(iter(evaluation.systems.items()))
+    own = systems.get(evaluation.subject, {})
+    checks = sorted((name for name in CHECKS if name in own), key=lambda name: own[name]["value"])
+    if not checks:
         return ""
-    return f"<h2>One thing changed in the request</h2>{changes_table(evaluation.changes)}"
+    caption = f'{evaluation.subject}: on {_records(evaluation, stratum)} the hardest check is "'
+    rows = [(CHECKS[name], own[name]) for name in checks]
+    return bars(f'{caption}{CHECKS[checks[0]]}"', rows)
 
 
-def _worst_and_best(evaluation: Evaluation) -> str:
-    rows, subject = evaluation.rows, evaluation.subject
-    parts = []
-    for heading, worst in (("The worst answers", True), ("The best answers", False)):
-        shown = answers_html(ranked(rows, subject, worst)[:N_SHOWN], subject)
-        parts.append(f"<h2>{heading} of {escape(subject)}</h2>{_folded(heading, shown, worst)}")
-    return "\n".join(parts)
+def _changed(evaluation: Evaluation) -> str:
+    found = evaluation.changes.get(evaluation.subject)
+    if not found:
+        return ""
+    kinds = sorted(
+        (kind for kind in KINDS if kind in found), key=lambda k: found[k]["right"]["value"]
+    )
+    rows = [(KINDS[kind].changed, found[kind]["right"]) for kind in kinds]
+    caption = (
+        f"How often {evaluation.subject} does what it must and keeps the rest; the hardest change: "
+        f"{rows[0][0]}"
+    )
+    return bars(caption, rows)
 
 
 def _training(evaluation: Evaluation) -> str:
@@ -175,24 +202,66 @@ def _training(evaluation: Evaluation) -> str:
     if evaluation.manifest.get("log_sha256", sha256_file(log)) != sha256_file(log):
         return f"<p>{escape(log.name)} is the log of a later run, not of the model's.</p>"
     losses = plot_log(log)
-    return picture("Training", losses) if losses else ""
+    if losses is None:
+        return ""
+    # So narrow that a phone need not shrink its letters much.
+    losses.set_size_inches(5.4, 4)
+    return image("Train and validation loss over the optimizer steps", losses)
 
 
-def _run(evaluation: Evaluation) -> str:
-    facts = json.dumps(evaluation.manifest, indent=2, ensure_ascii=False)
-    return f"<h2>The run</h2>{_folded('manifest', f'<pre><code>{escape(facts)}</code></pre>')}"
+def _worst_and_best(evaluation: Evaluation) -> str:
+    rows, subject = evaluation.rows, evaluation.subject
+    parts = []
+    for which, worst in (("worst", True), ("best", False)):
+        shown = ranked(rows, subject, worst)[:N_SHOWN]
+        answers = (
+            folded(f"{place}. {_outline(row, subject)}", _answer_html(row, subject))
+            for place, row in enumerate(shown, 1)
+        )
+        parts.append(folded(f"The {len(shown)} {which} answers of {subject}", "".join(answers)))
+    return "\n".join(parts)
 
 
-_CONTENTS = (
-    _headline, _check_by_check, _every_figure, _comparisons, _changes, _worst_and_best,
-    _training, _run,
-)  # fmt: skip
+def _outline(row: JudgedRecord, system: str) -> str:
+    """An answer in half a line: its stratum, and how many checks it fails."""
+    failed = row.systems[system].failed
+    return f"{row.stratum}: {f'fails {len(failed)} checks' if failed else 'right'}"
 
 
-def _folded(summary: str, body: str, is_open: bool = False) -> str:
-    """`body` (HTML) behind a line that opens it."""
-    state = " open" if is_open else ""
-    return f"<details{state}><summary>{escape(summary)}</summary>{body}</details>"
+def _tables(evaluation: Evaluation) -> str:
+    facts, parts = evaluation.measured, []
+    for stratum, systems in evaluation.systems.items():
+        title = f"Every figure, {_records(evaluation, stratum)}"
+        parts.append(folded(title, figures_table(systems)))
+        if others := facts["strata"][stratum]["comparisons"]:
+            head = _heading("", (f"less {escape(name)}" for name in others))
+            table = _wide_table(head, _rows(_FIGURES, others, _difference))
+            parts.append(folded(f"{evaluation.subject} less each other system, {stratum}", table))
+    if evaluation.changes:
+        parts.append(folded("One thing changed", changes_table(evaluation.changes)))
+    strata = facts["strata"].items()
+    groups = ", ".join(f"{found['n_groups']:,} in {name}" for name, found in strata)
+    intervals = (
+        f"{facts['confidence']:.0%} intervals over the groups of records that share fault, gap, "
+        f"club and level ({groups}): Wilson's for shares of answers, the bootstrap "
+        f"({facts['n_resamples']:,} resamples, seed {facts['seed']}) for the other figures, the "
+        f"jackknife ({facts['n_folds']} parts) for variety. Text without a sentence contradicts "
+        "nothing: read the checks together."
+    )
+    parts.append(folded("How the intervals were found", f"<p>{escape(intervals)}</p>"))
+    manifest = json.dumps(evaluation.manifest, indent=2, ensure_ascii=False)
+    parts.append(folded("The run", f"<pre><code>{escape(manifest)}</code></pre>"))
+    return "\n".join(parts)
+
+
+_CONTENTS = {
+    "Who passes": _passing,
+    "Check by check": _check_by_check,
+    "One thing changed in the request": _changed,
+    "Training": _training,
+    "Answers to read": _worst_and_best,
+    "All figures": _tables,
+}
 
 
 # Tables of figures.
@@ -262,6 +331,10 @@ def _heading(corner: str, names: Iterable[str]) -> str:
 
 def _figure(name: str, figure: dict | None) -> str:
     return _with_interval(_FIGURES[name].form, figure) if figure else "-"
+
+
+def _value(name: str, figure: dict) -> str:
+    return _FIGURES[name].form.format(figure["value"])
 
 
 def _with_interval(form: str, figure: dict) -> str:

@@ -21,7 +21,10 @@ def test_each_sentence_shows_which_entry_it_is_and_the_whole_text_is_there(gener
     sentences = feedback["verification"]["sentences"]
     assert cards.count('class="golf-origin"') == len(sentences) > 8
     for sentence in sentences:
-        assert f"{sentence['id']} · {sentence['place']}" in unescape(cards)
+        # Read out where the sentence has the focus, and shown there by the style sheet.
+        assert f'aria-description="{sentence["id"]} · {sentence["place"]}' in unescape(cards)
+    # Marks are for exceptions.
+    assert "\u26a0" not in unescape(cards)
     bare = unescape(cards)
     for part in ("what_should_happen", "what_is_happening", "what_to_do"):
         first = feedback[part].split(". ")[0]
@@ -42,6 +45,7 @@ def test_what_was_refused_and_remarked_is_said_as_text(generator):
         "remarks": ["level '<b>' is unknown"],
     }
     cards = feedback_cards(feedback)
+    assert unescape(cards).count("\u26a0") == 2
     assert "&lt;i&gt;no&lt;/i&gt; heading" in cards
     assert "level &#x27;&lt;b&gt;&#x27; is unknown" in cards
 

@@ -65,7 +65,34 @@ def described(panel, description):
 
 
 def shown(panel):
-    return [widget for widget in tree(panel) if isinstance(widget, ipywidgets.HTML)]
+    return [
+        widget.value
+        for widget in tree(panel)
+        if isinstance(widget, ipywidgets.HTML) and widget.value
+    ]
+
+
+def cards(panel):
+    (found,) = [value for value in shown(panel) if "golf-verdict" in value or "golf-card" in value]
+    return found
+
+
+WORDS, SUGGESTED = "What happens, in your own words", "or pick one"
+BETTER = "A better wording, with the three headings"
+
+
+def is_seen(panel, description):
+    """Whether a widget and all that it stands in are displayed."""
+
+    def path(widget):
+        if getattr(widget, "description", None) == description:
+            return [widget]
+        below = next(
+            (found for child in getattr(widget, "children", ()) if (found := path(child))), []
+        )
+        return below and [widget, *below]
+
+    return all(widget.layout.display != "none" for widget in path(panel))
 
 
 def test_the_panel_has_a_slider_for_each_score_and_no_output_widget_that_could_hang_a_run(panel):
@@ -93,43 +120,57 @@ def test_the_panel_has_a_slider_for_each_score_and_no_output_widget_that_could_h
 def test_a_click_asks_for_what_is_set_and_shows_the_verified_answer_in_three_cards(
     panel, coach, observations
 ):
-    described(panel, "area").value = "balance"
+    described(panel, WORDS).value = " My heels lift before I hit it.\n"
+    described(panel, "coach my").value = "balance"
     described(panel, "balance").value = 0.30
     described(panel, "target").value = 0.75
     described(panel, "club").value = "driver"
     described(panel, "handedness").value = "left"
     described(panel, "temperature").value = 0.4
     described(panel, "seed").value = 7
-    described(panel, "Give feedback").click()
+    described(panel, "Coach me").click()
 
     (asked,) = coach.asked
     assert (asked["area"], asked["current_score"], asked["target_score"]) == ("balance", 0.30, 0.75)
-    assert asked["issue"] == observations["balance"][0]
+    assert asked["issue"] == "My heels lift before I hit it."
     assert asked["golfer_context"] == {"club": "driver", "level": "beginner", "handedness": "left"}
     assert asked["all_quality_scores"] == [0.72, 0.64, 0.45, 0.58, 0.61, 0.70, 0.30, 0.55]
     assert (coach.config.temperature, coach.config.top_k, coach.seed) == (0.4, 30, 7)
-    cards = shown(panel)[0].value
-    assert cards.count('class="golf-card"') == 3
-    assert "30.0%" in cards
-    assert "Verified" in cards
-    assert (described(panel, "Give feedback").disabled, described(panel, "Helpful").disabled) == (
+    answer = cards(panel)
+    assert answer.count('class="golf-card"') == 3
+    assert "30.0%" in answer
+    assert "checks passed" in answer
+    assert (described(panel, "Coach me").disabled, described(panel, "Helpful").disabled) == (
         False,
         False,
     )
 
 
-def test_without_an_observation_none_is_asked_for(panel, coach):
-    described(panel, "seen").value = "not said"
-    described(panel, "Give feedback").click()
-    assert coach.asked[0]["issue"] is None
+def test_without_words_nothing_is_asserted_and_a_suggestion_becomes_the_words(
+    panel, coach, observations
+):
+    described(panel, WORDS).value = " \n"
+    described(panel, "Coach me").click()
+    described(panel, "coach my").value = "balance"
+    named = observations["balance"][1]
+    described(panel, SUGGESTED).value = named
+    described(panel, "Coach me").click()
+    assert [asked["issue"] for asked in coach.asked] == [None, named]
 
 
-def test_another_area_offers_its_own_faults(panel, observations):
-    area, seen = described(panel, "area"), described(panel, "seen")
+def test_another_area_suggests_its_own_faults_keeps_the_words_and_marks_its_slider(
+    panel, observations
+):
+    described(panel, WORDS).value = "It starts left."
     for key, names in observations.items():
-        area.value = key
-        assert list(seen.options) == ["not said", *names]
-        assert seen.value in seen.options
+        described(panel, "coach my").value = key
+        offered = [value for _, value in described(panel, SUGGESTED).options]
+        assert offered == ["", *names]
+        marked = [
+            widget.description for widget in tree(panel) if "golf-coached" in widget._dom_classes
+        ]
+        assert marked == [AREAS[key].label]
+    assert described(panel, WORDS).value == "It starts left."
 
 
 def test_while_it_is_written_a_draft_is_shown_as_one_and_nothing_can_be_kept(
@@ -141,25 +182,34 @@ def test_while_it_is_written_a_draft_is_shown_as_one_and_nothing_can_be_kept(
     def look(**arguments):
         during.append(
             (
-                shown(panel)[0].value,
-                described(panel, "Writing ...").disabled,
+                cards(panel),
+                described(panel, "Writing \u2026").disabled,
                 described(panel, "Helpful").disabled,
             )
         )
         return answer(**arguments)
 
     monkeypatch.setattr(coach, "generate_feedback", look)
-    described(panel, "Give feedback").click()
-    ((cards, busy, closed),) = during
-    assert "not verified yet" in cards
-    assert "The &lt;b&gt;weight&lt;/b&gt; ends" in cards
+    described(panel, "Coach me").click()
+    ((draft, busy, closed),) = during
+    assert "not verified yet" in draft
+    assert "The &lt;b&gt;weight&lt;/b&gt; ends" in draft
     assert (busy, closed) == (True, True)
+
+
+def test_who_has_no_answer_yet_is_not_asked_what_they_think_of_it(panel):
+    assert not is_seen(panel, "Helpful")
+    described(panel, "Coach me").click()
+    assert is_seen(panel, "Helpful")
+    assert not is_seen(panel, BETTER)
+    described(panel, "Say it better").value = True
+    assert is_seen(panel, BETTER)
 
 
 @pytest.mark.parametrize(("thumb", "button"), [("up", "Helpful"), ("down", "Not helpful")])
 def test_a_thumb_is_kept_once_with_what_was_asked_and_answered(panel, tmp_path, thumb, button):
-    described(panel, "Give feedback").click()
-    answer = described(panel, "better wording").value
+    described(panel, "Coach me").click()
+    answer = described(panel, BETTER).value
     described(panel, button).click()
     described(panel, button).click()
     (line,) = (
@@ -169,12 +219,12 @@ def test_a_thumb_is_kept_once_with_what_was_asked_and_answered(panel, tmp_path, 
     assert (line["thumb"], line["output"], line["model_sha256"]) == (thumb, answer, "ab" * 32)
     assert line["input"].startswith("Area: weight_shift\nCurrent Score: 0.45\nTarget Score: 0.80")
     assert "corrected" not in line
-    assert "Kept" in shown(panel)[-1].value
+    assert "Kept" in shown(panel)[-1]
 
 
 def test_a_better_wording_is_what_the_next_round_trains_on(panel, knowledge, tmp_path):
-    described(panel, "Give feedback").click()
-    better = described(panel, "better wording")
+    described(panel, "Coach me").click()
+    better = described(panel, BETTER)
     better.value = better.value.replace("Swing thought: ", "Swing thought: Smoothly. ")
     described(panel, "Not helpful").click()
     (record,) = read_corrections(tmp_path / "feedback.jsonl", knowledge, []).records
@@ -182,10 +232,10 @@ def test_a_better_wording_is_what_the_next_round_trains_on(panel, knowledge, tmp
 
 
 def test_a_wording_without_its_headings_is_refused_and_can_be_mended(panel, tmp_path):
-    described(panel, "Give feedback").click()
-    described(panel, "better wording").value = "Just relax."
+    described(panel, "Coach me").click()
+    described(panel, BETTER).value = "Just relax."
     described(panel, "Not helpful").click()
-    assert "Not kept" in shown(panel)[-1].value
+    assert "Not kept" in shown(panel)[-1]
     assert not (tmp_path / "feedback.jsonl").exists()
     assert described(panel, "Not helpful").disabled is False
 

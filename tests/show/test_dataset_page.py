@@ -16,7 +16,10 @@ def told():
     return {
         "records": {"train": 12_345, "val": 777, "test": 666, "unseen": 555},
         "unseen_topics": ["free_hips", "grip"],
+        "names": {"free_hips": "Hips that can turn", "grip": "Grip", "BF1": "Heels that lift"},
         **{name: {"none": 40, "other": 7} for name in REPORTED},
+        "fault": {"BF1": 3, "none": 40},
+        "area": {"weight_shift": 47},
         "handedness": {"left": 71, "right": 349},
         "severity": {"slight": 98, "none": 35},
         "diversity": measure_diversity(["Turn.", "Step."])
@@ -75,8 +78,12 @@ def test_the_page_shows_the_figures_the_pictures_and_an_answer_with_its_sources(
     ):  # fmt: skip
         assert row in page.rows
     assert "14,343 records" in page.text
-    assert "free_hips, grip" in page.text
-    assert "Records by audience" in page.text
+    assert "Hips that can turn, Grip" in page.text
+    assert "Records by audience (2)" in page.text
+    # Names, and no codes; the commonest first.
+    place = page.rows.index(["fault", "records"])
+    assert page.rows[place + 1 : place + 3] == [["none", "40"], ["Heels that lift", "3"]]
+    assert ["weight shift", "47"] in page.rows
     assert "User feedback" not in page.text
     assert "script" not in page.tags
     assert [address[:22] for address in page.addresses] == ["data:image/png;base64,"]

@@ -91,10 +91,13 @@ class Page(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.tags, self.texts, self.marked, self.addresses, self.open = [], [], [], [], []
+        self.unfolded = set()
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
+        if "details" not in self.open:
+            self.unfolded.add(tag)
         self.addresses += [
             value for name, value in attributes if name in ("src", "href", "srcset", "data")
         ]
@@ -144,15 +147,36 @@ def test_the_report_shows_every_figure_with_its_interval(written):
     ):
         assert (METRICS | DIVERSITY)[metric].label in text
     # Two of four pass: Wilson's interval is 0.15 to 0.85 (prop.test(2, 4, correct = FALSE) in R).
-    place = page.texts.index("answers that pass every check")
-    assert page.texts[place + 1 : place + 8] == [
-        "test, 4 records", "fine-tuned", "50.0%", "15.0% to 85.0%", "base", "0.0%", "0.0% to 49.0%",
+    place = page.texts.index("On 4 test records, fine-tuned passes most often")
+    assert [each for each in page.texts[place + 1 : place + 9] if each.strip()] == [
+        "fine-tuned", "50%", "15 to 85%", "base", "0%", "0 to 49%",
+    ]  # fmt: skip
+    place = page.texts.index(METRICS["verified"].label, page.texts.index("All figures", place))
+    assert page.texts[place + 1 : place + 5] == [
+        "50.0%", "15.0% to 85.0%", "0.0%", "0.0% to 49.0%",
     ]  # fmt: skip
     # Every record has a perplexity of 2, and so has every resample; the base model has none.
     place = page.texts.index(METRICS["perplexity"].label)
     assert page.texts[place + 1 : place + 4] == ["2.000", "2.000 to 2.000", "-"]
     assert "10,000 resamples, seed 7" in text
     assert '"seed": 7' in text
+
+
+def test_what_was_found_comes_first_then_the_contents_and_the_tables_last(written):
+    unseen = [row(n, judged("Turn.", ["area"]), stratum="unseen") for n in (8, 9)]
+    page = written(ROWS + unseen, changes={"fine-tuned": measure_changes([])}, log=LOG)
+    found = next(text for text in page.texts if text.startswith("On 4 test records, "))
+    # Two of four pass; "grounded" fails twice, every other check less often.
+    assert found.split(". ") == [
+        "On 4 test records, these shares of answers pass every check: fine-tuned 50.0%, base 0.0%",
+        f"Of the {len(CHECKS)} checks, fine-tuned always passes {len(CHECKS) - 2}; the hardest, "
+        f'passed in 50.0%, is "{CHECKS["grounded"]}"',
+        "On 2 records on topics that training left out, 0.0% of its answers pass every check.",
+    ]
+    assert page.texts.index(found) < page.texts.index("Who passes") < page.texts.index("Training")
+    assert page.tags.count("figure") + page.tags.count("img") <= 5
+    # No table stands open, and no answer.
+    assert page.unfolded.isdisjoint({"table", "article", "pre"})
 
 
 def test_the_worst_answers_come_first_and_their_unsupported_sentences_are_marked(written):
@@ -201,8 +225,9 @@ def test_every_text_is_shown_as_text(written):
 
 def test_the_page_needs_nothing_from_elsewhere(written):
     page = written(log=LOG)
-    assert len(page.addresses) == 2
-    assert all(address.startswith("data:image/png;base64,iVBOR") for address in page.addresses)
+    pictures = [address for address in page.addresses if not address.startswith("#part-")]
+    assert len(pictures) == 1
+    assert pictures[0].startswith("data:image/png;base64,iVBOR")
     assert "Training" in page.texts
     assert "Training" not in written(log=LOG[:1]).texts
 
@@ -210,9 +235,9 @@ def test_the_page_needs_nothing_from_elsewhere(written):
 def test_the_log_of_a_later_run_is_not_drawn_as_the_models(written):
     content = "".join(json.dumps(line) + "\n" for line in LOG).encode()
     own = {"log_sha256": hashlib.sha256(content).hexdigest()}
-    assert "Training" in written(log=LOG, manifest=own).texts
+    assert "img" in written(log=LOG, manifest=own).tags
     page = written(log=[*LOG, LOG[-1]], manifest=own)
-    assert "Training" not in page.texts
+    assert "img" not in page.tags
     assert "training_log.jsonl is the log of a later run, not of the model's." in page.texts
 
 
