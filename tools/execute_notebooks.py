@@ -38,7 +38,9 @@ def normalise(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
             for kind, value in output.get("data", {}).items():
                 if isinstance(value, str) and kind.startswith("text/"):
                     output.data[kind] = value.replace(str(REPOSITORY), SHOWN_PATH)
-            output.get("metadata", {}).clear()
+            if "metadata" in output:
+                shown = output.metadata.get("image/png", {})
+                output.metadata = {"image/png": {"alt": shown.alt}} if "alt" in shown else {}
     notebook.cells[0].attachments = {f"{PICTURE}.png": {"image/png": _picture(notebook)}}
     return notebook
 
