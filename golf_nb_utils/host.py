@@ -33,6 +33,8 @@ STARTED_IN = Path.cwd()
 """The working folder when the package was imported."""
 KAGGLE_INPUT = Path("/kaggle/input")
 COLAB_DRIVE = Path("/content/drive")
+PACKAGES = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")
+"""What manifests and sidecars hold the versions of."""
 
 
 def name() -> str:
@@ -258,7 +260,7 @@ def _resident_peaks() -> dict[str, int]:
     return peaks
 
 
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
     """Return the installed versions, Python's own among them; `-` for what is not installed."""
     found = {"python": platform.python_version()}
     for package in packages:
