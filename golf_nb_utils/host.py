@@ -34,7 +34,7 @@ STARTED_IN = Path.cwd()
 KAGGLE_INPUT = Path("/kaggle/input")
 COLAB_DRIVE = Path("/content/drive")
 PACKAGES = ("torch", "tiktoken", "tensorflow", "numpy", "matplotlib", "ipywidgets")
-"""What a manifest keeps the versions of."""
+"""What manifests and sidecars hold the versions of."""
 
 
 def name() -> str:

@@ -415,8 +415,10 @@ def read(number: int, variables: Mapping) -> _Settings:
 
     names, more = declared(number), variables.get(MORE, {})
     if not isinstance(more, Mapping):
-        wrong = "must be a dict {name: value}; papermill takes each setting by its own name"
-        raise ConfigError(f"`{MORE}` {wrong}, -p seed 7, found {shown(more)}.")
+        raise ConfigError(
+            f"`{MORE}` must be a dict of settings by their names, found {shown(more)}; "
+            "papermill takes each setting by itself, -p seed 7."
+        )
     unknown = {name: nearest(str(name), names) for name in more if name not in names}
     unknown |= _misspelt(variables.get("In", ()), names)
     for name, close in unknown.items():
@@ -424,9 +426,9 @@ def read(number: int, variables: Mapping) -> _Settings:
     given = {name: variables[name] for name in names if variables.get(name) is not None}
     for name in more:
         if name in given and more[name] is not None:
-            both = f"{shown(given[name])} as a variable, {shown(more[name])} in `{MORE}`"
             raise ConfigError(
-                f"{name} is given twice: {both}; take it out of `{MORE}`, or set {name} = None."
+                f"{name} is given twice: {shown(given[name])} as a variable, {shown(more[name])} "
+                f"in `{MORE}`; take it out of `{MORE}`, or set {name} = None."
             )
     given |= {name: value for name, value in more.items() if value is not None}
     size = given.pop("model_size", "auto")

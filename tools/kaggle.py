@@ -282,7 +282,7 @@ def set_parameters(source: str, parameters: dict) -> str:
     nodes = {node.targets[0].id: node for node in ast.parse(source).body}
     literals = {name: value for name, value in parameters.items() if name in nodes}
     if others := {name: value for name, value in parameters.items() if name not in nodes}:
-        literals[MORE] = others
+        literals[MORE] = ast.literal_eval(nodes[MORE].value) | others
     for name, literal in literals.items():
         # ast counts the columns in bytes.
         node, value = nodes[name], repr(literal).encode()
