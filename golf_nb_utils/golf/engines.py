@@ -6,11 +6,14 @@ any model that such an engine runs can write nothing but one of the right answer
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from golf_nb_utils.golf.grammar import Either, Grammar, Maybe, Node, Row, Say
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.prompt import format_input
+
+Encode = Callable[[str], Iterable[int]]
+"""A tokenizer: from a text to its tokens."""
 
 
 class _Shared:
@@ -23,20 +26,21 @@ class _Shared:
         return self.names.setdefault(definition, f"n{len(self.names)}")
 
 
+def _quoted(text: str) -> str:
+    # GBNF has JSON's escapes for these; all other characters stand for themselves.
+    return json.dumps(text, ensure_ascii=False)
+
+
 def gbnf(grammar: Grammar) -> str:
     """Return the grammar in llama.cpp's notation; the texts of `root` are the right answers."""
     shared = _Shared()
 
-    def quoted(text: str) -> str:
-        # GBNF has JSON's escapes for these; all other characters stand for themselves.
-        return json.dumps(text, ensure_ascii=False)
-
     def rule(node: Node) -> str:
         match node:
             case str():
-                return quoted(node)
+                return _quoted(node)
             case Say(options):
-                return shared.name(" | ".join(quoted(text) for _, text in options))
+                return shared.name(" | ".join(_quoted(text) for _, text in options))
             case Row(parts):
                 return shared.name(" ".join(map(rule, parts)))
             case Either(forms):
@@ -47,6 +51,32 @@ def gbnf(grammar: Grammar) -> str:
     root = rule(grammar.root)
     rules = (f"{name} ::= {definition}" for definition, name in shared.names.items())
     return "\n".join([f"root ::= {root}", *rules, ""])
+
+
+def token_gbnf(grammar: Grammar, encode: Encode) -> str:
+    """Return the grammar in llama.cpp's notation, of a model's own tokens instead of characters.
+
+    `encode` is the model's tokenizer. Held to characters, a model may write a word in other tokens
+    than it learnt, and then chooses worse; so it writes what our own steering writes
+    (gpt2.steering). For llama.cpp of December 2025 or later, with the vocabulary of `encode`.
+    """
+    names, waiting, rules = {grammar.start: "root"}, [grammar.start], []
+
+    def way(text: str, then: object) -> str:
+        if not text:
+            return '""'
+        if then not in names:
+            names[then] = f"n{len(names)}"
+            waiting.append(then)
+        # llama.cpp aborts at a token that ends within a character.
+        tokens = " ".join(f"<[{token}]>" for token in encode(text)) if text.isascii() else ""
+        return f"{tokens or _quoted(text)} {names[then]}"
+
+    while waiting:
+        state = waiting.pop()
+        ways = " | ".join(way(text, then) for text, then in grammar.next_texts(state))
+        rules.append(f"{names[state]} ::= {ways}")
+    return "\n".join([*rules, ""])
 
 
 def json_schema(grammar: Grammar) -> dict:
@@ -102,17 +132,19 @@ def joined(text: str) -> str:
         raise ValueError(f"an answer is a JSON array, found {text[:40]!r} ({error}).") from error
 
 
-def requests_to_engines(request: Request, grammar: Grammar, model: str) -> dict[str, dict]:
+def requests_to_engines(
+    request: Request, grammar: Grammar, model: str, encode: Encode
+) -> dict[str, dict]:
     """Return {file name: what to POST}, to /completion of llama.cpp and /api/chat of Ollama.
 
-    `model` is what Ollama calls our exported model, whose template makes the prompt. Neither limits
-    the tokens: the grammar ends the answer.
+    For our exported model, whose tokenizer is `encode`, and which Ollama calls `model`: there its
+    template makes the prompt. Neither limits the tokens: the grammar ends the answer.
     """
     entry = request.entry()
     messages = [{"role": "user", "content": entry["input"]}]
     ollama = {"model": model, "messages": messages, "stream": False, "options": {"num_predict": -1}}
-    llama_cpp = {"prompt": format_input(entry), "temperature": 0, "grammar": gbnf(grammar)}
+    llama_cpp = {"prompt": format_input(entry), "temperature": 0}
     return {
-        "llama_cpp_request.json": llama_cpp,
+        "llama_cpp_request.json": llama_cpp | {"grammar": token_gbnf(grammar, encode)},
         "ollama_request.json": ollama | {"format": json_schema(grammar)},
     }

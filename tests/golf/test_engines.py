@@ -17,9 +17,12 @@ from some_requests import some_request
 
 from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.areas import AREAS
-from golf_nb_utils.golf.engines import gbnf, joined, json_schema, requests_to_engines
+from golf_nb_utils.golf.engines import gbnf, joined, json_schema, requests_to_engines, token_gbnf
 from golf_nb_utils.golf.grammar import Either, Grammar, Maybe, Row, Say
 from golf_nb_utils.golf.request import Request
+from golf_nb_utils.gpt2.steering import Steerer
+from golf_nb_utils.gpt2.tokenizer import load_tokenizer
+from golf_nb_utils.prompt import format_input
 from golf_nb_utils.settings import GPTConfig
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -51,11 +54,26 @@ def judge(knowledge):
 
 
 @pytest.fixture(scope="module")
-def server(random_model, tmp_path_factory):
-    """The address of llama.cpp's server with a model that knows nothing, exported as we export ours."""
-    model = random_model(GPTConfig(n_vocab=1500, n_ctx=2048, n_embd=32, n_head=2, n_layer=1))
-    with llama_server(exported(tmp_path_factory.mktemp("llama"), model, "q8_0")) as address:
+def model(random_model):
+    return random_model(GPTConfig(n_vocab=1500, n_ctx=2048, n_embd=32, n_head=2, n_layer=1))
+
+
+@pytest.fixture(scope="module")
+def gguf_file(model, tmp_path_factory):
+    """A model that knows nothing, exported as we export ours."""
+    return exported(tmp_path_factory.mktemp("llama"), model, "f32")
+
+
+@pytest.fixture(scope="module")
+def server(gguf_file):
+    """The address of llama.cpp's server."""
+    with llama_server(gguf_file) as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def tokenizer(gguf_file):
+    return load_tokenizer(gguf_file.parent.parent)
 
 
 def written(server, body):
@@ -116,15 +134,28 @@ def test_the_snippet_of_the_page_for_apps_gets_a_right_answer(
     assert judge.why_wrong(names["completion"](request, server), request) == ""
 
 
-def test_what_is_written_for_llama_cpp_gets_a_right_answer_as_it_stands(
-    server, book, judge, knowledge
+def test_held_to_its_own_tokens_an_exported_model_writes_what_our_coach_would(
+    server, model, tokenizer, book, judge, knowledge
 ):
-    rng = random.Random(2)
-    request = some_request(rng, knowledge)
-    while not request.is_scored:
-        request = some_request(rng, knowledge)
-    bodies = requests_to_engines(request, book.grammar(request), "golf")
-    assert judge.why_wrong(written(server, bodies["llama_cpp_request.json"]), request) == ""
+    rng, steerer = random.Random(2), Steerer(model, tokenizer)
+    drawn = [some_request(rng, knowledge) for _ in range(12)]
+    asked = [request for request in drawn if request.is_scored]
+    assert len(asked) > 5
+    for request in asked:
+        grammar = book.grammar(request)
+        bodies = requests_to_engines(request, grammar, "golf", tokenizer.encode_ordinary)
+        text = written(server, bodies["llama_cpp_request.json"])
+        assert judge.why_wrong(text, request) == ""
+        prompt = tokenizer.encode_ordinary(format_input(request.entry()))
+        (ours,) = steerer.write([prompt], [(grammar.next_texts, grammar.start)])
+        assert text == tokenizer.decode(ours.tokens)
+
+
+def test_a_grammar_of_tokens_has_every_text_and_no_other(server, tokenizer):
+    grammar = token_gbnf(AWKWARD, tokenizer.encode_ordinary)
+    asked = {"prompt": "Coach me.", "grammar": grammar, "temperature": 10.0}
+    asked |= {"top_k": 0, "top_p": 1.0, "min_p": 0.0}
+    assert {written(server, asked | {"seed": seed}) for seed in range(150)} == TEXTS_OF_AWKWARD
 
 
 def test_llama_cpp_writes_every_text_of_a_grammar_and_no_other(llama):
