@@ -34,6 +34,7 @@ from golf_nb_utils.golf.sentences import Reading
 from golf_nb_utils.golf.wording import SEVERITY_EDGES
 from golf_nb_utils.gpt2.model import GPTModel
 from golf_nb_utils.host import is_headless
+from golf_nb_utils.show.samples import counted, lines_of
 from golf_nb_utils.training.batches import IGNORED
 from golf_nb_utils.training.history import History
 from golf_nb_utils.training.memory import GIB, PARTS, MemoryPlan, fits
@@ -377,42 +378,36 @@ def _mark_epochs(axis: Axes, n_per_epoch: int, n_steps: int) -> None:
         axis.annotate(f"epoch {epoch} ", (end, 0.98), fontsize=9, color="#4a555c", **place)
 
 
-def plot_samples(samples: dict[int, Reading], losses: dict[int, float], most: int = 4) -> Figure:
-    """Return what a model wrote at several steps, {step: reading}: its first sentences, marked.
+def plot_samples(samples: dict[int, Reading], losses: dict[int, float], most: int = 6) -> Figure:
+    """Return what a model wrote at several steps, {step: reading}: its first lines, marked.
 
-    A sentence of the knowledge base is green with a tick, any other one red with a cross. `losses`
-    are validation losses, {step: loss}, shown where known; `most` is how many sentences of each.
+    A sentence of the knowledge base is green with a tick, any other one red with a cross, a heading
+    grey. `losses` are validation losses, {step: loss}, shown where known; of each answer at most
+    `most` lines are shown.
     """
-    lines = []
-    for step, reading in samples.items():
-        spans = reading.sentences
-        n_known = sum(span.origin is not None for span in spans)
+    shown = {step: list(lines_of(reading))[:most] for step, reading in samples.items()}
+    n_lines = sum(map(len, shown.values()))
+    figure = _for_a_phone(0.22 * n_lines + 0.36 * len(samples) + 0.75)
+    axis, height, heads = figure.subplots(), 0.0, []
+    looks = {True: ("\u2713", GREEN), False: ("\u2717", RUST), None: ("", "#4a555c")}
+    place = {"va": "center", "fontsize": 9.5}
+    for step, lines in shown.items():
         loss = f", loss {losses[step]:.2f}" if step in losses else ""
-        plural = "s" if len(spans) != 1 else ""
-        said = f"{n_known} of {len(spans)} sentence{plural} known"
-        lines.append((f"Step {step:,}{loss}: {said}", None))
-        lines += [(span.text, span.origin is not None) for span in spans[:most]]
-    figure = _for_a_phone(0.235 * len(lines) + 0.2 * len(samples) + 0.75)
-    axis = figure.subplots()
-    height = 0.0
-    for text, is_known in lines:
-        if is_known is None:
-            height += 0.5
-            axis.text(0, height, text, weight="bold", fontsize=10, va="center")
-        else:
-            mark, colour = ("\u2713", GREEN) if is_known else ("\u2717", RUST)
-            shown = textwrap.shorten(text, 50, placeholder=" ...") if " " in text else text[:34]
-            axis.text(0.01, height, mark, color=colour, fontsize=10, va="center", weight="bold")
-            axis.text(0.06, height, shown, color=colour, fontsize=9.5, va="center")
-        height += 1
+        heads.append(f"Step {step:,}{loss}: {counted(samples[step])}")
+        axis.text(0, height, heads[-1], weight="bold", fontsize=10, va="center")
+        for row, (text, is_known) in enumerate(lines, 1):
+            mark, colour = looks[is_known]
+            cut = textwrap.shorten(text, 50, placeholder=" ...") if " " in text else text[:34]
+            axis.text(0.01, height + row, mark, color=colour, weight="bold", **place)
+            axis.text(0.06, height + row, cut, color=colour, **place)
+        height += len(lines) + 1.6
     note = "\u2713 word for word in the knowledge base   \u2717 not"
-    axis.text(0, height + 0.5, note, fontsize=9, va="center", color="#4a555c")
-    axis.set(xlim=(0, 1), ylim=(height + 1, -0.2))
+    axis.text(0, height, note, color="#4a555c", **place)
+    axis.set(xlim=(0, 1), ylim=(height + 0.5, -0.7))
     axis.axis("off")
     title = f"One swing, answered {len(samples)} times while learning"
     figure.suptitle(title, x=0.02, ha="left", weight="bold", fontsize=11)
-    headlines = "; ".join(text for text, is_known in lines if is_known is None)
-    figure.set_label(f"{title}. {headlines}.")
+    figure.set_label(f"{title}. {'; '.join(heads)}.")
     return figure
 
 

@@ -5,13 +5,17 @@ and a tint that lets the background through carries the meaning, beside a sign.
 """
 
 import re
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from html import escape
 
 from golf_nb_utils.golf.sentences import Reading, Span
 from golf_nb_utils.html import mark_in_order
+from golf_nb_utils.prompt import HEADINGS
 from golf_nb_utils.training.batches import IGNORED
 
+LONGEST = 24
+"""Lines of an answer that are shown; a right one has fewer."""
 _GREEN, _RED = "rgba(47, 143, 94, .28)", "rgba(194, 65, 12, .22)"
 _TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.5; max-width: 46rem"
 _TOKEN = (
@@ -41,6 +45,28 @@ def _visible(token: str) -> str:
     return escape(token.replace("\n", "\u21b5").replace(" ", "\u00b7"))
 
 
+def counted(reading: Reading) -> str:
+    """Return how many sentences of an answer are known; what has no letter is no sentence."""
+    spans = [span for span in reading.sentences if any(map(str.isalpha, span.text))]
+    n_known = sum(span.origin is not None for span in spans)
+    return f"{n_known} of {len(spans)} sentences known" if spans else "no sentence yet"
+
+
+def lines_of(reading: Reading) -> Iterator[tuple[str, bool | None]]:
+    """Yield the headings and sentences of an answer, each with whether the knowledge base has it.
+
+    A heading has None instead.
+    """
+    coming = deque(reading.sentences)
+    for line in reading.text.split("\n"):
+        if line in HEADINGS.values():
+            yield line, None
+        while coming and coming[0].text in line:
+            span = coming.popleft()
+            line = line.partition(span.text)[2]
+            yield span.text, span.origin is not None
+
+
 def marked_answers(answers: dict[str, Reading]) -> str:
     """Return answers below each other, {title: reading}, each sentence marked.
 
@@ -52,12 +78,13 @@ def marked_answers(answers: dict[str, Reading]) -> str:
 
 
 def _answer(title: str, reading: Reading) -> str:
-    n_known = sum(span.origin is not None for span in reading.sentences)
     marks = [(span.text, _marked(span)) for span in reading.sentences]
-    # An untrained model may write a page of one sign, or of line breaks.
-    text = re.sub(r"\n{3,}", "\n\n", mark_in_order(reading.text, marks)).strip()
+    # An untrained model may write a page of one sign, of line breaks, or of "1." a line.
+    lines = re.sub(r"\n{3,}", "\n\n", reading.text).strip().split("\n")
+    text = mark_in_order("\n".join(lines[:LONGEST]), marks)
     text = re.sub(r"(\S)\1{120,}", lambda run: run[1] * 120 + f" ({len(run[0]):,} of them)", text)
-    head = f"{escape(title)}: {n_known} of {len(reading.sentences)} sentences known"
+    text += f"\n({len(lines) - LONGEST} more lines)" if len(lines) > LONGEST else ""
+    head = f"{escape(title)}: {counted(reading)}"
     return f'<h4>{head}</h4><div style="{_TEXT}">{text or "(nothing but blanks)"}</div>'
 
 

@@ -17,6 +17,7 @@ from golf_nb_utils.golf.records import Record
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.golf.sentences import SentenceReader
 from golf_nb_utils.gpt2.model import GPTModel
+from golf_nb_utils.prompt import HEADINGS
 from golf_nb_utils.settings import GPTConfig
 from golf_nb_utils.show import plots
 from golf_nb_utils.training import memory
@@ -311,12 +312,15 @@ def test_the_memory_of_each_plan_adds_up_and_is_set_against_the_device():
 
 
 def test_the_sentences_of_each_sample_are_marked_and_counted():
-    figure = plots.plot_samples({0: reading("Go. No. Go."), 30: reading("Go.")}, {0: 7.456}, most=2)
+    first = reading(f"{HEADINGS['what_to_do']}\n1. Go. No.\n2. Go.")
+    samples = {0: first, 30: reading("Go."), 40: reading("###\n1.")}
+    figure = plots.plot_samples(samples, {0: 7.456}, most=3)
     assert [text.get_text() for text in figure.axes[0].texts[:-1]] == [
-        "Step 0, loss 7.46: 2 of 3 sentences known", "\u2713", "Go.", "\u2717", "No.",
-        "Step 30: 1 of 1 sentence known", "\u2713", "Go.",
+        "Step 0, loss 7.46: 2 of 3 sentences known", "", HEADINGS["what_to_do"], "\u2713", "Go.", "\u2717", "No.",
+        "Step 30: 1 of 1 sentences known", "\u2713", "Go.",
+        "Step 40: no sentence yet", "\u2717", "###", "\u2717", "1.",
     ]  # fmt: skip
-    assert "Step 30: 1 of 1 sentence known" in figure.get_label()
+    assert "Step 30: 1 of 1 sentences known" in figure.get_label()
 
 
 def test_headless_losses_are_one_line_an_evaluation(capsys):

@@ -62,4 +62,8 @@ def test_a_page_of_one_sign_or_of_nothing_is_shown_short():
     page = marked_answers({"noise": noise, "blank": blank})
     assert "(3,000 of them)" in page
     assert "(nothing but blanks)" in page
-    assert len(page) < 2500
+    assert page.count("no sentence yet") == 2
+    counting = READER.read("1.\n" * 60, REQUEST)
+    page += marked_answers({"counting": counting})
+    assert "(36 more lines)" in page
+    assert len(page) < 7000
