@@ -4,11 +4,9 @@ Texts come from golfers and from a model, so no function here lets one become ma
 """
 
 import base64
-import difflib
 import io
 import re
 from html import escape
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -112,21 +110,6 @@ def columns(texts: dict[str, str]) -> str:
     return _text_columns(head, [cells])
 
 
-def samples_table(samples: list[list[str]]) -> str:
-    """Return an HTML table of answers: a row for each prompt, a column for each point in training.
-
-    `samples[n][i]` is the answer to prompt i after n epochs, `samples[0]` what the model wrote
-    before training. Words that differ from the column before are marked.
-    """
-    names = ["before training", *(f"after epoch {n}" for n in range(1, len(samples)))]
-    rows = []
-    for answers in zip(*samples, strict=True):
-        answers = [_without_gaps(text) for text in answers]
-        changed = (_mark_changed_words(before, after) for before, after in pairwise(answers))
-        rows.append([escape(answers[0]), *changed])
-    return _text_columns("".join(f"<th>{name}</th>" for name in names[: len(samples)]), rows)
-
-
 def _text_columns(head: str, rows: list[list[str]]) -> str:
     """A table of texts in columns of one width; header and cells are HTML."""
     lines = ("".join(f'<td style="{_TEXT_CELL}">{cell}</td>' for cell in row) for row in rows)
@@ -137,20 +120,6 @@ def _text_columns(head: str, rows: list[list[str]]) -> str:
 def _without_gaps(text: str) -> str:
     """An untrained model may write a page of line breaks."""
     return re.sub(r"\n{3,}", "\n\n", text).strip()
-
-
-def _mark_changed_words(before: str, after: str) -> str:
-    """`after` as HTML, with the words that are not in `before` at that place in <mark>."""
-    # The blanks stay with their words, so that lines are kept.
-    old, new = (re.findall(r"\S+\s*", text) for text in (before, after))
-    matcher = difflib.SequenceMatcher(a=old, b=new, autojunk=False)
-    if matcher.ratio() < 0.2:  # another text: marking nearly every word would show nothing
-        return escape(after)
-    parts = []
-    for kind, _, _, start, end in matcher.get_opcodes():
-        text = escape("".join(new[start:end]))
-        parts.append(text if kind == "equal" or not text else f"<mark>{text}</mark>")
-    return "".join(parts)
 
 
 def mark_in_order(text: str, marks: list[tuple[str, str]]) -> str:

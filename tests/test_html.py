@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from golf_nb_utils.html import columns, mark_in_order, page, picture, samples_table, table
+from golf_nb_utils.html import columns, mark_in_order, page, picture, table
 
 HOSTILE = "<script>alert(\"1\")</script> & '<b>' {title} {0} &lt;"
 TEXTS = st.text(alphabet="ab<>&\"'{}%= /é\n;", max_size=30)
@@ -139,27 +139,6 @@ def test_a_picture_is_embedded_under_its_name():
     height, width = pixels.shape[:2]
     assert width > height > 50
     assert pixels[0, 0, :3].tolist() == [1, 0, 0]
-
-
-def test_the_table_of_samples_marks_the_words_that_changed():
-    html = samples_table(
-        [
-            ["Turn the hips <now>.\nHold the finish.", "x"],
-            ["Turn the chest <now>.\nHold the finish.", "x"],
-        ]
-    )
-    assert html.count("<th>") == 2
-    assert "<th>before training</th><th>after epoch 1</th>" in html
-    assert "Turn the <mark>chest </mark>&lt;now&gt;.\nHold the finish." in html
-    assert html.count("<mark>") == 1
-
-
-def test_an_answer_that_is_another_altogether_is_not_marked():
-    assert "<mark>" not in samples_table([["a b c d"], ["e f g h"]])
-
-
-def test_what_is_gone_leaves_no_empty_mark():
-    assert "<mark></mark>" not in samples_table([["one two three four"], ["one two four"]])
 
 
 def test_texts_side_by_side_are_shown_as_text_and_blanks_are_said_to_be_blanks():

@@ -211,11 +211,15 @@ def test_the_time_of_an_earlier_call_does_not_count(run, minutes):
 
 
 def scripted_losses(monkeypatch, losses):
-    """Let the n-th evaluation find the n-th of these validation losses."""
+    """Let the n-th evaluation find the n-th of these validation losses, and the one before training 0."""
     coming = iter(losses)
-    monkeypatch.setattr(
-        loop._Run, "loss", lambda run, split: next(coming) if split == "val" else 1.0
-    )
+
+    def loss(run, split):
+        if not run.history.n_steps:
+            return 0.0
+        return next(coming) if split == "val" else 1.0
+
+    monkeypatch.setattr(loop._Run, "loss", loss)
 
 
 def test_the_last_two_states_and_their_best_weights_are_kept_and_nothing_else(
@@ -375,17 +379,19 @@ def test_random_numbers_go_on_where_they_were(run, uncut):
         torch.manual_seed(number)
 
     samples = {"write_samples": lambda: [repr(random.random()), repr(torch.rand(()).item())]}
+    # The samples of step 8 are in the state that the cut run goes on from; those of step 9 are not.
+    settings = {"epochs": 3, "sample_steps": (3, 8, 9, 12)}
     seed(1)
-    _, whole = uncut(calls=samples, epochs=3)
+    _, whole = uncut(calls=samples, **settings)
     seed(1)
     with pytest.raises(PowerCut):
-        run(calls=samples | cut_after(10), save_every=4, epochs=3)
+        run(calls=samples | cut_after(10), save_every=4, **settings)
     seed(2)
-    _, resumed = run(calls=samples, epochs=3)
+    _, resumed = run(calls=samples, **settings)
     assert resumed.samples == whole.samples
-    assert len({tuple(sample) for sample in whole.samples}) == 1 + 3, (
-        "before training and after each epoch"
-    )
+    # Before training, after each epoch of 6 steps, and in between; after step 12 once.
+    assert [step for step, _ in whole.samples] == [0, 3, 6, 8, 9, 12, 18]
+    assert len({tuple(answers) for _, answers in whole.samples}) == 7
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,7 @@ def train(
     identity=None,
     calls=None,
     checkpoint_folder=None,
+    sample_steps=(),
     **settings,
 ):
     """Train with the states in `folder`/states and the log beside them; return (model, history).
@@ -123,7 +124,7 @@ def train(
     identity = {"data": "abc"} if identity is None else identity
     setup = loop.Setup(
         TrainConfig(**settings), devices or cpu(), folder / "states", folder / "log.jsonl", identity,
-        checkpoint_folder=checkpoint_folder,
+        checkpoint_folder=checkpoint_folder, sample_steps=sample_steps,
     )  # fmt: skip
     history = loop.train(model, batches, setup, **{"on_step": lambda *_: None} | (calls or {}))
     return model, history

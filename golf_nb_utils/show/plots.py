@@ -11,21 +11,31 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from IPython import get_ipython
 from IPython.core.pylabtools import print_figure
 from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import LogLocator, PercentFormatter
+from matplotlib.ticker import (
+    LogLocator,
+    NullLocator,
+    PercentFormatter,
+    StrMethodFormatter,
+)
 
 from golf_nb_utils.evaluation.metrics import METRICS
 from golf_nb_utils.evaluation.statistics import wilson
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
 from golf_nb_utils.golf.areas import AREAS
 from golf_nb_utils.golf.checks import CHECKS
+from golf_nb_utils.golf.sentences import Reading
 from golf_nb_utils.host import is_headless
+from golf_nb_utils.show.samples import counted, lines_of
+from golf_nb_utils.training.batches import IGNORED
 from golf_nb_utils.training.history import History
+from golf_nb_utils.training.memory import GIB, PARTS, MemoryPlan, fits
 
 GREEN, GOLD, GREY, RUST = "#2f6f4e", "#d9a441", "#8a949b", "#b4532a"
 INK = "#4a555c"
@@ -399,27 +409,155 @@ def plot_mistakes(differences: dict[str, float], bound: float) -> Figure:
 # Notebook 03: training.
 
 
-def plot_losses(history: History) -> Figure:
-    """Return train and validation loss over the steps, with the epochs and the best step marked.
+def _for_a_phone(height: float) -> Figure:
+    """An empty figure that is 390 pixels wide on a phone with its letters as large as drawn."""
+    return Figure(figsize=(5, height), dpi=130, layout="constrained")
 
-    The upper axis counts the tokens that the loss was taken over.
+
+def plot_batch(rows: list[tuple[list[int], int]], targets: torch.Tensor) -> Figure:
+    """Return a bar for each row of a batch: which positions the loss is taken over, and which not.
+
+    `rows` are (token ids, number of prompt tokens) as batches.collate got them, `targets` what it
+    returned, of shape (rows, length).
     """
-    figure, (axis,) = _figure(8, 3.8)
-    axis.plot(history.steps, history.train_loss, color=GREEN, label="train")
-    axis.plot(history.steps, history.val_loss, color=GOLD, linestyle="--", label="validation")
-    axis.set(xlabel="optimizer steps", ylabel="cross-entropy per token", ylim=(0, None))
+    figure = _for_a_phone(0.5 * len(rows) + 1.5)
+    axis = figure.subplots()
+    length, is_learnt = targets.shape[1], targets != IGNORED
+    looks = {
+        "prompt": {"color": "#a9c9b7" if bool(is_learnt[0, 0]) else "#d5dadd"},
+        "answer": {"color": GREEN},
+        "padding": {"color": "white", "hatch": "////", "edgecolor": GREY},
+    }
+    for place, (ids, n_prompt) in enumerate(rows):
+        # A position's target is the token after it, so the answer begins one position early.
+        ends = (n_prompt - 1, len(ids) - 1, length)
+        for (name, look), left, right in zip(looks.items(), (0, *ends), ends, strict=False):
+            axis.barh(place, right - left, left=left, label=name if not place else None, **look)
+            if right - left > length / 9:
+                colour = "white" if name == "answer" else "black"
+                middle = {"ha": "center", "va": "center", "fontsize": 9, "color": colour}
+                axis.text((left + right) / 2, place, f"{right - left}", **middle)
+    axis.set_yticks(range(len(rows)), [f"record {number + 1}" for number in range(len(rows))])
+    axis.set(xlabel="position in the row (tokens)", xlim=(0, length))
+    axis.invert_yaxis()
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    n_learnt, n_all = int(is_learnt.sum()), is_learnt.numel()
+    title = f"The loss looks at {n_learnt:,} of {n_all:,} positions"
+    axis.set_title(title, loc="left", weight="bold", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.set_label(f"{title}: a bar a record, cut into prompt, answer and padding.")
+    return figure
+
+
+def plot_gradients(gradients: np.ndarray, scale: float) -> Figure:
+    """Return how large gradients are, plain and times `scale`, against what FP16 can hold.
+
+    `gradients` is an array of any shape. Below half of FP16's smallest number, 2**-24, a value
+    becomes 0; above 65,504 it becomes infinite.
+    """
+    sizes = np.abs(gradients[gradients != 0])
+    figure = _for_a_phone(4.4)
+    panels = figure.subplots(2, sharex=True, sharey=True)
+    smallest, largest, lost = 2.0**-25, 65504.0, []
+    edges = np.logspace(-16, 6, 89)
+    weights = np.full(sizes.shape, 1 / max(1, sizes.size))
+    for axis, factor, colour in zip(panels, (1.0, scale), (GREY, GREEN), strict=True):
+        lost.append(float((sizes * factor < smallest).mean()) if sizes.size else 0.0)
+        axis.hist(sizes * factor, bins=edges, weights=weights, color=colour)
+        for left, right in ((edges[0], smallest), (largest, edges[-1])):
+            axis.axvspan(left, right, facecolor="#f3e3dc", edgecolor=RUST, hatch="//", alpha=0.4)
+        name = "as they are" if factor == 1 else f"times {factor:,.0f}"
+        inside = {"transform": axis.transAxes, "va": "top", "fontsize": 10}
+        box = {"facecolor": "white", "edgecolor": "none", "pad": 2}
+        axis.text(0.02, 0.94, f"{name}:\n{lost[-1]:.0%} become 0", bbox=box, **inside)
+        axis.yaxis.set_major_formatter(PercentFormatter(1))
+        axis.spines[["top", "right"]].set_visible(False)
+    panels[0].set(xscale="log", xlim=(edges[0], edges[-1]))
+    panels[1].set_xlabel("size of a gradient (log scale); hatched: outside FP16")
+    figure.supylabel("share of the gradients", fontsize=10)
+    title = f"FP16 drops {lost[0]:.0%} of these gradients, scaled {lost[1]:.0%}"
+    figure.suptitle(title, x=0.02, ha="left", weight="bold", fontsize=11)
+    figure.set_label(
+        f"{title}. Two histograms of the gradients' sizes, as they are and times {scale:,.0f}, "
+        "with what FP16 cannot hold hatched."
+    )
+    return figure
+
+
+_PART_LOOKS = {
+    "weights": (GREEN, ""), "gradients": ("#7fae93", "//"), "optimizer": ("#d8e6dd", ".."),
+    "activations": (GOLD, ""), "logits": ("#efd9ad", "\\\\"), "the rest": (GREY, "xx"),
+}  # fmt: skip
+
+
+def plot_memory(plans: dict[tuple[str, str], MemoryPlan], capacity: int) -> Figure:
+    """Return a stacked bar for each plan, {(model, what was changed): plan}, in GiB.
+
+    A bar is the fullest moment of a step; a line marks `capacity`, the bytes of a device. The title
+    names the models that fit with nothing changed.
+    """
+    figure = _for_a_phone(0.52 * len(plans) + 1.9)
+    axis = figure.subplots()
+    rows = ["\n".join(filter(None, names)) for names in plans]
+    left = [0.0] * len(rows)
+    for part, (colour, hatch) in _PART_LOOKS.items():
+        names = PARTS[5:] if part == "the rest" else (part,)
+        peaks = (planned.moments[planned.fullest] for planned in plans.values())
+        widths = [sum(moment[name] for name in names) / GIB for moment in peaks]
+        look = {"color": colour, "hatch": hatch, "edgecolor": "#333333", "linewidth": 0.5}
+        axis.barh(rows, widths, left=left, label=part, height=0.68, **look)
+        left = [start + width for start, width in zip(left, widths, strict=True)]
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+    room = 0.01 * max(*left, capacity / GIB)
+    for row, (total, planned) in enumerate(zip(left, plans.values(), strict=True)):
+        mark = "fits" if fits(planned, capacity) else "too much"
+        axis.text(total + room, row, f"{total:.1f}, {mark}", va="center", fontsize=9, bbox=box)
+    axis.axvline(capacity / GIB, color=RUST, linestyle="--", linewidth=1.5)
+    axis.set(xlim=(0, 1.32 * max(*left, capacity / GIB)), xlabel="GiB on one device")
+    axis.invert_yaxis()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(axis="y", length=0, labelsize=9)
+    fitting = [
+        name for (name, change), plan in plans.items() if not change and fits(plan, capacity)
+    ]
+    title = f"{' and '.join(fitting) or 'None'} fit into {capacity / GIB:.1f} GiB as they are"
+    figure.suptitle(title, x=0.02, ha="left", weight="bold", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    totals = ", ".join(f"{name}: {total:.1f}" for name, total in zip(rows, left, strict=True))
+    totals = totals.replace("\n", ", ")
+    figure.set_label(f"{title}. Stacked bars of the memory of a training step in GiB: {totals}.")
+    return figure
+
+
+def plot_losses(history: History) -> Figure:
+    """Return train and validation loss over the steps, on a log scale, with the best step marked.
+
+    The title says between which values the validation loss fell.
+    """
+    figure = _for_a_phone(3.6)
+    axis = figure.subplots()
+    axis.plot(history.steps, history.train_loss, "o-", color=GREEN, markersize=4, label="train")
+    look = {"color": RUST, "markersize": 4, "label": "validation"}
+    axis.plot(history.steps, history.val_loss, "s--", **look)
     if history.best_step:
         best = (history.best_step, history.best_val_loss)
-        label = f"lowest validation loss, step {history.best_step:,}"
-        axis.plot(*best, "o", color=GOLD, markersize=6, label=label)
+        label = f"lowest, {history.best_val_loss:.2f}"
+        axis.plot(*best, "o", color="black", fillstyle="none", markersize=11, label=label)
+    axis.set(xlabel="optimizer steps", ylabel="loss: nats per token (log scale)", yscale="log")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 7)))
+    axis.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.grid(axis="y", color="#e3eae6")
+    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False)
     if history.n_per_epoch:
         _mark_epochs(axis, history.n_per_epoch, history.n_steps)
-    if history.steps:
-        per_step = history.tokens[-1] / history.steps[-1] / 1e6
-        there_and_back = (lambda step: step * per_step, lambda millions: millions / per_step)
-        upper = axis.secondary_xaxis("top", functions=there_and_back)
-        upper.set_xlabel("million labelled tokens seen")
+    known = [loss for loss in history.val_loss if math.isfinite(loss)]
+    if known:
+        title = f"Validation loss: {known[0]:.2f} before, {min(known):.2f} at best"
+        figure.suptitle(title, x=0.02, ha="left", weight="bold", fontsize=11)
+        figure.set_label(f"{title}. Two lines over {history.steps[-1]:,} steps, train and val.")
     return figure
 
 
@@ -429,7 +567,40 @@ def _mark_epochs(axis: Axes, n_per_epoch: int, n_steps: int) -> None:
     for epoch in range(1, n_steps // n_per_epoch + 1):
         end = epoch * n_per_epoch
         axis.axvline(end, color=GREY, linewidth=0.8, zorder=0)
-        axis.annotate(f"epoch {epoch} ", (end, 0.98), fontsize=8, color=GREY, **place)
+        axis.annotate(f"epoch {epoch} ", (end, 0.98), fontsize=9, color="#4a555c", **place)
+
+
+def plot_samples(samples: dict[int, Reading], losses: dict[int, float], most: int = 6) -> Figure:
+    """Return what a model wrote at several steps, {step: reading}: its first lines, marked.
+
+    A sentence of the knowledge base is green with a tick, any other one red with a cross, a heading
+    grey. `losses` are validation losses, {step: loss}, shown where known; of each answer at most
+    `most` lines are shown.
+    """
+    shown = {step: list(lines_of(reading))[:most] for step, reading in samples.items()}
+    n_lines = sum(map(len, shown.values()))
+    figure = _for_a_phone(0.22 * n_lines + 0.36 * len(samples) + 0.75)
+    axis, height, heads = figure.subplots(), 0.0, []
+    looks = {True: ("\u2713", GREEN), False: ("\u2717", RUST), None: ("", "#4a555c")}
+    place = {"va": "center", "fontsize": 9.5}
+    for step, lines in shown.items():
+        loss = f", loss {losses[step]:.2f}" if step in losses else ""
+        heads.append(f"Step {step:,}{loss}: {counted(samples[step])}")
+        axis.text(0, height, heads[-1], weight="bold", fontsize=10, va="center")
+        for row, (text, is_known) in enumerate(lines, 1):
+            mark, colour = looks[is_known]
+            cut = textwrap.shorten(text, 50, placeholder=" ...") if " " in text else text[:34]
+            axis.text(0.01, height + row, mark, color=colour, weight="bold", **place)
+            axis.text(0.06, height + row, cut, color=colour, **place)
+        height += len(lines) + 1.6
+    note = "\u2713 word for word in the knowledge base   \u2717 not"
+    axis.text(0, height, note, color="#4a555c", **place)
+    axis.set(xlim=(0, 1), ylim=(height + 0.5, -0.7))
+    axis.axis("off")
+    title = f"One swing, answered {len(samples)} times while learning"
+    figure.suptitle(title, x=0.02, ha="left", weight="bold", fontsize=11)
+    figure.set_label(f"{title}. {'; '.join(heads)}.")
+    return figure
 
 
 def plot_log(path: Path) -> Figure | None:
@@ -455,7 +626,7 @@ def plot_log(path: Path) -> Figure | None:
     steps, tokens, train_loss, val_loss = map(list, zip(*rows, strict=True))
     history = History(steps=steps, tokens=tokens, train_loss=train_loss, val_loss=val_loss)
     losses = zip(history.val_loss, history.steps, strict=True)
-    finite = [(loss, step) for loss, step in losses if math.isfinite(loss)]
+    finite = [(loss, step) for loss, step in losses if step and math.isfinite(loss)]
     if finite:
         history.best_val_loss, history.best_step = min(finite)
     return plot_losses(history)
@@ -464,8 +635,8 @@ def plot_log(path: Path) -> Figure | None:
 def _measured(row: dict) -> tuple[int, int, float, float]:
     """Steps, tokens and both losses of a line. Raises one of several errors where it has none."""
     counts = row["steps"], row["tokens"]
-    if not all(type(count) is int and 0 < count < 10**15 for count in counts):
-        raise ValueError("steps and tokens are positive integers")
+    if not all(type(count) is int and 0 <= count < 10**15 for count in counts):
+        raise ValueError("steps and tokens are whole numbers")
     # JSON has no number for what is not finite: it is null there.
     losses = (math.nan if row[name] is None else row[name] for name in ("train_loss", "val_loss"))
     return *counts, *(float(loss + 0) for loss in losses)

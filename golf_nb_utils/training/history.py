@@ -17,7 +17,8 @@ from golf_nb_utils.settings import TrainConfig
 
 @dataclass
 class History:
-    """What a run measured, an entry an evaluation; `tokens` are labelled, `seconds` of training."""
+    """What a run measured, an entry an evaluation, the first before training; `tokens` are
+    labelled, `seconds` of training."""
 
     steps: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
@@ -40,8 +41,8 @@ class History:
     """The most memory so far: of the fullest GPU, or of the process."""
     best_step: int = 0
     best_val_loss: float = math.inf
-    samples: list[list[str]] = field(default_factory=list)
-    """The answers to the same prompts: before training, and after each epoch."""
+    samples: list[tuple[int, list[str]]] = field(default_factory=list)
+    """(step, answers to the same prompts): before training, after each epoch, and in between."""
     events: list[tuple[int, str]] = field(default_factory=list)
     """(step, sentence) of what did not go as planned: resumed, memory ran out, a damaged state."""
     stopped: str = ""

@@ -77,6 +77,8 @@ class Setup:
     """Rows a device begins with instead of batch_size, after memory ran out."""
     checkpoint_folder: Path | None = None
     """The base model, whose weights the run begins at; None takes the model as it is given."""
+    sample_steps: tuple[int, ...] = ()
+    """Steps after which samples are written, beside before training and after each epoch."""
 
     @property
     def purpose(self) -> str:
@@ -312,7 +314,8 @@ class _Run:
             history.train_loss.append(round(train_loss, 4))
             history.val_loss.append(round(val_loss, 4))
             history.learning_rate.append(self.stepper.optimizer.param_groups[0]["lr"])
-            if val_loss < history.best_val_loss:
+            # What training began with is a point of the curve and no candidate for the best.
+            if history.n_steps and val_loss < history.best_val_loss:
                 history.best_step, history.best_val_loss = history.n_steps, val_loss
                 if self.config.save_best:
                     # Copied, as on a CPU these are the very weights that go on to be trained.
@@ -327,7 +330,7 @@ class _Run:
         """Add what the model answers now to the history."""
         self.model.eval()
         with self.history.timed("samples"):
-            self.history.samples.append(write_samples())
+            self.history.samples.append((self.history.n_steps, write_samples()))
         self.model.train()
 
     def save(self, finished: bool = False) -> None:
@@ -397,8 +400,9 @@ def train(
 
     `batches` holds "train" and "val". `on_step(history, loss)` shows the progress (by default a
     bar), and `on_evaluation(history)` is called every `eval_freq` steps. `write_samples()` returns
-    answers, before training and after each epoch, which go into the history. In the end the model
-    has the weights with the lowest validation loss (`save_best`) or the last ones.
+    answers, before training, after each epoch and after `setup.sample_steps`, which go into the
+    history. In the end the model has the weights with the lowest validation loss (`save_best`) or
+    the last ones.
 
     Raises:
         TrainingInterrupted: the kernel's stop button, SIGINT or SIGTERM; the state is saved.
@@ -433,6 +437,8 @@ def _train(
     on_step = on_step or partial(show_step, bar)
     if write_samples and not history.samples:
         run.sample(write_samples)
+    if not history.n_steps:
+        run.evaluate()
     model.train()
     try:
         with _stop_requests() as requested:
@@ -443,7 +449,9 @@ def _train(
                     if is_first:
                         write_log(setup.log_path, config, history, board)
                         on_evaluation(history)
-                if history.n_steps % history.n_per_epoch == 0 and write_samples:
+                is_due = history.n_steps in setup.sample_steps
+                is_due = is_due or history.n_steps % history.n_per_epoch == 0
+                if is_due and write_samples:
                     run.sample(write_samples)
                 run.save_or_stop(requested)
         if history.stopped == "max_minutes":

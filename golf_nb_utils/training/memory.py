@@ -335,15 +335,13 @@ def _n_trained(config: GPTConfig, training: TrainConfig) -> int:
 
 
 def describe(planned: MemoryPlan, capacity: int, n_devices: int = 1) -> str:
-    """Return the plan as a table in GiB, a moment a line, and whether it fits."""
-    shown = [part for part in PARTS if any(parts[part] for parts in planned.moments.values())]
-    width = max(map(len, planned.moments)) + 2
-    lines = [" " * width + "  ".join(shown) + "   total"]
-    for name, parts in planned.moments.items():
-        cells = "  ".join(f"{parts[part] / GIB:{len(part)}.2f}" for part in shown)
-        most = "  <- most" if name == planned.fullest else ""
-        lines.append(f"{name:{width}}{cells}  {sum(parts.values()) / GIB:6.2f}{most}")
+    """Return in a sentence how much is needed most, when and for what, and whether it fits."""
+    parts = planned.moments[planned.fullest]
+    largest = max(parts, key=parts.get)
     verdict = "fits into" if fits(planned, capacity) else "does not fit into"
     where = "the device" if n_devices == 1 else f"each of {n_devices} devices"
-    total, room = planned.total / GIB, capacity / GIB
-    return "\n".join([*lines, f"{total:.2f} GiB {verdict} the {room:.2f} GiB of {where}."])
+    return (
+        f"{planned.total / GIB:.2f} GiB in the moment '{planned.fullest}', "
+        f"{parts[largest] / GIB:.2f} of them {largest}: {verdict} the {capacity / GIB:.2f} GiB of "
+        f"{where}"
+    )

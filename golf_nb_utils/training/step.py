@@ -81,12 +81,18 @@ def mean_loss(module: nn.Module, input_ids: torch.Tensor, targets: torch.Tensor)
 def evaluate_loss(
     module: nn.Module, batches: Iterable[Batch], device: torch.device, workers: Workers = ALONE
 ) -> float:
-    """Return the loss averaged over all labelled tokens of the batches, of every worker's."""
+    """Return the loss averaged over all labelled tokens of the batches, of every worker's.
+
+    Raises:
+        ValueError: no position is labelled.
+    """
     total, count = 0.0, 0
     for input_ids, targets in batches:
         sums, counts = module(input_ids.to(device), targets.to(device))
         total, count = total + float(sums.sum()), count + int(counts.sum())
     total, count = workers.total(total, count)
+    if not count:
+        raise ValueError(UNLABELLED)
     return total / count
 
 

@@ -61,10 +61,10 @@ def train_in_workers(
     """Train as `train` does, in processes on this machine; load the result into `model`.
 
     The processes read data and base weights from their folders, and answer `n_samples` validation
-    records before training and after each epoch. When a device's memory runs out they are started
-    again from the last state, with half the micro-batch. What each process is given is the JSON
-    file beside `setup.folder`, {folder}-job.json; for several machines call `torchrun --nnodes ...
-    -m golf_nb_utils.training.torchrun ...-job.json` on each of them.
+    records whenever `train` writes samples. When a device's memory runs out they are started again
+    from the last state, with half the micro-batch. What each process is given is the JSON file
+    beside `setup.folder`, {folder}-job.json; for several machines call `torchrun --nnodes ... -m
+    golf_nb_utils.training.torchrun ...-job.json` on each of them.
 
     Raises:
         WorkerError: a process failed; the message has its traceback.
@@ -103,6 +103,7 @@ def _train_in_workers(
         "config": {**asdict(config), "resume": True}, "data_folder": str(data_folder),
         "checkpoint_folder": str(checkpoint_folder), "folder": str(folder),
         "log_path": str(setup.log_path), "identity": setup.identity, "n_samples": n_samples,
+        "sample_steps": setup.sample_steps,
     }  # fmt: skip
     listener = _Listener(on_evaluation)
     try:
@@ -292,7 +293,7 @@ def _work(job: dict) -> None:
     with joined(config.strategy, detect_devices(config.mixed_precision)) as (workers, devices):
         setup = Setup(
             config, devices, Path(job["folder"]), Path(job["log_path"]), job["identity"],
-            workers, job["micro_batch"],
+            workers, job["micro_batch"], sample_steps=tuple(job["sample_steps"]),
         )  # fmt: skip
         tokenizer = load_tokenizer(job["checkpoint_folder"])
         records, rows = {}, {}

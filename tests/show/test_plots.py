@@ -9,10 +9,18 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 
 from golf_nb_utils.files import ArtifactMismatchError, MissingArtifactError
+from golf_nb_utils.golf.answer import Entry
+from golf_nb_utils.golf.request import Request
+from golf_nb_utils.golf.sentences import SentenceReader
+from golf_nb_utils.prompt import HEADINGS
 from golf_nb_utils.show import plots
+from golf_nb_utils.training import memory
+from golf_nb_utils.training.batches import collate
 from golf_nb_utils.training.history import History
+from golf_nb_utils.training.memory import MemoryPlan
 
 AREAS = (
     "setup_quality",
@@ -40,6 +48,17 @@ def history():
         steps=[10, 20], tokens=[3000, 6000], train_loss=[2.5, 1.25], val_loss=[2.6, 1.5],
         learning_rate=[1e-3, 1e-3], seconds=[40.0, 80.0], n_planned=50, n_steps=20, n_tokens=6000, phases={"training": 80.0},
     )  # fmt: skip
+
+
+# Token ids and how many of them are the prompt.
+ROWS = [([5, 6, 7, 8, 9, 0], 3), ([5, 6, 7, 0], 2)]
+PARTS = dict.fromkeys(memory.PARTS, 2**28)
+
+
+def reading(text):
+    return SentenceReader({"a.steps.1": Entry("Go.", "Go.")}).read(
+        text, Request("balance", 0.5, 0.8)
+    )
 
 
 def pairs(cell, by_severity=(2, 0, 1)):
@@ -83,6 +102,10 @@ FIGURES = {
     "mistakes of a model that is compared with itself": lambda: plots.plot_mistakes(
         {"nothing wrong": 0.0, "a swap": 0.5}, 0.1
     ),
+    "batch": lambda: plots.plot_batch(ROWS, collate(ROWS, 0, "all")[1]),
+    "gradients": lambda: plots.plot_gradients(np.float32([1e-9, 1e-3, 0.0]), 65536.0),
+    "memory": lambda: plots.plot_memory({("tiny", ""): MemoryPlan({"end": PARTS})}, 2**30),
+    "samples": lambda: plots.plot_samples({0: reading("Go."), 5: reading("")}, {0: 7.5}),
     "losses": lambda: plots.plot_losses(history()),
     "losses before the first evaluation": lambda: plots.plot_losses(History()),
     "intervals": lambda: plots.plot_intervals(
@@ -262,18 +285,74 @@ def test_a_figure_of_notebook_02_says_its_numbers_in_words(name, said):
         assert part in words
 
 
-def test_both_losses_are_drawn_over_the_steps_and_the_tokens():
+def test_both_losses_are_drawn_over_the_steps_on_a_log_scale_and_the_title_is_the_finding():
     figure = plots.plot_losses(history())
-    figure.savefig(io.BytesIO())  # the upper axis takes its limits when it is drawn
     (axis,) = figure.axes
+    assert axis.get_yscale() == "log"
+    assert figure.get_suptitle() == "Validation loss: 2.60 before, 1.50 at best"
     drawn = {
         line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines
     }
     assert drawn == {"train": ([10, 20], [2.5, 1.25]), "validation": ([10, 20], [2.6, 1.5])}
-    # 300 tokens a step on the upper axis.
-    assert axis.child_axes[0].get_xlim() == pytest.approx(
-        [place * 300 / 1e6 for place in axis.get_xlim()]
+
+
+def test_a_row_of_the_batch_is_cut_where_the_loss_begins_and_ends():
+    # The first row: two positions whose target is still the prompt, then three of the answer. The second: one, two, and
+    # two of padding.
+    _, targets = collate(ROWS, 0, "response")
+    figure = plots.plot_batch(ROWS, targets)
+    (axis,) = figure.axes
+    drawn = [
+        (round(p.get_y() + p.get_height() / 2), p.get_x(), p.get_width()) for p in axis.patches
+    ]
+    assert drawn == [(0, 0, 2), (0, 2, 3), (0, 5, 0), (1, 0, 1), (1, 1, 2), (1, 3, 2)]
+    assert axis.get_title(loc="left") == "The loss looks at 5 of 10 positions"
+
+
+def test_the_gradients_that_fp16_drops_are_those_that_torch_rounds_to_0():
+    gradients = np.geomspace(1e-13, 1e-2, 400, dtype=np.float32)
+    dropped = [
+        float((torch.from_numpy(gradients * factor).half() == 0).float().mean())
+        for factor in (1, 65536)
+    ]
+    figure = plots.plot_gradients(np.append(-gradients, np.float32(0)), 65536.0)
+    assert (
+        figure.get_suptitle()
+        == f"FP16 drops {dropped[0]:.0%} of these gradients, scaled {dropped[1]:.0%}"
     )
+    heights = [sum(patch.get_height() for patch in axis.containers[0]) for axis in figure.axes]
+    assert heights == pytest.approx([1, 1])
+
+
+def test_the_memory_of_each_plan_adds_up_and_is_set_against_the_device():
+    plans = {
+        ("S", ""): MemoryPlan({"end": PARTS}),
+        ("L", "recomputing"): MemoryPlan({"end": PARTS}),
+    }
+    plans["L", ""] = MemoryPlan({"start": PARTS, "end": PARTS | {"weights": 2**31}})
+    figure = plots.plot_memory(plans, 2 * 2**30)
+    (axis,) = figure.axes
+    ends = {}
+    for bar in axis.patches:
+        row = round(bar.get_y() + bar.get_height() / 2)
+        ends[row] = max(ends.get(row, 0), bar.get_x() + bar.get_width())
+    # Seven parts of a quarter, of which one is 2 GiB in the last plan.
+    assert list(ends.values()) == pytest.approx([1.75, 1.75, 3.5])
+    assert [text.get_text() for text in axis.texts] == ["1.8, fits", "1.8, fits", "3.5, too much"]
+    assert [text.get_text() for text in axis.get_yticklabels()] == ["S", "L\nrecomputing", "L"]
+    assert figure.get_suptitle() == "S fit into 2.0 GiB as they are"
+
+
+def test_the_sentences_of_each_sample_are_marked_and_counted():
+    first = reading(f"{HEADINGS['what_to_do']}\n1. Go. No.\n2. Go.")
+    samples = {0: first, 30: reading("Go."), 40: reading("###\n1.")}
+    figure = plots.plot_samples(samples, {0: 7.456}, most=3)
+    assert [text.get_text() for text in figure.axes[0].texts[:-1]] == [
+        "Step 0, loss 7.46: 2 of 3 sentences known", "", HEADINGS["what_to_do"], "\u2713", "Go.", "\u2717", "No.",
+        "Step 30: 1 of 1 sentences known", "\u2713", "Go.",
+        "Step 40: no sentence yet", "\u2717", "###", "\u2717", "1.",
+    ]  # fmt: skip
+    assert "Step 30: 1 of 1 sentences known" in figure.get_label()
 
 
 def test_headless_losses_are_one_line_an_evaluation(capsys):
@@ -305,7 +384,8 @@ def test_watched_losses_redraw_the_plot_in_its_place(monkeypatch):
 
 
 def test_the_losses_of_a_log_are_drawn_without_what_was_not_finite(tmp_path):
-    losses = [(10, 3.0, 3.5), (20, 2.0, None), (30, 1.5, 2.5)]
+    # The first is before training: a point of the curve, and not the best.
+    losses = [(0, 4.0, 2.0), (10, 3.0, 3.5), (20, 2.0, None), (30, 1.5, 2.5)]
     rows = [
         {"steps": step, "tokens": 100 * step, "train_loss": train, "val_loss": val, "learning_rate": 0.1, "seconds": 1.0}
         for step, train, val in losses
@@ -313,8 +393,11 @@ def test_the_losses_of_a_log_are_drawn_without_what_was_not_finite(tmp_path):
     path = tmp_path / "training_log.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in ({"epochs": 1}, *rows)))
     train, validation, best = plots.plot_log(path).axes[0].lines
-    assert (list(train.get_xdata()), list(train.get_ydata())) == ([10, 20, 30], [3.0, 2.0, 1.5])
-    assert [value for value in validation.get_ydata() if value == value] == [3.5, 2.5]
+    assert (list(train.get_xdata()), list(train.get_ydata())) == (
+        [0, 10, 20, 30],
+        [4.0, 3.0, 2.0, 1.5],
+    )
+    assert [value for value in validation.get_ydata() if value == value] == [2.0, 3.5, 2.5]
     assert (list(best.get_xdata()), list(best.get_ydata())) == ([30], [2.5])
 
 

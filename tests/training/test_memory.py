@@ -238,14 +238,17 @@ def test_whatever_is_proposed_fits_and_keeps_the_records_of_a_step(
         assert records == training.batch_size * training.gradient_accumulation_steps
 
 
-def test_the_description_shows_each_moment_and_whether_it_fits():
+def test_the_description_names_the_fullest_moment_its_largest_part_and_whether_it_fits():
     plan = planned("774M", 2)
     text = memory.describe(plan, memory.T4_BYTES, 2)
-    rows = {line[:25].strip(): line for line in text.splitlines()}
-    assert set(plan.moments) < set(rows)
-    assert [name for name, line in rows.items() if "<- most" in line] == [plan.fullest]
-    assert "does not fit into the 14.50 GiB of each of 2 devices" in text
-    assert "fits into the 14.50 GiB of the device" in memory.describe(planned(), memory.T4_BYTES)
+    peak = plan.moments[plan.fullest]
+    largest = sorted(peak, key=peak.get)[-1]
+    assert text.startswith(f"{sum(peak.values()) / 2**30:.2f} GiB in the moment '{plan.fullest}'")
+    assert f"{peak[largest] / 2**30:.2f} of them {largest}: " in text
+    assert text.endswith("does not fit into the 14.50 GiB of each of 2 devices")
+    assert memory.describe(planned(), memory.T4_BYTES).endswith(
+        ": fits into the 14.50 GiB of the device"
+    )
 
 
 @pytest.mark.parametrize("save_best", [True, False])
