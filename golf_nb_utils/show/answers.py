@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
+import tiktoken
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -93,7 +94,7 @@ def plot_choices(tokens: Sequence[str], choices: Sequence[Choice], n_columns: in
             axis.text(column + len(piece) - len(text), row, text, **lit, **look)
         start += len(token)
     n_chosen = sum(choice.place < len(tokens) for choice in choices)
-    title = f"The model chose {n_chosen} of {len(tokens)} tokens, the grammar all others"
+    title = f"{n_chosen} of {len(tokens)} tokens were the model's to choose"
     counts = Counter(label_of.values())
     marks = [Patch(label=f"{name}: {counts[name]}", **box) for name, (_, box) in _LOOKS.items()]
     figure.suptitle(textwrap.fill(title, 52), x=0.02, ha="left", va="bottom", y=1.01, weight="bold")
@@ -103,6 +104,22 @@ def plot_choices(tokens: Sequence[str], choices: Sequence[Choice], n_columns: in
         + "".join(tokens).replace("\n", " ")
     )
     return figure
+
+
+def listed(choices: Sequence[Choice], tokenizer: tiktoken.Encoding) -> str:
+    """Return a row for each choice as HTML: what was taken and what else could have followed.
+
+    `alone` is the share of the model's probability on all of that, before it was held to it.
+    """
+    rows = [("alone", "what the model took", "what else could have followed")]
+    for choice in choices:
+        texts = (tokenizer.decode(list(option)).strip() or "(end)" for option in choice.options)
+        told = [f"{share:.0%} {text}" for share, text in zip(choice.shares, texts, strict=True)]
+        taken = told.pop(choice.taken)
+        rows.append((f"{choice.legal_mass:.0%}", taken, " / ".join(told)))
+    style = 'style="text-align: left; vertical-align: top; white-space: normal"'
+    lines = ("".join(f"<td {style}>{escape(cell)}</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _wrapped(text: str, n_columns: int) -> list[tuple[int, str]]:
@@ -131,14 +148,14 @@ def _pieces(lines: list[tuple[int, str]], start: int, end: int) -> list[tuple[in
 
 def plot_noticed(noticed: Mapping[str, Sequence[str]]) -> Figure:
     """Return which checks notice which edit of a right answer, {edit: names of failed checks}."""
-    figure = Figure(figsize=(5.4, 4.6), dpi=130, layout="constrained")
+    figure = Figure(figsize=(5.4, 5.0), dpi=130, layout="constrained")
     axis = figure.subplots()
     checks = list(CHECKS)
     for column, failed in enumerate(noticed.values()):
         rows = [checks.index(name) for name in failed]
         axis.plot([column] * len(rows), rows, "X", color=RUST, markersize=11)
-    labels = [textwrap.fill(edit, 12) for edit in noticed]
-    axis.set_xticks(range(len(noticed)), labels, fontsize=9, rotation=45, ha="right")
+    look = {"fontsize": 10, "rotation": 55, "ha": "right", "rotation_mode": "anchor"}
+    axis.set_xticks(range(len(noticed)), list(noticed), **look)
     axis.set_yticks(range(len(checks)), [name.replace("_", " ") for name in checks], fontsize=11)
     axis.set(xlim=(-0.5, len(noticed) - 0.5), ylim=(len(checks) - 0.5, -0.5))
     axis.set_xlabel("what was edited", fontsize=11)

@@ -322,11 +322,13 @@ def plot_intervals(
     `strata` is {stratum: {system: figures}}, as evaluation.judging.measure has them, with a panel
     each; `names` are the shares, see METRICS.
     """
-    passing = {}
-    for systems in list(strata.values())[:1]:
-        for system, figures in systems.items():
-            if "verified" in figures:
-                passing.setdefault(f"{figures['verified']['value']:.0%}", []).append(system)
+    systems = next(iter(strata.values()), {})
+    verified = {
+        name: one["verified"]["value"] for name, one in systems.items() if "verified" in one
+    }
+    passing: dict[str, list[str]] = {}
+    for system in sorted(verified, key=verified.get, reverse=True):
+        passing.setdefault(f"{verified[system]:.0%}", []).append(system)
     shares = "; ".join(f"{share} of {', '.join(own)}" for share, own in passing.items())
     title = f"Every check is passed by {shares}" if passing else ""
     return _plot_shares(strata, {name: METRICS[name].label for name in names}, title)

@@ -57,9 +57,17 @@ def test_chosen_tokens_are_lit_by_their_share_and_the_forced_ones_stand_where_th
     assert drawn["this"].get_position() == (4, 0)
     assert drawn["that"].get_position() == (0, 1)
     assert drawn["End"].get_position() == (0, 2)
-    assert figure.get_suptitle().startswith("The model chose 2 of 7 tokens")
+    assert figure.get_suptitle().startswith("2 of 7 tokens")
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert [line[-1] for line in legend] == ["1", "0", "1"]
+
+
+def test_a_choice_is_listed_with_what_else_could_have_followed(byte_tokenizer):
+    shown = answers.listed(
+        [Choice(0, (b"Bow <b>", b"Hop", b"Nod"), (0.2, 0.7, 0.1), 1, 0.02)], byte_tokenizer
+    )
+    cells = [unescape(cell) for cell in re.findall("<td[^>]*>(.*?)</td>", shown)]
+    assert cells[3:] == ["2%", "70% Hop", "20% Bow <b> / 10% Nod"]
 
 
 def test_the_checks_that_notice_an_edit_stand_in_its_column():

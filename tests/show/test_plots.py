@@ -76,7 +76,6 @@ FIGURES = {
     "intervals": lambda: plots.plot_intervals(
         {"test": {"base": {"verified": {"value": 0.5, "low": 0.2, "high": 0.8}}}}
     ),
-    "intervals of nothing": lambda: plots.plot_intervals({}),
     "understood by": lambda: plots.plot_understood_by(
         {"reader": dict.fromkeys(("found", "wrong", "false_alarm"), (0.5, 0.2, 0.8, 9))}
     ),
