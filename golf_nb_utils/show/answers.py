@@ -64,7 +64,7 @@ def _sentence(shown: str, span: Span, verifier: Verifier, slots: dict[str, str])
     return f'<mark style="{_MARK}">&#10007; {text}</mark> <small>[{escape(close)}]</small>'
 
 
-def plot_choices(tokens: Sequence[str], choices: Sequence[Choice], n_columns: int = 56) -> Figure:
+def plot_choices(tokens: Sequence[str], choices: Sequence[Choice], n_columns: int = 44) -> Figure:
     """Return an answer with the tokens that a steered model chose lit, and the forced ones grey.
 
     `tokens` are the texts of Steered.tokens, `choices` are Steered.choices.
@@ -72,7 +72,7 @@ def plot_choices(tokens: Sequence[str], choices: Sequence[Choice], n_columns: in
     lines = _wrapped("".join(tokens), n_columns)
     size, height = 9.5, 0.19
     figure = Figure(
-        figsize=(n_columns * 0.602 * size / 72 + 0.2, height * len(lines) + 0.2), dpi=130
+        figsize=(n_columns * 0.602 * size / 72 + 0.2, height * len(lines) + 0.2), dpi=110
     )
     axis = figure.add_axes((0, 0, 1, 1))
     axis.set(xlim=(-0.8, n_columns + 0.8), ylim=(len(lines) - 0.2, -0.8))
@@ -94,10 +94,10 @@ def plot_choices(tokens: Sequence[str], choices: Sequence[Choice], n_columns: in
             axis.text(column + len(piece) - len(text), row, text, **lit, **look)
         start += len(token)
     n_chosen = sum(choice.place < len(tokens) for choice in choices)
-    title = f"{n_chosen} of {len(tokens)} tokens were the model's to choose"
+    title = f"The model chose {n_chosen} of {len(tokens)} tokens"
     counts = Counter(label_of.values())
     marks = [Patch(label=f"{name}: {counts[name]}", **box) for name, (_, box) in _LOOKS.items()]
-    figure.suptitle(textwrap.fill(title, 52), x=0.02, ha="left", va="bottom", y=1.01, weight="bold")
+    figure.suptitle(title, x=0.02, ha="left", va="bottom", y=1.01, weight="bold")
     figure.legend(handles=marks, loc="upper left", bbox_to_anchor=(0, 0), ncols=1, frameon=False)
     figure.set_label(
         f"{title}. The answer, with forced tokens in grey and chosen ones in boxes: "
@@ -148,7 +148,7 @@ def _pieces(lines: list[tuple[int, str]], start: int, end: int) -> list[tuple[in
 
 def plot_noticed(noticed: Mapping[str, Sequence[str]]) -> Figure:
     """Return which checks notice which edit of a right answer, {edit: names of failed checks}."""
-    figure = Figure(figsize=(5.4, 5.0), dpi=130, layout="constrained")
+    figure = Figure(figsize=(5.4, 5.0), dpi=110, layout="constrained")
     axis = figure.subplots()
     checks = list(CHECKS)
     for column, failed in enumerate(noticed.values()):
@@ -186,7 +186,7 @@ def plot_attention(shares: torch.Tensor, most: int = 8) -> Figure:
     flat = shares.flatten(0, 1)
     order = flat[:, 0].argsort(descending=True)[:most].tolist()
     names = [f"layer {head // n_heads + 1}, head {head % n_heads + 1}" for head in order]
-    figure = Figure(figsize=(5.4, 0.36 * len(order) + 2), dpi=130, layout="constrained")
+    figure = Figure(figsize=(5.4, 0.36 * len(order) + 2), dpi=110, layout="constrained")
     axis = figure.subplots()
     axis.spines[["top", "right", "left"]].set_visible(False)
     colours, hatches = (RUST, "#f6e3b5", "#dfe6e2", "#a9c9b7"), ("", "//", "", "..")

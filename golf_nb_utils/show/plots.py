@@ -355,7 +355,7 @@ def _plot_shares(panels: dict[str, dict[str, dict]], labels: dict[str, str], tit
     n_systems = max(map(len, panels.values()), default=1)
     height = 0.14 * len(labels) * (n_systems + 1) + 1.7
     figure, axes = _figure(2.2 + 3.2 * len(panels), height, max(1, len(panels)), sharey=True)
-    figure.set_dpi(130)
+    figure.set_dpi(110)
     for axis, (name, systems) in zip(axes, panels.items(), strict=False):
         axis.spines["left"].set_visible(False)
         for place, (system, figures) in enumerate(systems.items()):

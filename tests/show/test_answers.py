@@ -57,7 +57,7 @@ def test_chosen_tokens_are_lit_by_their_share_and_the_forced_ones_stand_where_th
     assert drawn["this"].get_position() == (4, 0)
     assert drawn["that"].get_position() == (0, 1)
     assert drawn["End"].get_position() == (0, 2)
-    assert figure.get_suptitle().startswith("2 of 7 tokens")
+    assert figure.get_suptitle().startswith("The model chose 2 of 7 tokens")
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert [line[-1] for line in legend] == ["1", "0", "1"]
 
