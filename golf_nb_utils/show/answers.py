@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from golf_nb_utils.evaluation.copying import PLACES
+from golf_nb_utils.golf.answer import elsewhere_slots
 from golf_nb_utils.golf.checks import CHECKS, Verifier
 from golf_nb_utils.golf.sentences import Span
 from golf_nb_utils.golf.wording import SAY_BY_ID
@@ -39,7 +40,10 @@ def marked(text: str, verifier: Verifier, request: str) -> str:
     Behind it stands the entry that comes closest (character-3-gram Jaccard similarity). Each other
     sentence shows on hover which entry it is. `request` is the input that the text answers.
     """
-    slots, parts, end = verifier.request(request).slots, [], 0
+    asked = verifier.request(request)
+    fault = verifier.book.fault_of(asked)
+    slots = asked.slots | (elsewhere_slots(fault) if fault else {})
+    parts, end = [], 0
     for span in verifier.verify(text, request, nearest=True).sentences:
         # The verifier reads "lead (left) foot" as "lead foot".
         pattern = re.sub(r"\b(lead|trail)\b", rf"\1{_SIDE}", re.escape(span.text))

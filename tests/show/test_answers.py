@@ -43,6 +43,15 @@ def test_of_a_right_answer_nothing_is_marked_and_an_edited_sentence_shows_what_i
     assert "&lt;b&gt;Grip it.&lt;/b&gt;" in last[0]
 
 
+def test_the_nearest_sentence_may_be_one_that_sends_to_another_area(verifier, knowledge):
+    fault = next(each for each in knowledge.faults if each.area == "setup_quality")
+    request = SWING.said("i stand badly", fault.name)
+    right = verifier.book.draw(request, 1).text
+    shown = answers.marked(right.replace("setup", "grip"), verifier, request.text)
+    assert f'"{fault.name[0].lower() + fault.name[1:]}"' in unescape(shown)
+    assert "nearest" in shown
+
+
 def test_chosen_tokens_are_lit_by_their_share_and_the_forced_ones_stand_where_the_text_has_them():
     tokens = ["Say", " this", " and", " that", ".\n", "End", " here"]
     choices = [
