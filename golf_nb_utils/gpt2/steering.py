@@ -27,31 +27,46 @@ NextTexts = Callable[[object], Iterable[tuple[str, object]]]
 """From a state to the (text, state after it) pairs that may follow; a text "" ends."""
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A place where several tokens could follow."""
+
+    place: int
+    """Of the token that was taken, in Steered.tokens."""
+    options: tuple[tuple[int, ...], ...]
+    """Each token that could follow, with the rest of a sentence that goes on with it."""
+    shares: tuple[float, ...]
+    """The model's probability of each of them, among all of them."""
+    taken: int
+    """Which option it was."""
+    legal_mass: float
+    """The share of the model's probability that lay on the options at all, 0..1."""
+
+
 @dataclass
 class Steered:
     """What was written for a prompt."""
 
     tokens: list[int] = field(default_factory=list)
     """Without the end-of-text."""
-    legal_masses: list[float] = field(default_factory=list)
-    """For each choice the share of the model's probability that lay on what may follow."""
-    log_probability: float = 0.0
-    """Of its choices, among the tokens that may follow."""
+    choices: list[Choice] = field(default_factory=list)
     is_whole: bool = False
     """Whether it has come to its end, before the context was full."""
 
     @property
     def legal_mass(self) -> float:
-        """The mean of legal_masses, 0..1: how much of an answer the model knew by itself."""
-        return sum(self.legal_masses) / len(self.legal_masses) if self.legal_masses else 1.0
+        """The mean over the choices, 0..1: how much of an answer the model knew by itself."""
+        masses = [choice.legal_mass for choice in self.choices]
+        return sum(masses) / len(masses) if masses else 1.0
 
-    def note(self, scores: torch.Tensor, chosen: int) -> None:
-        """Keep what there is to know of a choice: all log-probabilities, and which was taken."""
+    def note(self, options: Iterable[tuple[int, ...]], scores: torch.Tensor, taken: int) -> None:
+        """Keep a choice by the log-probabilities of its options, and which was taken."""
         mass = scores.logsumexp(0)
         if not mass.isfinite():
             raise ValueError("the model's probabilities are not numbers; its weights are damaged.")
-        self.legal_masses.append(float(mass.exp()))
-        self.log_probability += float(scores[chosen] - mass)
+        shares = tuple((scores - mass).exp().tolist())
+        place, legal_mass = len(self.tokens), float(mass.exp())
+        self.choices.append(Choice(place, tuple(options), shares, taken, legal_mass))
 
 
 class _Walk:
@@ -67,9 +82,12 @@ class _Walk:
         for text, then in self._texts(state):
             yield (self._encode(text) if text else (self._end,)), then
 
-    def legal(self) -> list[int]:
-        """The tokens that may follow."""
-        return list(dict.fromkeys(tokens[0] for tokens, _ in self._threads))
+    def options(self) -> dict[int, tuple[int, ...]]:
+        """The tokens that may follow, each with the rest of the first sentence that has it."""
+        found: dict[int, tuple[int, ...]] = {}
+        for tokens, _ in self._threads:
+            found.setdefault(tokens[0], tokens)
+        return found
 
     def take(self, token: int) -> None:
         """Go on along a token that may follow."""
@@ -90,7 +108,7 @@ class _Walk:
                 taken += tokens
                 self._threads = list(self._after(then))
                 continue
-            legal = self.legal()
+            legal = list(self.options())
             if len(legal) > 1:
                 break
             self.take(legal[0])
@@ -241,9 +259,10 @@ class Steerer:
         with torch.inference_mode():
             logits = self._read(rows)
             for row, scores in zip(rows, logits.log_softmax(dim=1), strict=True):
-                legal = row.walk.legal()
+                options = row.walk.options()
+                legal = list(options)
                 chosen = _choose(scores[legal], row)
-                row.result.note(scores[legal], chosen)
+                row.result.note(options.values(), scores[legal], chosen)
                 row.take([legal[chosen]])
         return True
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import (
     LogLocator,
+    MultipleLocator,
     NullLocator,
     PercentFormatter,
     StrMethodFormatter,
@@ -40,8 +41,11 @@ from golf_nb_utils.training.memory import GIB, PARTS, MemoryPlan, fits
 GREEN, GOLD, GREY, RUST = "#2f6f4e", "#d9a441", "#8a949b", "#b4532a"
 INK = "#4a555c"
 """A grey that is read on white; each of these has a contrast of 4.5 or more but GOLD and GREY."""
-# One for each system, in the order in which a figure is given them.
-SYSTEM_COLOURS = (GREEN, GREY, GOLD, RUST, "#4f6d9a", "#8a5a8f")
+# The colour and the mark of each system, in the order in which a figure is given them.
+SYSTEM_LOOKS = (
+    (RUST, "X"), (GREEN, "o"), ("#5b646a", "s"),
+    ("#4f6d9a", "^"), ("#8a6100", "D"), ("#8a5a8f", "v"),
+)  # fmt: skip
 
 
 def describe(figure: Figure) -> str:
@@ -680,27 +684,64 @@ def plot_intervals(
     `strata` is {stratum: {system: figures}}, as evaluation.judging.measure has them, with a panel
     each; `names` are the shares, see METRICS.
     """
-    n_systems = max(map(len, strata.values()), default=1)
-    height = 0.13 * len(names) * (n_systems + 1) + 1.2
-    figure, panels = _figure(3.6 + 3.6 * len(strata), height, max(1, len(strata)), sharey=True)
-    for axis, (stratum, systems) in zip(panels, strata.items(), strict=False):
+    systems = next(iter(strata.values()), {})
+    verified = {
+        name: one["verified"]["value"] for name, one in systems.items() if "verified" in one
+    }
+    passing: dict[str, list[str]] = {}
+    for system in sorted(verified, key=verified.get, reverse=True):
+        passing.setdefault(f"{verified[system]:.0%}", []).append(system)
+    shares = "; ".join(f"{share} of {', '.join(own)}" for share, own in passing.items())
+    title = f"Every check is passed by {shares}" if passing else ""
+    return _plot_shares(strata, {name: METRICS[name].label for name in names}, title)
+
+
+def plot_understood_by(read: dict[str, dict[str, tuple]]) -> Figure:
+    """Return how well golfers' words are understood, {by whom: words.shares}, with intervals."""
+    labels = {
+        "found": "the fault is named",
+        "wrong": "another fault is named",
+        "false_alarm": "a fault is named where there is none",
+    }
+    names = ("value", "low", "high")
+    systems = {
+        reader: {name: dict(zip(names, found[name], strict=False)) for name in labels}
+        for reader, found in read.items()
+    }
+    shares = ", ".join(f"{reader} {found['found'][0]:.0%}" for reader, found in read.items())
+    return _plot_shares({"": systems}, labels, f"Faults found in a stranger's words: {shares}")
+
+
+def _plot_shares(panels: dict[str, dict[str, dict]], labels: dict[str, str], title: str) -> Figure:
+    """A panel for each {system: {name: value, low, high}}, with a row for each of `labels`."""
+    n_systems = max(map(len, panels.values()), default=1)
+    height = 0.14 * len(labels) * (n_systems + 1) + 1.7
+    figure, axes = _figure(2.2 + 3.2 * len(panels), height, max(1, len(panels)), sharey=True)
+    figure.set_dpi(110)
+    for axis, (name, systems) in zip(axes, panels.items(), strict=False):
         axis.spines["left"].set_visible(False)
         for place, (system, figures) in enumerate(systems.items()):
             # The systems stand around the middle of their row, so that no mark hides another.
             shift = (place - (len(systems) - 1) / 2) * 0.8 / n_systems
-            colour = SYSTEM_COLOURS[place % len(SYSTEM_COLOURS)]
-            _draw_intervals(axis, figures, names, shift, color=colour, label=system)
-        for row in range(1, len(names)):
+            colour, mark = SYSTEM_LOOKS[place % len(SYSTEM_LOOKS)]
+            _draw_intervals(
+                axis, figures, tuple(labels), shift, color=colour, fmt=mark, label=system
+            )
+        for row in range(1, len(labels)):
             axis.axhline(row - 0.5, color="#e3eae6", linewidth=0.8, zorder=0)
-        axis.set(xlim=(-0.03, 1.03), ylim=(len(names) - 0.5, -0.5), title=stratum)
-        axis.set_xlabel("share of answers, 95 % interval")
+        axis.set(xlim=(-0.03, 1.03), ylim=(len(labels) - 0.5, -0.5), title=name)
+        axis.set_xlabel("share, 95 % interval", fontsize=11)
+        axis.xaxis.set_major_locator(MultipleLocator(0.25))
         axis.xaxis.set_major_formatter(PercentFormatter(1))
         axis.tick_params(axis="y", length=0)
-    labels = [textwrap.fill(METRICS[name].label, 42) for name in names]
-    panels[0].set_yticks(range(len(names)), labels)
-    if strata:
-        marks = panels[0].get_legend_handles_labels()
-        figure.legend(*marks, frameon=False, loc="outside upper center", ncols=n_systems)
+    axes[0].set_yticks(range(len(labels)), [textwrap.fill(one, 24) for one in labels.values()])
+    axes[0].tick_params(axis="y", labelsize=11)
+    if panels:
+        marks = axes[0].get_legend_handles_labels()
+        figure.legend(*marks, frameon=False, loc="outside lower center", ncols=3, fontsize=11)
+    wide = 46 if len(panels) < 2 else 74
+    figure.suptitle(textwrap.fill(title, wide), x=0.02, ha="left", fontsize=12, weight="bold")
+    figure.set_label(f"{title}. Shares with 95 % intervals of: {'; '.join(labels.values())}.")
     return figure
 
 
@@ -716,4 +757,4 @@ def _draw_intervals(
         [max(0.0, one["high"] - one["value"]) for _, one in known],
     ]
     rows = [row for row, _ in known]
-    axis.errorbar(values, rows, xerr=whiskers, fmt="o", markersize=4, capsize=2, **look)
+    axis.errorbar(values, rows, xerr=whiskers, markersize=6, capsize=2, **look)

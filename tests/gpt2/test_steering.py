@@ -86,7 +86,8 @@ def test_a_row_writes_the_same_alone_and_in_company(steerer):
     for row, prompt in enumerate(PROMPTS):
         (alone,) = written(steerer, prompts=[prompt], temperature=3.0, seeds=[5 + row])
         assert alone.tokens == together[row].tokens
-        assert alone.log_probability == pytest.approx(together[row].log_probability, abs=1e-4)
+        for own, other in zip(alone.choices, together[row].choices, strict=True):
+            assert own.shares == pytest.approx(other.shares, abs=1e-4)
 
 
 def test_candidates_share_the_reading_of_their_prompt(steerer):
@@ -109,14 +110,20 @@ def test_candidates_share_the_reading_of_their_prompt(steerer):
         assert alone.tokens == each.tokens
 
 
-def test_what_the_model_knew_is_the_probability_on_what_may_follow(model, steerer):
-    (each,) = written(steerer, {"start": [("a", None), ("b", None)], None: [("", None)]}, [b"ab"])
+def test_a_choice_keeps_what_could_have_followed_and_how_likely_it_was(model, steerer):
+    graph = {"start": [("say ", "more")], "more": [("ant", None), ("bee", None), ("big", None)]}
+    (each,) = written(steerer, graph | {None: [("", None)]}, [b"ab"])
     with torch.no_grad():
-        probabilities = model(torch.tensor([list(b"ab")]))[0, -1].softmax(0)
-    mass = float(probabilities[list(b"ab")].sum())
-    assert each.legal_masses == pytest.approx([mass], rel=1e-4)
-    taken = float(probabilities[each.tokens[0]])
-    assert each.log_probability == pytest.approx(torch.tensor(taken / mass).log().item(), abs=1e-4)
+        probabilities = model(torch.tensor([list(b"absay ")]))[0, -1].softmax(0)
+    likely = probabilities[list(b"ab")]
+    first = each.choices[0]
+    assert (first.place, first.legal_mass) == (4, pytest.approx(float(likely.sum()), rel=1e-4))
+    # "bee" stands for all that begin with its letter.
+    assert [bytes(option) for option in first.options] == [b"ant", b"bee"]
+    assert first.shares == pytest.approx((likely / likely.sum()).tolist(), rel=1e-4)
+    for choice in each.choices:
+        assert each.tokens[choice.place] == choice.options[choice.taken][0]
+    assert each.legal_mass == sum(one.legal_mass for one in each.choices) / len(each.choices)
 
 
 def test_a_small_top_p_leaves_the_likeliest_alone(steerer):
@@ -151,7 +158,7 @@ def test_weights_that_are_not_numbers_choose_nothing(byte_tokenizer, random_mode
 def test_a_grammar_without_a_choice_asks_the_model_nothing(steerer):
     graph = {"start": [("Only this.", None)], None: [("", None)]}
     (each,) = written(steerer, graph, [b"?"])
-    assert (bytes(each.tokens), each.legal_masses, each.legal_mass) == (b"Only this.", [], 1.0)
+    assert (bytes(each.tokens), each.choices, each.legal_mass) == (b"Only this.", [], 1.0)
 
 
 def test_a_grammar_that_forces_all_but_one_token_agrees_with_free_writing(model, steerer):

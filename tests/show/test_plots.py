@@ -111,6 +111,9 @@ FIGURES = {
     "intervals": lambda: plots.plot_intervals(
         {"test": {"base": {"verified": {"value": 0.5, "low": 0.2, "high": 0.8}}}}
     ),
+    "understood by": lambda: plots.plot_understood_by(
+        {"reader": dict.fromkeys(("found", "wrong", "false_alarm"), (0.5, 0.2, 0.8, 9))}
+    ),
 }
 
 
@@ -435,3 +438,17 @@ def test_each_share_is_drawn_with_its_interval_in_the_panel_of_its_stratum():
     ]
     # What a system lacks leaves its row empty: the base model has a mark beside the second name only.
     assert [round(row) for row in containers[0].lines[0].get_ydata()] == [1]
+    # A mark of its own as well as a colour.
+    assert len({container.lines[0].get_marker() for container in containers}) == 2
+    assert figure.get_suptitle().replace("\n", " ") == "Every check is passed by 50% of fine-tuned"
+
+
+def test_the_title_says_how_many_faults_each_reader_finds():
+    read = {
+        reader: {"found": (share, 0, 1, 9), "wrong": (0.1, 0, 1, 9), "false_alarm": (0.2, 0, 1, 9)}
+        for reader, share in (("reader", 0.86), ("model", 0.0))
+    }
+    figure = plots.plot_understood_by(read)
+    assert figure.get_suptitle().replace("\n", " ").endswith("words: reader 86%, model 0%")
+    (values, *_), _ = (container.lines for container in figure.axes[0].containers)
+    assert list(values.get_xdata()) == [0.86, 0.1, 0.2]
