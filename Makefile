@@ -13,11 +13,14 @@ run: $(VENV)/run.stamp
 	$(BIN)/python -m golf_nb_utils run $(if $(MODEL_SIZE),--model-size $(MODEL_SIZE)) $(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(LR),--lr $(LR)) $(if $(OUTPUT_ROOT),--output-root $(OUTPUT_ROOT))
 
-test: unit
-	$(BIN)/python -m pytest tests/test_notebooks.py -q --durations=5
+# One worker a core, one thread a worker: more threads than cores slow each other down.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --durations=15
+
+test: $(VENV)/test.stamp
+	$(PYTEST)
 
 unit: $(VENV)/test.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --ignore tests/test_notebooks.py --durations=5
+	$(PYTEST) --ignore tests/test_notebooks.py --ignore tests/test_series.py
 
 # What the test of the panel in JupyterLab needs; without a Chromium it is skipped.
 chromium:

@@ -20,11 +20,15 @@ settings.register_profile("golf", deadline=None, derandomize=True)
 settings.load_profile("golf")
 
 # A file goes to the next free worker as a whole, so those that take minutes come first.
-LONGEST = ("test_gpu_script.py", "test_generators.py", "test_workers.py", "test_hosts.py")
+LONGEST = (
+    "test_notebooks.py", "test_series.py", "test_gpu_script.py", "test_generators.py",
+    "test_workers.py", "test_hosts.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

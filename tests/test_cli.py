@@ -1,4 +1,4 @@
-"""The command line: what it refuses before anything runs, check-knowledge and export; tests/test_notebooks.py runs the notebooks."""
+"""The command line: what it refuses before anything runs, check-knowledge and export; tests/test_series.py runs the notebooks."""
 
 import dataclasses
 import json

@@ -237,7 +237,7 @@ def bare_environment(tmp_path_factory):
 
 
 def toy(folder: Path, environment: dict, *parts: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, SCRIPT, "--out", folder, "--toy", "--minutes", "4"]
+    command = [sys.executable, SCRIPT, "--out", folder, "--toy", "--minutes", "8"]
     command += ["--parts", *parts] if parts else []
     return subprocess.run(command, env=environment, capture_output=True, text=True)
 
