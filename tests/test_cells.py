@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-from golf_nb_utils import cells
+from golf_nb_utils import cells, settings
+from golf_nb_utils.runs import NOTEBOOKS
 
 SETTINGS = """
 from golf_nb_utils import cells, test_settings as settings
@@ -22,9 +24,8 @@ class Settings:
 
 
 @pytest.fixture
-def run(monkeypatch, capsys):
+def kernel():
     """A function that runs a cell in a kernel of its own and returns the refusal, or an empty text."""
-    monkeypatch.setattr("golf_nb_utils.test_settings", Settings, raising=False)
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"hist_file": ":memory:"}}))
 
     def run_cell(source):
@@ -33,10 +34,17 @@ def run(monkeypatch, capsys):
         assert error is not None or result.error_in_exec is None, result.error_in_exec
         return str(error or "")
 
-    run_cell("seed, size = 1, 10")
-    run_cell(SETTINGS)
     yield run_cell
     InteractiveShell.clear_instance()
+
+
+@pytest.fixture
+def run(kernel, monkeypatch, capsys):
+    """The same, after two parameters and the settings that are read from them."""
+    monkeypatch.setattr("golf_nb_utils.test_settings", Settings, raising=False)
+    kernel("seed, size = 1, 10")
+    kernel(SETTINGS)
+    return kernel
 
 
 def test_what_was_made_from_an_earlier_value_is_not_read_and_the_cells_to_run_are_named(run):
@@ -86,6 +94,26 @@ def test_a_changed_parameter_makes_the_settings_out_of_date_that_are_read_from_a
     assert run("print(config)") == ""
     run("more['top_k'] = 6")
     assert "`config` was made before `more` was made again" in run("print(config)")
+
+
+@pytest.mark.parametrize("number", settings.CONFIGS)
+def test_a_notebooks_settings_are_out_of_date_when_any_parameter_is_another(kernel, number):
+    code = [
+        cell.source
+        for cell in nbformat.read(NOTEBOOKS[number], as_version=4).cells
+        if cell.cell_type == "code"
+    ]
+    for source in code[1:3]:
+        kernel(source)
+    # Run again as it is, it changes nothing.
+    kernel(code[1])
+    assert kernel("before = config") == ""
+    for changed in ("more = {'seed': 8}", "output_root = '/somewhere'"):
+        assert kernel(changed) == ""
+        assert "(config)" in kernel("print(before)")
+        kernel(code[1])
+        kernel(code[2])
+        kernel("before = config")
 
 
 def test_a_cell_that_makes_the_same_again_makes_nothing_out_of_date(run):
