@@ -31,6 +31,7 @@ from golf_nb_utils.coach.asked import question_for, read_chat
 from golf_nb_utils.coach.batching import Batcher, BusyError, Job, Written
 from golf_nb_utils.coach.generators import TEMPLATE, FineTunedGolfFeedbackGenerator
 from golf_nb_utils.coach.metrics import Metrics
+from golf_nb_utils.coach.openapi import SCHEMA
 from golf_nb_utils.coach.protocol import Model, RefusedError, Wishes
 from golf_nb_utils.coach.thumbs import keep_thumb
 from golf_nb_utils.files import Paths, read_json
@@ -281,8 +282,6 @@ async def thumbs(_: Request, serving: Serving, body: dict) -> Response:
 
 async def openapi(_: Request, serving: Serving) -> Response:
     """Describe POST /feedback and POST /thumbs."""
-    from golf_nb_utils.coach.openapi import SCHEMA
-
     return _json(SCHEMA)
 
 
