@@ -179,7 +179,7 @@ def test_somebody_in_jupyterlab_gets_feedback_and_says_what_they_think_of_it(
         page = browser.new_page(viewport={"width": 1280, "height": 1400})
         page.goto(jupyterlab)
         # Before the kernel is there, "Run All Cells" runs nothing.
-        expect(page.get_by_text("| Idle")).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("| Idle")).to_be_visible(timeout=180_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         button = page.get_by_role("button", name="Coach me")

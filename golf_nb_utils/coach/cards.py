@@ -17,7 +17,7 @@ _STYLE = """<style>
 .golf-cards { display: flex; flex-wrap: wrap; gap: 12px; margin: 12px 0; }
 .golf-card { flex: 1 1 240px; min-width: 0; position: relative; line-height: 1.55;
   border: 1px solid var(--jp-border-color2, #8aa396); border-top: 4px solid #3c8a61;
-  border-radius: 6px; padding: 8px 16px 14px; white-space: pre-wrap; overflow-wrap: anywhere; }
+  border-radius: 6px; padding: 8px 16px 14px; overflow-wrap: anywhere; }
 .golf-card:last-child { flex-basis: 100%; }
 .golf-card h4 { margin: 4px 0 8px; }
 .golf-draft .golf-card { border-top-style: dashed; }
@@ -61,7 +61,8 @@ def _cards(verdict: str, text: str, state: str = "") -> str:
     # From the last heading back, so that what is left over is the text before it.
     for part, heading in reversed(HEADINGS.items()):
         text, found, body = text.partition(escape(heading))
-        bodies[part] = body.strip() if found else ""
+        # Not by a style sheet, which GitHub takes away where it shows a notebook.
+        bodies[part] = body.strip().replace("\n", "<br>") if found else ""
     cards = "".join(
         f'<div class="golf-card"><h4>{title}</h4>{bodies[part]}</div>'
         for part, title in CARD_TITLES.items()
