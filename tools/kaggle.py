@@ -48,7 +48,7 @@ With this folder around them or without, the package and the knowledge base lie 
 WHEELS = ("textstat", "pyphen", "sacrebleu", "portalocker", "colorama")
 """What requirements.txt asks for and Kaggle's image lacks (its lists of mid-2026), and what these
 import that is not there either; all are pure Python."""
-COPIED = {"golf_nb_utils": (".py",), "knowledge": (".md", ".yaml")}
+COPIED = {"golf_nb_utils": (".py", ".html"), "knowledge": (".md", ".yaml")}
 """The folders of the dataset, and the endings of their files; nothing else is copied."""
 LICENCES = ("LICENSE", "LICENSE-DATA.md", "THIRD_PARTY_NOTICES.md")
 CLUTTER = (".DS_Store", "Thumbs.db", "desktop.ini")

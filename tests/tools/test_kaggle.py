@@ -714,6 +714,8 @@ def test_every_requirement_is_in_kaggles_image_or_in_the_wheelhouse(wheels, mine
     assert needed - held == set(image.split()) | {
         "pyyaml",
         "ipykernel",
+        "starlette",
+        "uvicorn",
         "papermill",
         "nltk",
         "setuptools",
