@@ -51,7 +51,7 @@ def meant_for(remark: Wording) -> list[str]:
 
 
 def drawn_request(draw: random.Random, remark: Wording, kind: str) -> dict:
-    """Return arguments of generate_feedback around a remark, so that its answer may be of `kind`."""
+    """Return arguments of generate_feedback around a remark whose answer may be of `kind`."""
     target = draw.choice([0.8, 0.85, 0.9])
     score = target + 0.05 if kind == "keep" else draw.choice([0.3, 0.45, 0.6, 0.7])
     others = [area for area in AREAS if area != remark.area]
