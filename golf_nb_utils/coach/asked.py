@@ -8,14 +8,16 @@ Sentences that tell a model how to answer are no words of a golfer, and are left
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
-from golf_nb_utils.golf.app_request import ARGUMENTS, score_name
+from golf_nb_utils.golf.app_request import ARGUMENTS, score_name, words_that_refer
 from golf_nb_utils.golf.areas import AREAS, AUDIENCES, CLUBS, HANDEDNESS, LEVELS
-from golf_nb_utils.golf.referral import referral_of
 
 LONGEST_PROMPT = 20_000
 """Characters that are read: the end of a longer prompt, where the request stands."""
+
+MOST_PROMPTS = 20
+"""Messages of a chat that are read: the last."""
 
 # {name of a field, squeezed: argument, or key of golfer_context}
 _NAMES = {
@@ -73,7 +75,7 @@ _KNOWN_NAMES = re.compile(
     + "|".join(area.label for area in AREAS.values())
     + r")\b"
 )
-_SCORE_ENTRY = re.compile(rf"([A-Za-z][A-Za-z_ -]*?)\s*[:=]?\s*{_NUMBER}")
+_SCORE_ENTRY = re.compile(rf"([A-Za-z][A-Za-z_ -]{{0,30}}?)\s*[:=]?\s*{_NUMBER}")
 # How a sentence begins that is said to a model, not by a golfer.
 _TO_A_MODEL = re.compile(
     r"(?:you(?:'re| are| will| should| must)|act as|as an? |please|give|write|explain|provide|"
@@ -106,7 +108,8 @@ def read_prompt(text: str, is_golfers: bool = True) -> dict:
     it raise. Values are as golf.app_request reads them, which judges them. Of a text that is not
     the golfer's (the system's part of a chat) only JSON and fields are read.
     """
-    text = text[-LONGEST_PROMPT:]
+    # Single blanks: many in a row cost a pattern that has two places for them their square.
+    text = "\n".join(" ".join(line.split()) for line in text[-LONGEST_PROMPT:].splitlines())
     if own := _OWN_TEMPLATE.search(text):
         text = own[1]
     named, text = _read_json(text)
@@ -127,10 +130,10 @@ def read_prompt(text: str, is_golfers: bool = True) -> dict:
     return {name: named[name] for name in (*ARGUMENTS, "meaning") if named.get(name) is not None}
 
 
-def read_chat(prompts: Iterable[str], system: str = "") -> dict:
+def read_chat(prompts: Sequence[str], system: str = "") -> dict:
     """Return the arguments that a golfer's messages tell, oldest first; what came last counts."""
     found = read_prompt(system, is_golfers=False)
-    for prompt in prompts:
+    for prompt in prompts[-MOST_PROMPTS:]:
         found |= read_prompt(prompt)
     return found
 
@@ -140,7 +143,7 @@ def question_for(arguments: Mapping) -> str:
 
     Words that call for a doctor are answered without a score.
     """
-    if referral_of(f"{arguments.get('issue', '')} {arguments.get('golfer_context', '')}"):
+    if words_that_refer(dict.fromkeys(ARGUMENTS) | dict(arguments)):
         return ""
     missing = [name for name in _MISSING if name not in arguments]
     scores = arguments.get("all_quality_scores")

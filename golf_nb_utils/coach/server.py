@@ -361,10 +361,11 @@ async def _question(serving: Serving, text: str) -> AsyncIterator[Written]:
     yield Written(text, 0, is_last=True, feedback=feedback)
 
 
-def prompted(serving: Serving, prompts: list[str], system: str, wishes: Wishes) -> Answer:
+async def prompted(serving: Serving, prompts: list[str], system: str, wishes: Wishes) -> Answer:
     """Begin an answer to what a golfer's messages say; it has the wishes' stops and format."""
-    arguments = read_chat(prompts, system)
-    if question := question_for(arguments):
+    # Beside the loop: a long text takes a while to read.
+    arguments = await run_in_threadpool(read_chat, prompts, system)
+    if question := await run_in_threadpool(question_for, arguments):
         answer = Answer(_question(serving, question))
     else:
         answer = answer_to(serving, arguments, wishes)
@@ -485,7 +486,7 @@ async def _ollama(
         # Without a prompt a client only wants to have the model loaded, or unloaded.
         reason = "unload" if body.get("keep_alive") in (0, "0") else "load"
         return _json(protocol.line(name, "", is_chat, reason))
-    answer = prompted(serving, *said, wishes)
+    answer = await prompted(serving, *said, wishes)
     if body.get("stream") is False:
         last = await _whole(request, answer)
         reason = "length" if last.is_cut else "stop"
@@ -514,7 +515,7 @@ async def openai_chat(request: Request, serving: Serving, body: dict) -> Respons
     said = protocol.texts_of(body.get("messages"))
     most = "max_tokens" if body.get("max_tokens") is not None else "max_completion_tokens"
     wishes = protocol.wishes(body, _response_format(body.get("response_format")), most)
-    answer, number = prompted(serving, *said, wishes), uuid.uuid4().hex
+    answer, number = await prompted(serving, *said, wishes), uuid.uuid4().hex
     if not body.get("stream"):
         last = await _whole(request, answer)
         reason = "length" if last.is_cut else "stop"

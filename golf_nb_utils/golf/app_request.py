@@ -100,7 +100,7 @@ def read_arguments(
         )
     else:
         _compare_gap(given["gap"], current, target, remarks)
-    observation, heard = _words_that_refer(given), None
+    observation, heard = words_that_refer(given), None
     if not observation:
         observation, heard = _read_words(given, area, hear, remarks)
     tried = golfer.pop("tried")
@@ -164,14 +164,21 @@ def _squeezed(text) -> str:
     return re.sub(r"[\W_]+", "", text[:LONGEST_TEXT].casefold()) if isinstance(text, str) else ""
 
 
-def score_name(value) -> str | None:
-    """The key of ALL_SCORES that a name in any spelling stands for."""
+def _score_names() -> dict[str, str]:
+    """{name in any spelling, squeezed: key of ALL_SCORES}"""
     names = {_squeezed(name): name for name in ALL_SCORES}
     names |= {name.removesuffix("quality"): key for name, key in names.items()} | _OTHER_AREA_NAMES
-    names |= {
+    return names | {
         _squeezed(text): area.key for area in AREAS.values() for text in (area.label, area.folder)
     }
-    return names.get(_squeezed(value))
+
+
+_SCORE_NAMES = _score_names()
+
+
+def score_name(value) -> str | None:
+    """Return the key of ALL_SCORES that a name in any spelling stands for, or None."""
+    return _SCORE_NAMES.get(_squeezed(value))
 
 
 def _read_area(value, scores: dict[str, float], remarks: list[str]) -> tuple[str, bool, bool]:
@@ -432,8 +439,11 @@ def _described(key, value):
     return f"{value} golfer" if is_golfer else value
 
 
-def _words_that_refer(arguments: dict) -> str | None:
-    """The most urgent words that call for somebody else, wherever they stand, on one line."""
+def words_that_refer(arguments: dict) -> str | None:
+    """Return the most urgent words that call for somebody else, wherever they stand, or None.
+
+    They come on one line. `arguments` has all of ARGUMENTS.
+    """
     texts = []
     for value in (arguments["issue"], arguments["golfer_context"], arguments["all_weaknesses"]):
         values = value

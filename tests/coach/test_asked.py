@@ -160,3 +160,15 @@ def test_no_text_makes_it_raise(text):
     found = read_prompt(text)
     assert found.keys() <= {*ARGUMENTS, "meaning"}
     assert isinstance(question_for(found), str)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1" + " " * 20_000, "All Scores: " + "a" * 20_000, "score" + "," * 20_000, "knee pain " * 2_000, "1" * 20_000, "a " * 10_000, "{" * 20_000, "area: " * 4_000, "\n" * 20_000],
+    ids=lambda text: text[:9],
+)  # fmt: skip
+def test_a_long_text_is_read_like_a_short_one(text):
+    """Where a pattern takes the square of a length, this takes minutes."""
+    found = read_prompt(text)
+    assert found.keys() <= {*ARGUMENTS, "meaning"}
+    assert bool(question_for(found)) == ("pain" not in text)
