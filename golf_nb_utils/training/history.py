@@ -139,7 +139,8 @@ def open_tensorboard(folder: Path, history: History):
             "tensorboard=True needs the package tensorboard: pip install tensorboard, "
             "or leave it False."
         ) from error
-    return SummaryWriter(str(folder), purge_step=history.n_steps + 1)
+    # Nothing of an earlier run stays when one begins anew, with a point before its first step.
+    return SummaryWriter(str(folder), purge_step=history.n_steps + 1 if history.n_steps else 0)
 
 
 def summary(history: History, padding_share: float) -> str:

@@ -439,6 +439,8 @@ def _train(
         run.sample(write_samples)
     if not history.n_steps:
         run.evaluate()
+        if is_first:
+            write_log(setup.log_path, config, history, board)
     model.train()
     try:
         with _stop_requests() as requested:
