@@ -219,7 +219,7 @@ def test_somebody_in_jupyterlab_gets_feedback_and_says_what_they_think_of_it(
         film.shoot(3)
         film.save()
         page.get_by_role("button", name=re.compile("Helpful")).press("Enter")
-        expect(page.locator(".golf-panel").get_by_text("Kept in")).to_be_visible()
+        expect(page.locator(".golf-panel").get_by_text("Kept in")).to_be_visible(timeout=60_000)
     (line,) = kept.read_text(encoding="utf-8").splitlines()
     line = json.loads(line)
     assert line["thumb"] == "up"
