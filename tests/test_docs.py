@@ -1,6 +1,7 @@
 """The documentation: what it names exists, what it quotes is said, its snippets and commands run, its generated page is the newest."""
 
 import ast
+import json
 import re
 import runpy
 import shlex
@@ -9,6 +10,7 @@ import sys
 from importlib import import_module
 from itertools import takewhile
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import nbformat
 import pytest
@@ -21,6 +23,7 @@ from golf_nb_utils.coach.generators import (
     TemplateFeedbackGenerator,
 )
 from golf_nb_utils.coach.ollama import OllamaFeedbackGenerator
+from golf_nb_utils.coach.server import make_app
 from golf_nb_utils.files import Paths, write_manifest
 from golf_nb_utils.golf.app_request import ARGUMENTS
 from golf_nb_utils.gpt2.checkpoints import save_model
@@ -277,6 +280,9 @@ def test_every_command_has_options_files_targets_and_parameters_that_exist(path,
         elif words[0] in OTHERS:
             given = [word for word in words[1:] if re.search(r"\.(py|ipynb|txt)$", word)]
             assert all((REPOSITORY / word).is_file() for word in given), words
+        elif words[0] == "curl":
+            assert urlsplit(words[1]).path in [route.path for route in make_app(None).routes]
+            assert json.loads(words[-1]).keys() <= {*ARGUMENTS, "stream"}
         else:
             pytest.fail(f"{name_of(path)} has a command that no test knows: {words}")
 
