@@ -5,11 +5,13 @@ import json
 import shutil
 import socket
 import threading
+from datetime import UTC, datetime
 
 import pytest
 
 from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator
-from golf_nb_utils.coach.server import PAGE, Serving, make_app, make_server, model_of
+from golf_nb_utils.coach.protocol import Model
+from golf_nb_utils.coach.server import PAGE, Serving, make_app, uvicorn_server
 from golf_nb_utils.golf.areas import AREAS, CLUBS, HANDEDNESS, LEVELS, SCORE_LABELS
 from golf_nb_utils.prompt import HEADINGS
 from golf_nb_utils.settings import GPTConfig, SampleConfig
@@ -51,22 +53,19 @@ CONTRASTS = """() => {
 
 @pytest.fixture(scope="module")
 def serving(knowledge, reader, random_model, byte_tokenizer, tmp_path_factory):
-    model = random_model(GPTConfig(n_vocab=257, n_ctx=4096, n_embd=16, n_head=2, n_layer=1), seed=1)
+    shape = GPTConfig(n_vocab=257, n_ctx=4096, n_embd=16, n_head=2, n_layer=1)
     coach = FineTunedGolfFeedbackGenerator(
-        model, byte_tokenizer, SampleConfig(model_size="tiny"), knowledge
+        random_model(shape, seed=1), byte_tokenizer, SampleConfig(model_size="tiny"), knowledge
     )
     coach._reader = reader
-    folder = tmp_path_factory.mktemp("serving")
-    (folder / "weights.pth").write_bytes(b"weights")
-    return Serving(
-        model_of(coach, "0" * 64, folder / "weights.pth"), coach, folder / "feedback.jsonl"
-    )
+    model = Model(("gpt2-tiny-golf-feedback",), 1, "0" * 64, shape, datetime.now(UTC))
+    return Serving(model, coach, tmp_path_factory.mktemp("serving") / "feedback.jsonl")
 
 
 @pytest.fixture(scope="module")
 def url(serving):
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = make_server(make_app(serving), "127.0.0.1", 0)
+        server = uvicorn_server(make_app(serving))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
