@@ -18,7 +18,7 @@ from golf_nb_utils.evaluation.statistics import wilson
 from golf_nb_utils.golf.answer import GrammarBook
 from golf_nb_utils.golf.areas import CLUBS
 from golf_nb_utils.golf.knowledge import KnowledgeBase
-from golf_nb_utils.golf.reader import Probabilities, Reader, Wording, heard
+from golf_nb_utils.golf.reader import ASSERTED_FROM, Probabilities, Reader, Wording, heard
 from golf_nb_utils.golf.request import Request
 from golf_nb_utils.gpt2.steering import Steered, Steerer
 from golf_nb_utils.prompt import format_input
@@ -163,14 +163,21 @@ def together(reader: Probabilities, model: Probabilities, weight: float) -> Prob
 def best_weight(
     pairs: Sequence[tuple[Probabilities, Probabilities]], wordings: Sequence[Wording]
 ) -> float:
-    """Return the weight of WEIGHTS under which the wordings are likeliest; `pairs` read them."""
+    """Return the weight of WEIGHTS that finds most faults and errs no more than the reader alone.
 
-    def loss(weight: float) -> float:
-        total = 0.0
-        for (reader, model), wording in zip(pairs, wordings, strict=True):
-            found = together(reader, model, weight)
-            right = found.own.get(wording.meaning) if wording.meaning else sum(found.away.values())
-            total -= np.log(max(right or 0.0, 1e-9))
-        return total
+    `pairs` read the wordings. To name another fault, or one where none is meant, is an error. Of
+    equals it is the smallest, so a model that knows nothing has no say.
+    """
 
-    return min(WEIGHTS, key=loss)
+    def counted(weight: float) -> tuple[int, int]:
+        both = [together(*pair, weight) for pair in pairs]
+        named = [
+            (each.meaning if each.share >= ASSERTED_FROM else "", each.wording.meaning)
+            for each in understood(both, wordings)
+        ]
+        n_found = sum(fault == meant != "" for fault, meant in named)
+        return n_found, sum(fault not in ("", meant) for fault, meant in named)
+
+    counts = {weight: counted(weight) for weight in WEIGHTS}
+    allowed = [weight for weight in WEIGHTS if counts[weight][1] <= counts[0.0][1]]
+    return max(allowed, key=lambda weight: counts[weight][0])

@@ -41,9 +41,17 @@ def test_together_is_the_product_of_both_with_the_model_to_a_power_and_all_of_it
     assert next(iter(found.own)) == "BF1"
 
 
-def test_the_weight_is_large_where_the_model_is_right_and_none_where_it_is_wrong():
-    assert best_weight([(UNSURE, MODEL)] * 3, [said("BF1")] * 3) == 1.0
+def test_the_weight_is_the_least_that_finds_what_the_reader_alone_leaves_unsaid():
+    # BF1 is at 0.49 with a weight of 0.3, below what is said, and at 0.58 with one of 0.5.
+    assert best_weight([(UNSURE, MODEL)] * 3, [said("BF1")] * 3) == 0.5
+
+
+def test_a_model_that_is_wrong_or_knows_nothing_has_no_weight():
     assert best_weight([(UNSURE, MODEL)] * 3, [said("BF2")] * 3) == 0.0
+    silent = Probabilities(dict.fromkeys(MODEL.own, 0.0), {"": 1.0})
+    # It would spare the reader its false alarm, but keep it from the fault as well.
+    pairs = [(SURE, silent), (SURE, silent)]
+    assert best_weight(pairs, [said("BF1"), said("")]) == 0.0
 
 
 def test_a_wording_counts_as_found_wrong_or_a_false_alarm_by_the_threshold():
