@@ -15,7 +15,7 @@ run: $(VENV)/run.stamp
 		$(if $(BATCH_SIZE),--batch-size $(BATCH_SIZE)) $(if $(LR),--lr $(LR)) $(if $(OUTPUT_ROOT),--output-root $(OUTPUT_ROOT))
 
 # One worker a core, one thread a worker: more threads than cores slow each other down.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --durations=15
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder --durations=15
 
 test: $(VENV)/test.stamp
 	$(PYTEST)

@@ -1,6 +1,5 @@
 """The command line: what it refuses before anything runs, check-knowledge and export; tests/test_series.py runs the notebooks."""
 
-import dataclasses
 import json
 import os
 import re
@@ -32,17 +31,6 @@ CONFIGS = (
     settings.TrainConfig,
     settings.SampleConfig,
 )
-
-
-@pytest.mark.parametrize(
-    ("path", "settings"),
-    zip(NOTEBOOKS, CONFIGS, strict=True),
-    ids=lambda value: getattr(value, "stem", ""),
-)
-def test_a_notebooks_parameters_and_its_configs_fields_are_the_same_names(path, settings):
-    assert list(papermill.inspect_notebook(path)) == [
-        field.name for field in dataclasses.fields(settings)
-    ]
 
 
 PRINTS = """

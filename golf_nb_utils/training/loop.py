@@ -437,7 +437,8 @@ def _train(
     on_step = on_step or partial(show_step, bar)
     if write_samples and not history.samples:
         run.sample(write_samples)
-    if not history.n_steps:
+    # Who times the steps alone gives nothing to evaluate.
+    if not history.n_steps and all(run.fixed.values()):
         run.evaluate()
         if is_first:
             write_log(setup.log_path, config, history, board)

@@ -183,7 +183,7 @@ SPOILINGS = {
     },
     spine: {
         "no promise": in_cell(0, r"\n\n.*?(?=\n\n)"),
-        "a promise of two sentences": in_cell(0, r"(?<=\w)[,:] ", ". "),
+        "a promise of two sentences": in_cell(0, r"(?<=learns), ", ". "),
         "a sixth paragraph": in_cell(0, r"\Z", "\n\nMore."),
         "no picture": in_cell(0, r"!\[[^\]]*\]\(attachment.*\n\n"),
         "a picture without alt text": in_cell(0, r"!\[[^\]]{20,}\]", "![]"),
