@@ -9,10 +9,11 @@ the knowledge base.
 
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from golf_nb_utils.coach.generators import FineTunedGolfFeedbackGenerator
-from golf_nb_utils.golf.areas import AREAS, CLUBS, HANDEDNESS, LEVELS
+from golf_nb_utils.golf.areas import AREAS, CLUBS, LEVELS
 from golf_nb_utils.golf.reader import Wording, load_wordings, wordings_folder
 from golf_nb_utils.golf.topic import OUTCOMES
 
@@ -27,6 +28,19 @@ TITLES = {
     "refer": "Pain, illness, or golf that needs a specialist",
 }
 EACH = 10
+COMPLAINTS = (
+    "my lower back is killing me after nine holes",
+    "sharp pain in my lead wrist every time I catch it fat",
+    "i go dizzy when i bend down to tee it up",
+    "tight chest walking up the fourteenth, better once i sat down",
+    "had a new hip in March, when can I hit the driver again",
+    "seven months pregnant and my turn has got shorter",
+    "two fingers go numb after half a bucket",
+    "golf elbow again, I tape it and carry on",
+    "banged my head on the cart roof, been foggy since",
+    "I play from a wheelchair and keep topping it",
+)
+"""No author wrote of pain, which is never learnt; see golf.referral."""
 HEAD = """# Ten answers of each kind
 
 ```bash
@@ -35,19 +49,27 @@ python tools/write_answers.py     # after a run of the notebooks
 
 Written by `tiny`, steered, to people whom neither it nor the reader of their words had heard. The
 app sends an area, two scores, the club, the level and what was said; [in an app](app.md) has the
-kinds of answer.
+kinds of answer. The remarks are drawn, not chosen: what was misunderstood stays in.
 """
 
 
-def meant_for(remark: Wording) -> list[str]:
-    """Return the kinds of answer that a remark may be given."""
-    if remark.kind == "body":
-        return ["refer"]
-    if remark.meaning in OUTCOMES:
-        return ["outcome"]
-    if remark.meaning == "follow_up":
-        return ["follow_up"]
-    return ["fault", "other_area", "keep"] if remark.meaning else ["unclear"]
+def remarks_for(kind: str, said: list[Wording], draw: random.Random) -> list[Wording]:
+    """Return remarks that a kind of answer may be given to, in the order of `said`."""
+    faults = [each for each in said if each.area and each.meaning]
+    nothing = [each for each in said if not each.meaning and each.kind != "body"]
+    # An author leaves room for a drill's name.
+    tried = [each.text.format(drill="drill") for each in said if each.meaning == "follow_up"]
+    return {
+        "fault": faults,
+        "unclear": [each for each in nothing if each.kind != "praise"],
+        "outcome": [each for each in said if each.meaning in OUTCOMES],
+        "other_area": faults[EACH:],
+        "follow_up": [
+            replace(f, text=f"{f.text.rstrip('.')}. {draw.choice(tried)}") for f in faults
+        ],
+        "keep": [each for each in nothing if each.kind == "praise"],
+        "refer": [replace(faults[0], text=text, kind="") for text in COMPLAINTS],
+    }[kind]
 
 
 def drawn_request(draw: random.Random, remark: Wording, kind: str) -> dict:
@@ -55,12 +77,13 @@ def drawn_request(draw: random.Random, remark: Wording, kind: str) -> dict:
     target = draw.choice([0.8, 0.85, 0.9])
     score = target + 0.05 if kind == "keep" else draw.choice([0.3, 0.45, 0.6, 0.7])
     others = [area for area in AREAS if area != remark.area]
-    area = draw.choice(others) if kind == "other_area" or not remark.area else remark.area
-    golfer = {"level": draw.choice(LEVELS), "handedness": draw.choice(HANDEDNESS)}
+    is_known = remark.area and kind not in ("other_area", "refer")
+    golfer = {"level": draw.choice(LEVELS)}
+    golfer["handedness"] = "left" if remark.kind == "lefty" else "right"
     return {
-        "area": area, "issue": remark.text, "current_score": score, "target_score": target,
-        "gap": target - score, "impact_level": None, "golfer_context": golfer,
-        "swing_type": draw.choice(list(CLUBS)),
+        "area": remark.area if is_known else draw.choice(others), "issue": remark.text,
+        "current_score": score, "target_score": target, "gap": target - score,
+        "impact_level": None, "golfer_context": golfer, "swing_type": draw.choice(list(CLUBS)),
     }  # fmt: skip
 
 
@@ -83,13 +106,13 @@ def main() -> int:
     """Write the page and print where it is; return 0."""
     coach = FineTunedGolfFeedbackGenerator.load("tiny")
     draw = random.Random(20)
-    remarks = load_wordings(wordings_folder(), coach.knowledge)
-    remarks = [remark for remark in remarks if remark.split == "test"]
-    draw.shuffle(remarks)
+    wordings = load_wordings(wordings_folder(), coach.knowledge)
+    said = [wording for wording in wordings if wording.split == "test"]
+    draw.shuffle(said)
     answers: dict[str, list[str]] = {kind: [] for kind in TITLES}
     for kind, written in answers.items():
-        for remark in remarks:
-            if len(written) < EACH and kind in meant_for(remark):
+        for remark in remarks_for(kind, said, draw):
+            if len(written) < EACH:
                 request = drawn_request(draw, remark, kind)
                 feedback = coach.generate_feedback(**request)
                 if feedback["verification"]["kind"] == kind:

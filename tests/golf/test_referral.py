@@ -9,7 +9,7 @@ from golf_nb_utils.golf.referral import referral_of
 # Wordings of this file's own, after the tiers that the health services name.
 STOP = (
     "my back hurts when I finish", "sore left knee since the winter", "Lower back pain after my swing", "i pulled my hamstring last week",
-    "wrist is swollen", "bit of a twinge in the hip on the way through", "had my knee replaced in spring", "tennis elbow again",
+    "wrist is swollen", "bit of a twinge in the hip on the way through", "had my knee replaced in spring", "tennis elbow again", "golf elbow again, I tape it and carry on",
     "arthritis in both hands", "my shoulder aches at the top", "physio says not yet but I went to the range", "i'm 22 weeks pregnant",
     "cracked a rib, swinging easy", "recovering from surgery", "my neck is killing me", "it hurts when I turn", "on blood thinners",
     "elbow painful with every strike", "herniated disc in 2020, no pain now", "torn labrum", "shin splints from walking the course",
