@@ -1,4 +1,4 @@
-"""What people look at: figures, and the report of an evaluation.
+"""What people look at: figures, marked answers, and the pages of the data and of an evaluation.
 
-Read in this order: plots, report.
+Read in this order: plots, samples (03), answers (04), dataset_page, report.
 """
